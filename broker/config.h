@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_CONFIG_H
+#define BROKER_CONFIG_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "common/err.h"
+#include "common/secret.h"
+#include "common/wire.h"
+
+/*
+ * config: the configuration file, culvert.conf(5), read with libconfuse.
+ *
+ * config_load() checks everything that can be checked without the network, so
+ * that a configuration that loads also works.  The result is never changed;
+ * it is counted, so that a request keeps the one it began with over a reload.
+ */
+
+struct config_strings {
+	char **items;
+	size_t count;
+};
+
+/* A header that is added to the upstream's handshake. */
+struct config_header {
+	char *name;
+	char *prefix;          /* "Bearer ", or the whole value; never NULL */
+	struct secret *secret; /* follows the prefix; may be NULL */
+};
+
+struct config_alias {
+	char *from, *to;
+};
+
+/* A query parameter that a client may set, and to what. */
+struct config_query {
+	char *name;
+	struct config_strings values; /* patterns (str_match); empty: any */
+	char *fallback;               /* where it is absent; may be NULL */
+	struct config_alias *aliases; /* applied before values is checked */
+	size_t alias_count;
+};
+
+/* Where a relay section leads. */
+struct config_url {
+	bool tls;      /* wss:// */
+	char *host;    /* name or numeric address, without brackets */
+	uint16_t port;
+	char *authority; /* the Host header: host, and port if not default */
+	char *path;      /* begins with / */
+	char *query;     /* fixed part, without ?; may be NULL */
+};
+
+/* A relay section; `openai' is one whose defaults know the vendor. */
+struct config_relay {
+	char *name;                  /* for logs: the first path, or "openai" */
+	struct config_strings paths; /* exact request paths */
+	struct config_url upstream;
+	char *ca_file; /* NULL: the system's trust store */
+	struct config_header *headers;
+	size_t header_count;
+	struct config_query *queries; /* others are dropped */
+	size_t query_count;
+	/*
+	 * Subprotocols that a client may ask for.  subprotocol_pass: those it
+	 * asked for are offered upstream and the vendor selects; otherwise the
+	 * first it asked for is answered and the vendor is offered none.  A
+	 * client that offers only others is refused, unless there are none
+	 * here, when its offer is ignored.
+	 */
+	struct config_strings subprotocols;
+	bool subprotocol_pass;
+	bool allow_private; /* a name may resolve to a private address */
+	uint64_t max_connections; /* at once; 0: no limit */
+	struct wire_limits limits;
+};
+
+enum config_identity {
+	IDENTITY_RANDOM, /* prefix and 16 random hexadecimal digits */
+	IDENTITY_FIXED,  /* identity as configured */
+};
+
+/* A `token' section of `livekit': what a token of this template grants. */
+struct config_token {
+	char *name; /* "default", or the last part of the path */
+	struct config_strings rooms; /* patterns that a client may ask for */
+	char *room;                  /* where it asks for none; may be NULL */
+	int64_t ttl_s;
+	enum config_identity identity_mode;
+	char *identity; /* prefix or fixed identity */
+	bool client_name, client_metadata, client_attributes;
+	bool client_agents; /* room_config.agents, dispatch by the client */
+	struct config_strings agents; /* names that a client may dispatch */
+	/*
+	 * The claims that the template fixes, as they stand in the JWT:
+	 * {"video":{...},"sip":{...},"kind":..,"metadata":..,"attributes":..,
+	 * "roomConfig":{...},...}; room, sub, exp and the like are added by
+	 * the token's maker.
+	 */
+	json_t *claims;
+};
+
+struct config_livekit {
+	char *url; /* wss://... for the client */
+	struct secret *api_key;
+	struct secret *api_secret;
+	struct config_token *tokens;
+	size_t token_count;
+};
+
+/* An address range that may use the service; see `clients'. */
+struct config_range {
+	bool any;
+	int family; /* AF_INET, AF_INET6 */
+	uint8_t address[16];
+	unsigned prefix_len;
+};
+
+struct config {
+	char *path; /* the file it came from */
+	struct {
+		struct config_range *clients; /* default: loopback */
+		size_t client_count;
+		struct config_strings origins; /* "https://x", "loopback", "*" */
+		bool missing_origin; /* serve clients that send no Origin */
+	} access;
+	struct {
+		char *socket;
+		mode_t mode;
+		uid_t *users; /* may open tunnels, beside root and ourselves */
+		size_t user_count;
+		uint64_t max_connections; /* leases at once */
+	} control;
+	struct {
+		unsigned threads;    /* requests at once */
+		uint64_t body_bytes; /* largest request body */
+		int64_t timeout_ms;  /* to read a request, to write an answer */
+		int64_t stop_ms;     /* for running requests at the end */
+		char *base_path;     /* prefix of every path; "" at the root */
+	} requests;
+	struct config_relay *relays;
+	size_t relay_count;
+	struct config_livekit *livekit; /* NULL: not configured */
+};
+
+/*
+ * Read and check a file.  ERR_PROTO and, in diag, "file:line: what is wrong
+ * and what to write instead"; ERR_SYS where it cannot be read.  The caller
+ * holds one reference.
+ */
+enum err config_load(const char *path, struct config **ret,
+    struct diag *diag) MUST_CHECK;
+
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config); /* NULL is allowed */
+
+/*
+ * The configuration in force: config_current() takes a reference to it,
+ * config_set_current() takes ownership of the caller's.  Thread-safe.
+ */
+struct config *config_current(void);
+void config_set_current(struct config *config);
+
+/* Write the effective settings, secrets described only, as config text. */
+void config_dump(const struct config *config, FILE *out);
+
+/* The relay whose paths have this one; NULL where there is none. */
+const struct config_relay *config_find_relay(const struct config *config,
+    const char *path);
+
+/* The token template of this name; NULL where there is none. */
+const struct config_token *config_find_token(const struct config *config,
+    const char *name);
+
+#endif

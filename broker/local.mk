@@ -1,0 +1,6 @@
+noinst_LIBRARIES += libbroker.a
+libbroker_a_SOURCES =
+
+sbin_PROGRAMS += culvert-broker
+culvert_broker_SOURCES = %D%/main.c
+culvert_broker_LDADD = libbroker.a libcommon.a $(BROKER_LIBS)

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef COMMON_CLOCK_H
+#define COMMON_CLOCK_H
+
+#include <stdint.h>
+
+/* Milliseconds of the monotonic clock: for intervals and timeouts. */
+int64_t clock_ms(void);
+
+/* Seconds since 1970 UTC: for what leaves the process (JWT, logs). */
+int64_t clock_unix(void);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Whether brackets nest deeper than the limit.  jansson's own limit is 2048
+ * levels of recursion, so this runs before it; strings are skipped, all else
+ * is left to the parser.
+ */
+static bool
+too_deep(const char *p, size_t len)
+{
+	unsigned depth = 0;
+	bool string = false;
+
+	for (size_t i = 0; i < len; i++) {
+		if (string) {
+			if (p[i] == '\\')
+				i++;
+			else if (p[i] == '"')
+				string = false;
+		} else if (p[i] == '"') {
+			string = true;
+		} else if (p[i] == '[' || p[i] == '{') {
+			if (++depth > JSON_DEPTH_MAX)
+				return true;
+		} else if ((p[i] == ']' || p[i] == '}') && depth > 0) {
+			depth--;
+		}
+	}
+	return false;
+}
+
+enum err
+json_parse(const void *data, size_t len, json_t **ret, struct diag *diag)
+{
+	json_error_t error;
+	json_t *value;
+
+	if (too_deep(data, len)) {
+		diag_set(diag, "JSON nested deeper than %d", JSON_DEPTH_MAX);
+		return ERR_PROTO;
+	}
+	value = json_loadb(data, len,
+	    JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	if (value == NULL) {
+		/* error.text quotes the input: tell the place alone */
+		diag_set(diag, "not valid JSON (line %d, column %d)",
+		    error.line, error.column);
+		return ERR_PROTO;
+	}
+	*ret = value;
+	return ERR_OK;
+}
+
+/* The member, or NULL where it is absent or null. */
+static const json_t *
+member(const json_t *object, const char *name)
+{
+	const json_t *value = json_object_get(object, name);
+
+	return json_is_null(value) ? NULL : value;
+}
+
+enum err
+json_get_string(const json_t *object, const char *name, size_t max_bytes,
+    const char **ret)
+{
+	const json_t *value = member(object, name);
+
+	if (value == NULL)
+		return ERR_NOTFOUND;
+	if (!json_is_string(value))
+		return ERR_PROTO;
+	if (json_string_length(value) > max_bytes)
+		return ERR_LIMIT;
+	*ret = json_string_value(value);
+	return ERR_OK;
+}
+
+enum err
+json_get_int(const json_t *object, const char *name, int64_t min, int64_t max,
+    int64_t *ret)
+{
+	const json_t *value = member(object, name);
+
+	if (value == NULL)
+		return ERR_NOTFOUND;
+	if (!json_is_integer(value))
+		return ERR_PROTO;
+	if (json_integer_value(value) < min || json_integer_value(value) > max)
+		return ERR_LIMIT;
+	*ret = json_integer_value(value);
+	return ERR_OK;
+}
+
+enum err
+json_get_bool(const json_t *object, const char *name, bool *ret)
+{
+	const json_t *value = member(object, name);
+
+	if (value == NULL)
+		return ERR_NOTFOUND;
+	if (!json_is_boolean(value))
+		return ERR_PROTO;
+	*ret = json_is_true(value);
+	return ERR_OK;
+}
+
+char *
+json_text(const json_t *value, size_t *ret_len)
+{
+	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+
+	/* only memory can fail here: what we dump, we or the parser made */
+	if (text == NULL)
+		abort();
+	if (ret_len != NULL)
+		*ret_len = strlen(text);
+	return text;
+}

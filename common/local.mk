@@ -1,0 +1,11 @@
+noinst_LIBRARIES += libcommon.a
+libcommon_a_SOURCES = \
+	%D%/buf.c %D%/buf.h \
+	%D%/clock.c %D%/clock.h \
+	%D%/err.c %D%/err.h %D%/err.def \
+	%D%/json.c %D%/json.h \
+	%D%/log.c %D%/log.h \
+	%D%/secret.c %D%/secret.h \
+	%D%/service.c %D%/service.h \
+	%D%/str.c %D%/str.h \
+	%D%/xalloc.c %D%/xalloc.h

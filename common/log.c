@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/log.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 2048
+
+/* Set once by log_init() before there are threads; then only read. */
+static const char *log_program = "culvert";
+static enum log_level log_max = LOG_LEVEL_INFO;
+static bool log_journal;
+
+static atomic_uint log_dropped;
+
+void
+log_init(const char *program, enum log_level level)
+{
+	log_program = program;
+	log_max = level;
+	log_journal = getenv("JOURNAL_STREAM") != NULL;
+}
+
+enum err
+log_level_parse(const char *name, enum log_level *ret)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = {
+		{ "error", LOG_LEVEL_ERROR },
+		{ "warning", LOG_LEVEL_WARNING },
+		{ "notice", LOG_LEVEL_NOTICE },
+		{ "info", LOG_LEVEL_INFO },
+		{ "debug", LOG_LEVEL_DEBUG },
+	};
+
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcmp(levels[i].name, name) == 0) {
+			*ret = levels[i].level;
+			return ERR_OK;
+		}
+	return ERR_NOTFOUND;
+}
+
+/* Where the line's own text starts: after the priority or the time. */
+static size_t
+put_prefix(char *line, enum log_level level)
+{
+	struct timespec now;
+	struct tm tm;
+	size_t n;
+
+	if (log_journal)
+		return (size_t)snprintf(line, LINE_MAX_BYTES, "<%d>",
+		    (int)level);
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	(void)gmtime_r(&now.tv_sec, &tm);
+	n = strftime(line, LINE_MAX_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+	return n + (size_t)snprintf(line + n, LINE_MAX_BYTES - n,
+	    ".%03ldZ %s[%d] ", now.tv_nsec / 1000000, log_program,
+	    (int)getpid());
+}
+
+/* Write a whole line, or drop and count it where the reader is stuck. */
+static void
+put_line(const char *line, size_t len)
+{
+	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	if (poll(&pfd, 1, 0) != 1 || (pfd.revents & POLLOUT) == 0 ||
+	    write(STDERR_FILENO, line, len) != (ssize_t)len)
+		atomic_fetch_add(&log_dropped, 1);
+}
+
+static void
+log_write(enum log_level level, const char *event, const char *fmt, va_list ap)
+{
+	char line[LINE_MAX_BYTES + 1];
+	unsigned dropped;
+	size_t n;
+	int len;
+
+	if (level > log_max)
+		return;
+	dropped = atomic_exchange(&log_dropped, 0);
+	if (dropped > 0) {
+		n = put_prefix(line, LOG_LEVEL_WARNING);
+		n += (size_t)snprintf(line + n, LINE_MAX_BYTES - n,
+		    "log.dropped lines=%u\n", dropped);
+		put_line(line, n);
+	}
+	n = put_prefix(line, level);
+	n += (size_t)snprintf(line + n, LINE_MAX_BYTES - n, "%s ", event);
+	len = vsnprintf(line + n, LINE_MAX_BYTES - n, fmt, ap);
+	n = len < (int)(LINE_MAX_BYTES - n) ? n + (size_t)len :
+	    LINE_MAX_BYTES - 1;
+	while (n > 0 && line[n - 1] == ' ')
+		n--;
+	line[n++] = '\n';
+	put_line(line, n);
+}
+
+#define LOG_FUNCTION(name, level)               \
+	void name(const char *event, const char *fmt, ...) \
+	{                                       \
+		va_list ap;                     \
+                                                \
+		va_start(ap, fmt);              \
+		log_write(level, event, fmt, ap); \
+		va_end(ap);                     \
+	}
+
+LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
+LOG_FUNCTION(log_warning, LOG_LEVEL_WARNING)
+LOG_FUNCTION(log_notice, LOG_LEVEL_NOTICE)
+LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
+LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef COMMON_WIRE_H
+#define COMMON_WIRE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+/*
+ * wire: the packets of the control socket (docs/architecture.md).
+ *
+ * A packet is one JSON object in one SEQPACKET datagram of at most
+ * WIRE_MAX_BYTES: {"v":1,"type":"...", ...}.  Unknown members are ignored, an
+ * unknown type or version is refused.  This module is pure: it turns
+ * structures into packets and back, and both sides use it.
+ *
+ * wire_parse_*() make a structure whose strings belong to it; free it with
+ * wire_packet_free().  wire_format() makes a packet; the caller frees it (and
+ * clears it: a grant holds a vendor's key).
+ */
+#define WIRE_VERSION   1
+#define WIRE_MAX_BYTES (64 * 1024)
+
+#define WIRE_HEADERS_MAX      100 /* of one request, or for one upstream */
+#define WIRE_ADDRESSES_MAX    8
+#define WIRE_SUBPROTOCOLS_MAX 16
+
+enum wire_type {
+	WIRE_OPEN,   /* tunnel -> broker: may this request be tunnelled? */
+	WIRE_GRANT,  /* broker -> tunnel: yes, and this is how */
+	WIRE_DENY,   /* broker -> tunnel: no, answer this */
+	WIRE_USAGE,  /* tunnel -> broker: totals so far */
+	WIRE_END,    /* tunnel -> broker: it is over, last totals */
+	WIRE_CLOSE,  /* broker -> tunnel: end it */
+	WIRE_LIMITS, /* broker -> tunnel: new limits */
+	WIRE_LIST,   /* operator -> broker: the open leases */
+	WIRE_REPLY,  /* broker -> operator: a JSON value */
+};
+
+struct wire_header {
+	char *name;  /* as received; compare without case */
+	char *value; /* blanks around it removed */
+};
+
+struct wire_headers {
+	struct wire_header *items;
+	size_t count;
+};
+
+/* The request as the tunnel's peer sent it. */
+struct wire_open {
+	char *method;
+	char *target; /* origin-form, RFC 9112 3.2.1 */
+	struct wire_headers headers;
+	bool peer_local;    /* came over a Unix socket */
+	char *peer_address; /* numeric, NULL over a Unix socket */
+};
+
+/* Limits of one tunnel; 0 means none, except where said otherwise. */
+struct wire_limits {
+	uint64_t client_message_bytes;   /* a message from the client */
+	uint64_t upstream_message_bytes; /* a message from the vendor */
+	uint64_t client_messages_per_s;  /* over it: close 1008 */
+	uint64_t client_bytes_per_s;     /* over it: reading waits */
+	int64_t connect_ms;  /* dial, TLS and 101 together; never 0 */
+	int64_t idle_ms;     /* no data frame either way: close 4103 */
+	int64_t lifetime_ms; /* from the 101: close 4200 */
+	int64_t ping_ms;     /* silence of a peer before it is pinged */
+	int64_t pong_ms;     /* silence after that: close 4102; never 0 */
+	int64_t stall_ms;    /* a peer takes nothing: close 4101 */
+	int64_t usage_ms;    /* between two usage packets */
+};
+
+struct wire_grant {
+	char *lease;   /* the broker's name for this connection */
+	char *session; /* for the log and the ledger */
+	char *route;   /* name of the route, for the log */
+	struct {
+		bool tls;
+		char *addresses[WIRE_ADDRESSES_MAX]; /* numeric, in order */
+		size_t address_count;
+		uint16_t port;
+		char *name;    /* for SNI and the certificate's check */
+		char *ca_file; /* trust this alone; NULL: the system's store */
+		char *host;    /* the Host header */
+		char *target;  /* path and query */
+		struct wire_headers headers; /* to add, secrets included */
+		char *subprotocols[WIRE_SUBPROTOCOLS_MAX]; /* to offer */
+		size_t subprotocol_count;
+	} upstream;
+	/*
+	 * What the client's 101 says in Sec-WebSocket-Protocol: this, or,
+	 * where it is NULL, what the vendor selected, if anything.
+	 */
+	char *subprotocol;
+	struct wire_limits limits;
+};
+
+/* A refusal, to be answered as HTTP with an error body. */
+struct wire_deny {
+	int status;    /* 400 to 599 */
+	char *code;    /* for {"error":{"code"}} */
+	char *message; /* for {"error":{"message"}} */
+	struct wire_headers headers; /* as Retry-After */
+};
+
+struct wire_totals {
+	uint64_t messages, bytes; /* data messages, payload bytes */
+};
+
+struct wire_usage { /* also of WIRE_END */
+	struct wire_totals client, upstream; /* by who sent them */
+	/* WIRE_END only: */
+	char *side;   /* "client", "upstream", "tunnel", "broker" */
+	char *cause;  /* stable word, as "client_closed" */
+	int code;     /* close code, 0 where there was none */
+	char *reason; /* the peer's close reason, may be NULL */
+};
+
+struct wire_close {
+	int code; /* RFC 6455 7.4, a code that may be sent */
+	char *reason;
+};
+
+struct wire_packet {
+	enum wire_type type;
+	union {
+		struct wire_open open;
+		struct wire_grant grant;
+		struct wire_deny deny;
+		struct wire_usage usage; /* WIRE_USAGE, WIRE_END */
+		struct wire_close close;
+		struct wire_limits limits;
+		json_t *reply;
+	};
+};
+
+/*
+ * Parse one datagram strictly: every string is checked against the use it
+ * will be put to (no CR, LF or NUL in a header; tokens are tokens; numbers in
+ * range), so that nothing of it has to be checked again.  ERR_PROTO, ERR_LIMIT.
+ */
+enum err wire_parse(const void *data, size_t len, struct wire_packet **ret,
+    struct diag *diag) MUST_CHECK;
+
+/*
+ * Text of a packet: NUL-terminated JSON of *ret_len bytes; clear and free it
+ * with wire_text_free().  ERR_LIMIT where it would exceed WIRE_MAX_BYTES.
+ */
+enum err wire_format(const struct wire_packet *packet, char **ret,
+    size_t *ret_len) MUST_CHECK;
+
+void wire_text_free(char *text, size_t len);
+
+/* An empty packet of this type; free it with wire_packet_free(). */
+struct wire_packet *wire_packet_new(enum wire_type type);
+
+/* Clear (secrets) and free with all it owns; NULL is allowed. */
+void wire_packet_free(struct wire_packet *packet);
+
+/* Append a copy; ERR_LIMIT past WIRE_HEADERS_MAX. */
+enum err wire_headers_add(struct wire_headers *headers, const char *name,
+    const char *value) MUST_CHECK;
+
+/* The first header of this name, without case; NULL where there is none. */
+const char *wire_headers_find(const struct wire_headers *headers,
+    const char *name);
+
+#endif

@@ -1,0 +1,42 @@
+TEST_EXTENSIONS = .sh .mjs
+TAP_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) \
+	$(top_srcdir)/build-aux/tap-driver.sh
+LOG_DRIVER = $(TAP_DRIVER)
+SH_LOG_DRIVER = $(TAP_DRIVER)
+MJS_LOG_DRIVER = $(TAP_DRIVER)
+MJS_LOG_COMPILER = $(top_srcdir)/tests/node
+AM_TESTS_ENVIRONMENT = \
+	CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
+	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
+	top_builddir='$(abs_top_builddir)'; export top_builddir;
+
+# Whatever has no _LDADD of its own (unit tests, fuzz targets) links this.
+LDADD = libbroker.a libtunnel.a libcommon.a \
+	$(CMOCKA_LIBS) $(BROKER_LIBS) $(TUNNEL_LIBS)
+
+# A unit test is one line: its source is tests/unit/NAME.c.
+unit_tests = \
+	%D%/unit/test_buf
+
+# A fuzz target is one line here, two below: libFuzzer's main with
+# --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
+# tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
+fuzzers =
+
+if ENABLE_FUZZING
+check_PROGRAMS += $(fuzzers)
+fuzz_main =
+else
+check_PROGRAMS += $(fuzzers)
+fuzz_main = %D%/fuzz/replay.c
+if HAVE_CMOCKA
+check_PROGRAMS += $(unit_tests)
+TESTS += $(unit_tests)
+endif
+TESTS += %D%/layers.sh %D%/fuzz/replay.sh
+endif
+
+# for each NAME: <dir>_fuzz_fuzz_NAME_SOURCES, then its _LDFLAGS
+
+EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
+	%D%/layers.sh %D%/node

@@ -1,0 +1,3 @@
+noinst_LIBRARIES += libtunnel.a
+libtunnel_a_SOURCES =
+
