@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_LIVEKIT_H
+#define BROKER_LIVEKIT_H
+
+#include "broker/request.h"
+
+/*
+ * livekit: POST /api/livekit/token and /api/livekit/token/NAME.
+ *
+ * NAME is a `token' section of the configuration; without it, "default".  The
+ * body decides the form of the answer, see broker/livekit_token.h.  404 where
+ * LiveKit is not configured or the template unknown, 405 but for POST.
+ */
+void livekit_token_handle(struct request *req);
+
+#endif
