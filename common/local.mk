@@ -2,6 +2,7 @@ noinst_LIBRARIES += libcommon.a
 libcommon_a_SOURCES = \
 	%D%/buf.c %D%/buf.h \
 	%D%/clock.c %D%/clock.h \
+	%D%/crypt.c %D%/crypt.h \
 	%D%/err.c %D%/err.h %D%/err.def \
 	%D%/json.c %D%/json.h \
 	%D%/log.c %D%/log.h \
