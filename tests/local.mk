@@ -16,12 +16,16 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 
 # A unit test is one line: its source is tests/unit/NAME.c.
 unit_tests = \
-	%D%/unit/test_buf
+	%D%/unit/test_buf \
+	%D%/unit/test_flow \
+	%D%/unit/test_str \
+	%D%/unit/test_ws_frame
 
 # A fuzz target is one line here, two below: libFuzzer's main with
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
-fuzzers =
+fuzzers = \
+	%D%/fuzz/fuzz_flow
 
 if ENABLE_FUZZING
 check_PROGRAMS += $(fuzzers)
@@ -36,7 +40,8 @@ endif
 TESTS += %D%/layers.sh %D%/fuzz/replay.sh
 endif
 
-# for each NAME: <dir>_fuzz_fuzz_NAME_SOURCES, then its _LDFLAGS
+%C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
+%C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/layers.sh %D%/node

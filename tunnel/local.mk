@@ -1,3 +1,5 @@
 noinst_LIBRARIES += libtunnel.a
-libtunnel_a_SOURCES =
-
+libtunnel_a_SOURCES = \
+	%D%/flow.c %D%/flow.h \
+	%D%/http_head.c %D%/http_head.h \
+	%D%/ws_frame.c %D%/ws_frame.h

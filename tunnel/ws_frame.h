@@ -64,10 +64,12 @@ struct ws_header {
  * incomplete; ERR_PROTO for RSV bits, a reserved opcode, a length that is not
  * in its shortest form or over 2^63-1, a control frame that is fragmented or
  * over 125 bytes, a mask where the sender must not or no mask where it must.
- * What can be refused is refused with the first bytes that show it.
+ * What can be refused is refused with the first bytes that show it; *ret_why
+ * is then a static text that fits a close reason.
  */
 enum err ws_header_parse(const uint8_t *data, size_t len,
-    enum ws_sender sender, struct ws_header *ret, struct diag *diag) MUST_CHECK;
+    enum ws_sender sender, struct ws_header *ret,
+    const char **ret_why) MUST_CHECK;
 
 /*
  * Write a whole unfragmented control frame into out; returns its length.  A
