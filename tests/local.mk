@@ -18,6 +18,7 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_buf \
 	%D%/unit/test_flow \
+	%D%/unit/test_http_head \
 	%D%/unit/test_str \
 	%D%/unit/test_ws_frame
 
@@ -25,7 +26,8 @@ unit_tests = \
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
-	%D%/fuzz/fuzz_flow
+	%D%/fuzz/fuzz_flow \
+	%D%/fuzz/fuzz_http_head
 
 if ENABLE_FUZZING
 check_PROGRAMS += $(fuzzers)
@@ -42,6 +44,8 @@ endif
 
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
+%C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/layers.sh %D%/node
