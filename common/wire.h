@@ -148,7 +148,8 @@ enum err wire_parse(const void *data, size_t len, struct wire_packet **ret,
 
 /*
  * Text of a packet: NUL-terminated JSON of *ret_len bytes; clear and free it
- * with wire_text_free().  ERR_LIMIT where it would exceed WIRE_MAX_BYTES.
+ * with wire_text_free().  ERR_LIMIT where it would exceed WIRE_MAX_BYTES, and
+ * ERR_PROTO or ERR_LIMIT for whatever wire_parse() would refuse.
  */
 enum err wire_format(const struct wire_packet *packet, char **ret,
     size_t *ret_len) MUST_CHECK;
@@ -161,7 +162,11 @@ struct wire_packet *wire_packet_new(enum wire_type type);
 /* Clear (secrets) and free with all it owns; NULL is allowed. */
 void wire_packet_free(struct wire_packet *packet);
 
-/* Append a copy; ERR_LIMIT past WIRE_HEADERS_MAX. */
+/*
+ * Append a copy, without the blanks around the value.  ERR_PROTO for a name
+ * that is no token or a value that is no field value in UTF-8; ERR_LIMIT past
+ * WIRE_HEADERS_MAX.
+ */
 enum err wire_headers_add(struct wire_headers *headers, const char *name,
     const char *value) MUST_CHECK;
 

@@ -20,6 +20,7 @@ unit_tests = \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
 	%D%/unit/test_str \
+	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 
 # A fuzz target is one line here, two below: libFuzzer's main with
@@ -27,7 +28,8 @@ unit_tests = \
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
 	%D%/fuzz/fuzz_flow \
-	%D%/fuzz/fuzz_http_head
+	%D%/fuzz/fuzz_http_head \
+	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
 check_PROGRAMS += $(fuzzers)
@@ -46,6 +48,8 @@ endif
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
+%C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/layers.sh %D%/node

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/wire.h"
+#include "common/xalloc.h"
+
+#define LIMITS                                                            \
+	"{\"client_message_bytes\":1,\"upstream_message_bytes\":2,"       \
+	"\"client_messages_per_s\":3,\"client_bytes_per_s\":4,"           \
+	"\"connect_ms\":5,\"idle_ms\":6,\"lifetime_ms\":7,\"ping_ms\":8," \
+	"\"pong_ms\":9,\"stall_ms\":10,\"usage_ms\":9223372036854775807}"
+#define UPSTREAM_(addresses, port, headers)                        \
+	"{\"tls\":true,\"addresses\":" addresses ",\"port\":" port \
+	",\"name\":\"api.example\",\"ca_file\":\"/ca.pem\","       \
+	"\"host\":\"api.example\",\"target\":\"/"                  \
+	"v1?a=%20\",\"headers\":" headers                          \
+	",\"subprotocols\":[\"one\",\"two\"]}"
+#define GRANT_(upstream)                                                   \
+	"{\"v\":1,\"type\":\"grant\",\"lease\":\"l1\",\"session\":\"s1\"," \
+	"\"route\":\"/echo\",\"upstream\":" upstream                       \
+	",\"subprotocol\":\"realtime\",\"limits\":" LIMITS "}"
+#define GRANT \
+	GRANT_(UPSTREAM_("[\"192.0.2.1\",\"::1\"]", "443", "[[\"A\",\"k\"]]"))
+#define OPEN_(method, target, headers, peer)                                  \
+	"{\"v\":1,\"type\":\"open\",\"method\":\"" method                     \
+	"\",\"target\":\"" target "\",\"headers\":" headers ",\"peer\":" peer \
+	"}"
+#define LOCAL "{\"local\":true}"
+#define TOTALS                                     \
+	"\"client\":{\"messages\":1,\"bytes\":2}," \
+	"\"upstream\":{\"messages\":3,\"bytes\":4}"
+#define END_(rest) "{\"v\":1,\"type\":\"end\"," TOTALS "," rest "}"
+#define CLOSE_(code, reason) \
+	"{\"v\":1,\"type\":\"close\",\"code\":" code ",\"reason\":" reason "}"
+#define DENY_(status, message)                          \
+	"{\"v\":1,\"type\":\"deny\",\"status\":" status \
+	",\"code\":\"x\",\"message\":" message ",\"headers\":[]}"
+
+static const char *const legal[] = {
+	OPEN_("GET", "/a?b", "[[\"Host\",\"x\"],[\"X\",\"\"]]", LOCAL),
+	OPEN_("GET", "/", "[]", "{\"local\":false,\"address\":\"::1\"}"),
+	GRANT,
+	DENY_("403", "\"no\""),
+	"{\"v\":1,\"type\":\"usage\"," TOTALS "}",
+	END_("\"side\":\"client\",\"cause\":\"client_closed\",\"code\":1000,"
+	     "\"reason\":\"bye\""),
+	END_("\"side\":\"tunnel\",\"cause\":\"idle\",\"code\":0"),
+	CLOSE_("4001", "\"\""),
+	"{\"v\":1,\"type\":\"limits\",\"limits\":" LIMITS "}",
+	"{\"v\":1,\"type\":\"list\"}",
+	"{\"v\":1,\"type\":\"reply\",\"value\":[1,{\"a\":null}]}",
+};
+
+/* The texts above are written as the module writes them. */
+static void
+gives_back_every_packet_as_it_was(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(legal) / sizeof(legal[0]); i++) {
+		struct wire_packet *packet;
+		struct diag diag = { "" };
+		json_t *before, *after;
+		size_t len;
+		char *text;
+
+		if (wire_parse(legal[i], strlen(legal[i]), &packet, &diag) !=
+		    ERR_OK)
+			fail_msg("%s: %s", legal[i], diag.text);
+		assert_int_equal(wire_format(packet, &text, &len), ERR_OK);
+		assert_int_equal(len, strlen(text));
+		before = json_loads(legal[i], 0, NULL);
+		after = json_loads(text, 0, NULL);
+		if (!json_equal(before, after))
+			fail_msg("%s became %s", legal[i], text);
+		json_decref(before);
+		json_decref(after);
+		wire_text_free(text, len);
+		wire_packet_free(packet);
+	}
+}
+
+static void
+reads_every_member_of_a_grant(void **state)
+{
+	struct wire_packet *packet;
+	struct wire_grant *grant;
+
+	(void)state;
+	assert_int_equal(wire_parse(GRANT, strlen(GRANT), &packet, NULL),
+	    ERR_OK);
+	assert_int_equal(packet->type, WIRE_GRANT);
+	grant = &packet->grant;
+	assert_string_equal(grant->lease, "l1");
+	assert_string_equal(grant->session, "s1");
+	assert_string_equal(grant->route, "/echo");
+	assert_true(grant->upstream.tls);
+	assert_int_equal(grant->upstream.address_count, 2);
+	assert_string_equal(grant->upstream.addresses[1], "::1");
+	assert_int_equal(grant->upstream.port, 443);
+	assert_string_equal(grant->upstream.name, "api.example");
+	assert_string_equal(grant->upstream.ca_file, "/ca.pem");
+	assert_string_equal(grant->upstream.host, "api.example");
+	assert_string_equal(grant->upstream.target, "/v1?a=%20");
+	assert_string_equal(wire_headers_find(&grant->upstream.headers, "a"),
+	    "k");
+	assert_null(wire_headers_find(&grant->upstream.headers, "b"));
+	assert_int_equal(grant->upstream.subprotocol_count, 2);
+	assert_string_equal(grant->upstream.subprotocols[1], "two");
+	assert_string_equal(grant->subprotocol, "realtime");
+	assert_int_equal(grant->limits.client_message_bytes, 1);
+	assert_int_equal(grant->limits.stall_ms, 10);
+	assert_int_equal(grant->limits.usage_ms, INT64_MAX);
+	wire_packet_free(packet);
+}
+
+static void
+refuses_malformed_packets(void **state)
+{
+	static const struct {
+		const char *text;
+		enum err err;
+	} cases[] = {
+		{ "", ERR_PROTO },
+		{ "x", ERR_PROTO },
+		{ "[]", ERR_PROTO },
+		{ "\"list\"", ERR_PROTO },
+		{ "{\"type\":\"list\"}", ERR_PROTO },
+		{ "{\"v\":2,\"type\":\"list\"}", ERR_PROTO },
+		{ "{\"v\":\"1\",\"type\":\"list\"}", ERR_PROTO },
+		{ "{\"v\":1}", ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"resume\"}", ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"list\"} ,", ERR_PROTO },
+		{ "{\"v\":1,\"v\":1,\"type\":\"list\"}", ERR_PROTO },
+		{ OPEN_("G T", "/", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("", "/", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "*", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "http://a/", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/a b", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/a#b", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/\\u00e9", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/a\\r\\nb", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/\\u0000", "[]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/", "{}", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/", "[[\"A\"]]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/", "[[\"A\",1]]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/", "[[\"A\",\"b\",\"c\"]]", LOCAL),
+		    ERR_PROTO },
+		{ OPEN_("GET", "/", "[[\"A:\",\"b\"]]", LOCAL), ERR_PROTO },
+		{ OPEN_("GET", "/", "[[\"A\",\"b\\r\\nC: d\"]]", LOCAL),
+		    ERR_PROTO },
+		{ OPEN_("GET", "/", "[]", "{}"), ERR_PROTO },
+		{ OPEN_("GET", "/", "[]", "{\"local\":1}"), ERR_PROTO },
+		{ OPEN_("GET", "/", "[]", "{\"local\":false}"), ERR_PROTO },
+		{ OPEN_("GET", "/", "[]",
+		      "{\"local\":true,\"address\":\"::1\"}"),
+		    ERR_PROTO },
+		{ OPEN_("GET", "/", "[]",
+		      "{\"local\":false,\"address\":\"localhost\"}"),
+		    ERR_PROTO },
+		{ GRANT_(UPSTREAM_("[]", "443", "[]")), ERR_LIMIT },
+		{ GRANT_(UPSTREAM_("[\"api.example\"]", "443", "[]")),
+		    ERR_PROTO },
+		{ GRANT_(UPSTREAM_("[\"::\",\"::\",\"::\",\"::\",\"::\","
+				   "\"::\",\"::\",\"::\",\"::\"]",
+		      "443", "[]")),
+		    ERR_LIMIT },
+		{ GRANT_(UPSTREAM_("[\"::1\"]", "0", "[]")), ERR_LIMIT },
+		{ GRANT_(UPSTREAM_("[\"::1\"]", "65536", "[]")), ERR_LIMIT },
+		{ GRANT_(UPSTREAM_("[\"::1\"]", "4.0", "[]")), ERR_PROTO },
+		{ GRANT_("null"), ERR_PROTO },
+		{ DENY_("200", "\"x\""), ERR_LIMIT },
+		{ DENY_("403", "\"a\\nb\""), ERR_PROTO },
+		{ DENY_("403", "\"\""), ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"usage\",\"client\":{\"messages\":-1,"
+		  "\"bytes\":0}}",
+		    ERR_LIMIT },
+		{ END_("\"side\":\"me\",\"cause\":\"x\",\"code\":0"),
+		    ERR_PROTO },
+		{ END_("\"side\":\"client\",\"cause\":\"x\",\"code\":1005"),
+		    ERR_PROTO },
+		{ END_("\"side\":\"client\",\"cause\":\"x\""), ERR_PROTO },
+		{ CLOSE_("1006", "\"\""), ERR_PROTO },
+		{ CLOSE_("5000", "\"\""), ERR_LIMIT },
+		{ CLOSE_("1000", "null"), ERR_PROTO },
+		{ CLOSE_("1000", "\"\xff\""), ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"limits\",\"limits\":{}}", ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"reply\"}", ERR_PROTO },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct wire_packet *packet = NULL;
+		struct diag diag = { "" };
+		enum err err = wire_parse(cases[i].text, strlen(cases[i].text),
+		    &packet, &diag);
+
+		if (err != cases[i].err)
+			fail_msg("%s: %s", cases[i].text, err_text(err));
+		assert_null(packet);
+		assert_string_not_equal(diag.text, "");
+	}
+}
+
+static void
+names_the_member_that_is_wrong(void **state)
+{
+	static const char text[] = GRANT_(UPSTREAM_("[\"::1\"]", "0", "[]"));
+	struct wire_packet *packet;
+	struct diag diag;
+
+	(void)state;
+	assert_int_equal(wire_parse(text, strlen(text), &packet, &diag),
+	    ERR_LIMIT);
+	assert_string_equal(diag.text, "upstream: bad or missing \"port\"");
+}
+
+static void
+ignores_members_it_does_not_know(void **state)
+{
+	static const char text[] =
+	    "{\"v\":1,\"type\":\"list\",\"filter\":{\"a\":[1]}}";
+	struct wire_packet *packet;
+
+	(void)state;
+	assert_int_equal(wire_parse(text, strlen(text), &packet, NULL), ERR_OK);
+	assert_int_equal(packet->type, WIRE_LIST);
+	wire_packet_free(packet);
+}
+
+static void
+refuses_a_datagram_over_its_size(void **state)
+{
+	size_t len = WIRE_MAX_BYTES + 1;
+	char *text = xcalloc(1, len);
+	struct wire_packet *packet;
+
+	(void)state;
+	memset(text, ' ', len);
+	memcpy(text, "{\"v\":1,\"type\":\"list\"}", 21);
+	assert_int_equal(wire_parse(text, len - 1, &packet, NULL), ERR_OK);
+	wire_packet_free(packet);
+	assert_int_equal(wire_parse(text, len, &packet, NULL), ERR_LIMIT);
+	free(text);
+}
+
+static void
+formats_nothing_that_it_would_not_parse(void **state)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_CLOSE);
+	char *text = NULL, *large;
+	size_t len;
+
+	(void)state;
+	packet->close.code = 1000;
+	assert_int_equal(wire_format(packet, &text, &len), ERR_PROTO);
+	packet->close.reason = xstrdup("\xff");
+	assert_int_equal(wire_format(packet, &text, &len), ERR_PROTO);
+	packet->close.reason[0] = 'x';
+	packet->close.code = 1006;
+	assert_int_equal(wire_format(packet, &text, &len), ERR_PROTO);
+	wire_packet_free(packet);
+
+	packet = wire_packet_new(WIRE_REPLY);
+	large = xcalloc(1, WIRE_MAX_BYTES + 1);
+	memset(large, 'x', WIRE_MAX_BYTES);
+	packet->reply = json_string(large);
+	assert_int_equal(wire_format(packet, &text, &len), ERR_LIMIT);
+	assert_null(text);
+	free(large);
+	wire_packet_free(packet);
+}
+
+static void
+takes_only_headers_that_can_be_sent(void **state)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_DENY);
+	struct wire_headers *headers = &packet->deny.headers;
+
+	(void)state;
+	assert_int_equal(wire_headers_add(headers, "a b", "x"), ERR_PROTO);
+	assert_int_equal(wire_headers_add(headers, "a", "x\ny"), ERR_PROTO);
+	assert_int_equal(wire_headers_add(headers, "a", "\xe9"), ERR_PROTO);
+	assert_int_equal(headers->count, 0);
+	assert_int_equal(wire_headers_add(headers, "A", " \tx y\t "), ERR_OK);
+	assert_string_equal(wire_headers_find(headers, "a"), "x y");
+	for (int i = 1; i < WIRE_HEADERS_MAX; i++)
+		assert_int_equal(wire_headers_add(headers, "a", ""), ERR_OK);
+	assert_int_equal(wire_headers_add(headers, "a", ""), ERR_LIMIT);
+	wire_packet_free(packet);
+	wire_packet_free(NULL);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(gives_back_every_packet_as_it_was),
+		cmocka_unit_test(reads_every_member_of_a_grant),
+		cmocka_unit_test(refuses_malformed_packets),
+		cmocka_unit_test(names_the_member_that_is_wrong),
+		cmocka_unit_test(ignores_members_it_does_not_know),
+		cmocka_unit_test(refuses_a_datagram_over_its_size),
+		cmocka_unit_test(formats_nothing_that_it_would_not_parse),
+		cmocka_unit_test(takes_only_headers_that_can_be_sent),
+	};
+
+	return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
+}
