@@ -53,3 +53,9 @@ endif
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/layers.sh %D%/node
+
+# Integration and client tests: Node.js scripts that speak TAP.
+EXTRA_DIST += %D%/clients/.npmrc %D%/clients/package.json \
+	%D%/clients/package-lock.json \
+	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
+	%D%/lib/tap.mjs

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: MIT
+// harness: the programs under test and the web servers around them, each
+// test with a folder of its own.
+//
+// A Site belongs to one test.  Everything it starts is stopped by its process
+// id when the test ends; then every log and every HTTP answer is searched for
+// what may never be there, and for reports of the sanitizers.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import crypto from "node:crypto";
+import fs from "node:fs";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { deadline } from "./tap.mjs";
+import * as raw from "./rawws.mjs";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+export const srcdir = process.env.top_srcdir ?? path.join(here, "../..");
+export const builddir = process.env.top_builddir ?? srcdir;
+export const clients_dir = path.join(here, "../clients");
+
+export const BROKER = path.join(builddir, "culvert-broker");
+export const TUNNEL = path.join(builddir, "culvert-tunnel");
+export const SIM = path.join(builddir, "tests/sim/culvert-sim");
+
+// The full path of a program, or null.
+export function find_program(name) {
+	const dirs = (process.env.PATH ?? "").split(":");
+	for (const dir of [...dirs, "/usr/sbin", "/usr/local/sbin", "/sbin"]) {
+		const file = path.join(dir || ".", name);
+		try {
+			fs.accessSync(file, fs.constants.X_OK);
+			return file;
+		} catch {
+			continue;
+		}
+	}
+	return null;
+}
+
+// A reason to skip, or false: for test()'s option of that name.
+export function needs(...names) {
+	const missing = names.filter((n) => n !== "direct" &&
+	    !find_program(n === "apache" ? "apache2" : n));
+	return missing.length > 0 &&
+	    `${missing.join(", ")} not installed; run deploy/check`;
+}
+
+// Wait until probe() is not false; it is asked again whenever something
+// changes in the folder, and every few milliseconds.
+export async function until(probe, what, ms = 10000) {
+	const limit = performance.now() + ms;
+	for (;;) {
+		const value = await probe();
+		if (value)
+			return value;
+		if (performance.now() > limit)
+			throw new Error(`${what}: not within ${ms} ms`);
+		await new Promise((resolve) => setTimeout(resolve, 3));
+	}
+}
+
+// Is somebody listening on this Unix socket?  Does not connect.
+export function unix_listening(file) {
+	return fs.readFileSync("/proc/net/unix", "latin1").split("\n")
+	    .some((line) => {
+		const word = line.trim().split(/\s+/);
+		return word[7] === file && (parseInt(word[3], 16) & 0x10000);
+	    });
+}
+
+export function tcp_listening(port) {
+	const hex = port.toString(16).toUpperCase().padStart(4, "0");
+	return ["/proc/net/tcp", "/proc/net/tcp6"].some((file) =>
+	    fs.existsSync(file) && fs.readFileSync(file, "latin1").split("\n")
+	        .some((line) => {
+			const word = line.trim().split(/\s+/);
+			return word[1]?.endsWith(`:${hex}`) && word[3] === "0A";
+		}));
+}
+
+// A port that nobody listens on, outside the kernel's own range.
+export async function free_port() {
+	for (let i = 0; i < 100; i++) {
+		const port = crypto.randomInt(10240, 32000);
+		const ok = await new Promise((resolve) => {
+			const server = net.createServer();
+			server.once("error", () => resolve(false));
+			server.listen(port, "127.0.0.1",
+			    () => server.close(() => resolve(true)));
+		});
+		if (ok)
+			return port;
+	}
+	throw new Error("no free port found");
+}
+
+// ---- processes ----
+
+export function children_of(pid) {
+	try {
+		return fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1")
+		    .trim().split(" ").filter(Boolean).map(Number);
+	} catch {
+		return [];
+	}
+}
+
+export function descendants_of(pid) {
+	return children_of(pid).flatMap((p) => [p, ...descendants_of(p)]);
+}
+
+export function is_running(pid) {
+	try {
+		const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
+		return !/^\d+ \(.*\) [ZX]/s.test(stat);
+	} catch {
+		return false;
+	}
+}
+
+// CPU time used, in clock ticks of 10 ms.
+export function cpu_ticks(pid) {
+	const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
+	const word = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+	return Number(word[11]) + Number(word[12]);
+}
+
+// Proportional and resident memory in KiB.
+export function memory_of(pid) {
+	const text = fs.readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
+	const value = (name) =>
+	    Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)[1]);
+	return { pss: value("Pss"), rss: value("Rss") };
+}
+
+// Which of these processes has the TCP connection with this local port?
+export function owner_of_port(pids, port) {
+	const hex = port.toString(16).toUpperCase().padStart(4, "0");
+	const inodes = fs.readFileSync("/proc/net/tcp", "latin1").split("\n")
+	    .map((line) => line.trim().split(/\s+/))
+	    .filter((word) => word[1]?.endsWith(`:${hex}`))
+	    .map((word) => `socket:[${word[9]}]`);
+	return pids.find((pid) => {
+		try {
+			return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => {
+				try {
+					return inodes.includes(
+					    fs.readlinkSync(`/proc/${pid}/fd/${fd}`));
+				} catch {
+					return false;
+				}
+			});
+		} catch {
+			return false;
+		}
+	});
+}
+
+// A program that was started: its output, and its end.
+export class Part {
+	constructor(name, argv, { env = {}, stdio = [], cwd } = {}) {
+		this.name = name;
+		this.output = "";
+		this.stdout = "";
+		this.may_fail = false; // its exit status and output do not matter
+		this.waiting = new Set();
+		this.child = spawn(argv[0], argv.slice(1), {
+			cwd,
+			env: { ...clean_env(), ...env },
+			stdio: [stdio[0] ?? "ignore", "pipe", "pipe",
+			    ...stdio.slice(3)],
+		});
+		this.pid = this.child.pid;
+		this.exited = new Promise((resolve) => {
+			this.child.on("error", (err) => {
+				this.output += `${err.message}\n`;
+				this.status = { code: 127, signal: null };
+				resolve(this.status);
+				this.#wake();
+			});
+			this.child.on("close", (code, signal) => {
+				this.status = { code, signal };
+				resolve(this.status);
+				this.#wake();
+			});
+		});
+		this.gone = new Promise((resolve) =>
+		    this.child.on("exit", resolve));
+		for (const stream of [this.child.stdout, this.child.stderr])
+			stream.on("data", (data) => {
+				this.output += data;
+				if (stream === this.child.stdout)
+					this.stdout += data;
+				this.#wake();
+			});
+	}
+
+	#wake() {
+		for (const fn of [...this.waiting])
+			fn();
+	}
+
+	// Wait for a line of output; resolves with the match.
+	wait_for(regex, { ms = 10000, from = 0 } = {}) {
+		return deadline(new Promise((resolve, reject) => {
+			const look = () => {
+				const found = regex.exec(this.output.slice(from));
+				if (found || this.status)
+					this.waiting.delete(look);
+				if (found)
+					resolve(found);
+				else if (this.status)
+					reject(new Error(`${this.name} ended ` +
+					    `before it said ${regex}`));
+			};
+			this.waiting.add(look);
+			look();
+		}), ms, `${this.name} says ${regex}`);
+	}
+
+	// Wait until it listens; an end of the program is a failure.
+	async listens(probe, what) {
+		await until(() => {
+			if (this.status)
+				throw new Error(`${this.name} ended with ` +
+				    `${JSON.stringify(this.status)}`);
+			return probe();
+		}, `${this.name}: ${what}`, 15000);
+	}
+
+	kill(signal = "SIGTERM") {
+		if (!this.status)
+			this.child.kill(signal);
+	}
+
+	// End it; returns its status.
+	async stop(signal = "SIGTERM", ms = 8000) {
+		this.kill(signal);
+		try {
+			return await deadline(this.exited, ms,
+			    `${this.name} stops on ${signal}`);
+		} catch (err) {
+			this.child.kill("SIGKILL");
+			throw err;
+		}
+	}
+}
+
+function clean_env() {
+	const env = { PATH: process.env.PATH, LANG: "C.UTF-8" };
+	for (const name of ["ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS",
+	    "TSAN_OPTIONS", "LD_LIBRARY_PATH"])
+		if (process.env[name] !== undefined)
+			env[name] = process.env[name];
+	return env;
+}
+
+// Run to the end: {code, signal, stdout, output}.
+export async function run(argv, { input, ms = 15000, ...options } = {}) {
+	const part = new Part(path.basename(argv[0]), argv,
+	    { ...options, stdio: ["pipe"] });
+	part.child.stdin.on("error", () => {});
+	part.child.stdin.end(input ?? "");
+	const status = await deadline(part.exited, ms, argv.join(" "))
+	    .catch((err) => { part.child.kill("SIGKILL"); throw err; });
+	return { ...status, stdout: part.stdout, output: part.output };
+}
+
+// ---- sites ----
+
+export class Site {
+	static async open(t) {
+		const site = new Site();
+		site.t = t;
+		site.dir = fs.mkdtempSync(path.join(os.tmpdir(), "culvert-"));
+		fs.chmodSync(site.dir, 0o755); // web servers' own users
+		site.parts = [];
+		// What may be in no log and in no answer.
+		site.canaries = new Map();
+		site.vendor_key = site.canary("vendor key", "sk-canary-");
+		site.livekit_secret = site.canary("livekit secret", "lk-canary-");
+		site.control_sock = site.file("control.sock");
+		site.broker_sock = site.file("broker.sock");
+		site.tunnel_sock = site.file("tunnel.sock");
+		site.answers_from = raw.answers.length;
+		t.after((failed) => site.#close(failed));
+		t.on_failure(() => site.#describe());
+		return site;
+	}
+
+	file(name) { return path.join(this.dir, name); }
+
+	write(name, text) {
+		fs.writeFileSync(this.file(name), text);
+		return this.file(name);
+	}
+
+	// A random text that must never be seen in a log or an answer.
+	canary(what, prefix = "canary-") {
+		const text = prefix + crypto.randomBytes(16).toString("hex");
+		this.canaries.set(what, text);
+		return text;
+	}
+
+	start(name, argv, options) {
+		const part = new Part(name, argv, options);
+		this.parts.push(part);
+		return part;
+	}
+
+	// ---- the programs under test ----
+
+	// Text of a configuration: relays is a list of [title, body].
+	config({ access, relays = [], control = "", rest = "" } = {}) {
+		access ??= 'clients = {"loopback"}\norigins = {"loopback"}\n' +
+		    "missing_origin = true";
+		return `access {\n${access}\n}\n` +
+		    `control {\nsocket = "${this.control_sock}"\n${control}\n}\n` +
+		    relays.map(([title, body]) =>
+		        `relay "${title}" {\n${body}\n}\n`).join("") + rest;
+	}
+
+	// Body of a relay section to this port.
+	relay(port, more = "", target = "/") {
+		return `upstream = "ws://127.0.0.1:${port}${target}"\n` +
+		    "header \"Authorization\" { prefix = \"Bearer \" " +
+		    `secret = "env:VENDOR_KEY" }\n${more}`;
+	}
+
+	env() {
+		return {
+			VENDOR_KEY: this.vendor_key,
+			OPENAI_API_KEY: this.vendor_key,
+			LIVEKIT_API_KEY: "lkkey",
+			LIVEKIT_API_SECRET: this.livekit_secret,
+		};
+	}
+
+	async broker(config, { args = [], env = {} } = {}) {
+		const file = this.write("culvert.conf", config);
+		const part = this.start("broker", [BROKER, "-f", file, "--listen",
+		    this.broker_sock, ...args], { env: { ...this.env(), ...env } });
+		await part.listens(() => unix_listening(this.broker_sock) &&
+		    unix_listening(this.control_sock), "listens");
+		return part;
+	}
+
+	async tunnel({ args = ["--spare", "2"], env = {} } = {}) {
+		const part = this.start("tunnel", [TUNNEL, "--listen",
+		    this.tunnel_sock, "--control", this.control_sock, ...args],
+		    { env });
+		await part.listens(() => unix_listening(this.tunnel_sock),
+		    "listens");
+		return part;
+	}
+
+	// Broker and tunnel, with a configuration as for config().
+	async serve(config, { tunnel, broker } = {}) {
+		const b = await this.broker(typeof config === "string" ? config :
+		    this.config(config), broker);
+		const t = await this.tunnel(tunnel);
+		return { broker: b, tunnel: t };
+	}
+
+	// ---- where clients connect ----
+
+	// Straight to the tunnel's socket, as a web server does.
+	direct() {
+		return {
+			name: "direct",
+			where: { path: this.tunnel_sock },
+			headers: { "X-Forwarded-For": "127.0.0.1" },
+		};
+	}
+
+	async front(name, options) {
+		if (name === "direct")
+			return this.direct();
+		const servers = await import("./servers.mjs");
+		return servers.start(this, name, options);
+	}
+
+	// A WebSocket through a front.
+	connect(front, target, headers = {}, options = {}) {
+		return raw.connect(front.where, target,
+		    { ...front.headers, ...headers }, options);
+	}
+
+	// A handshake through a front, however it ends.
+	handshake(front, target, headers = {}, options = {}) {
+		const list = Array.isArray(headers) ?
+		    [...Object.entries(front.headers), ...headers] :
+		    { ...front.headers, ...headers };
+		return raw.exchange(front.where,
+		    raw.upgrade_request(target, list, options), options);
+	}
+
+	// Both ends of a tunnel, as {client, upstream}: the upstream is a
+	// RawServer.
+	async pair(front, target, server, { headers = {}, answer = {},
+	    ...options } = {}) {
+		const accepting = server.accept(answer);
+		accepting.catch(() => {});
+		const client = await this.connect(front, target, headers, options);
+		return { client, upstream: await accepting };
+	}
+
+	// ---- the end ----
+
+	async #close() {
+		const problems = [];
+		for (const part of [...this.parts].reverse()) {
+			try {
+				const status = await part.stop();
+				if (!part.may_fail && status.code !== 0)
+					problems.push(`${part.name} ended with ` +
+					    JSON.stringify(status));
+			} catch (err) {
+				problems.push(err.message);
+			}
+			if (/AddressSanitizer|LeakSanitizer|runtime error:/
+			    .test(part.output))
+				problems.push(`${part.name}: sanitizer report`);
+		}
+		this.#check_canaries(problems);
+		fs.rmSync(this.dir, { recursive: true, force: true });
+		assert.deepEqual(problems, []);
+	}
+
+	#logs() {
+		const logs = this.parts.map((p) => [p.name, p.output]);
+		for (const name of fs.readdirSync(this.dir))
+			if (name.endsWith(".log"))
+				logs.push([name,
+				    fs.readFileSync(this.file(name), "utf8")]);
+		return logs;
+	}
+
+	#check_canaries(problems) {
+		this.saved_logs = this.#logs();
+		const texts = this.saved_logs.filter(([name]) => name !== "sim");
+		for (const answer of raw.answers.slice(this.answers_from))
+			texts.push(["an answer", answer.toString("latin1")]);
+		for (const [what, secret] of this.canaries)
+			for (const [name, text] of texts)
+				if (text.includes(secret))
+					problems.push(`the ${what} is in ${name}`);
+	}
+
+	#describe() {
+		let text = "";
+		for (const [name, log] of this.saved_logs ?? this.#logs()) {
+			const cut = log.length > 12000 ?
+			    `…\n${log.slice(-12000)}` : log;
+			text += `---- ${name}\n${cut.trimEnd()}\n`;
+		}
+		return text;
+	}
+}
+
+// Broker and tunnel with one relay "/raw" to a RawServer: the usual site.
+export async function relay_site(t, front_name = "direct", options = {}) {
+	const site = await Site.open(t);
+	const server = await raw.RawServer.listen(options.upstream);
+	const parts = await site.serve({
+		...options,
+		relays: [["/raw", site.relay(server.port, options.more,
+		    options.target)], ...options.relays ?? []],
+	}, options);
+	const front = await site.front(front_name);
+	return {
+		site, server, front, ...parts,
+		pair: (extra) => site.pair(front, "/raw", server, extra),
+	};
+}
+
+// Run fn for every row; all failures are collected, each with its row's name.
+export async function table(rows, fn) {
+	const failures = [];
+	for (const row of rows) {
+		try {
+			await fn(...row);
+		} catch (err) {
+			failures.push(`${row[0]}: ${err.stack ?? err}`);
+		}
+	}
+	if (failures.length > 0)
+		throw new Error(`${failures.length} of ${rows.length} rows:\n` +
+		    failures.join("\n"));
+}
