@@ -80,6 +80,7 @@ put_line(const char *line, size_t len)
 		atomic_fetch_add(&log_dropped, 1);
 }
 
+PRINTF_LIKE(3, 0)
 static void
 log_write(enum log_level level, const char *event, const char *fmt, va_list ap)
 {
