@@ -17,11 +17,13 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 # A unit test is one line: its source is tests/unit/NAME.c.
 unit_tests = \
 	%D%/unit/test_buf \
+	%D%/unit/test_crypt \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
 	%D%/unit/test_str \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
+EXTRA_DIST += %D%/unit/test_keys.h
 
 # A fuzz target is one line here, two below: libFuzzer's main with
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
