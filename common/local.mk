@@ -5,6 +5,7 @@ libcommon_a_SOURCES = \
 	%D%/crypt.c %D%/crypt.h \
 	%D%/err.c %D%/err.h %D%/err.def \
 	%D%/json.c %D%/json.h \
+	%D%/jwt.c %D%/jwt.h \
 	%D%/log.c %D%/log.h \
 	%D%/secret.c %D%/secret.h \
 	%D%/service.c %D%/service.h \
