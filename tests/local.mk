@@ -20,6 +20,7 @@ unit_tests = \
 	%D%/unit/test_crypt \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
+	%D%/unit/test_jwt \
 	%D%/unit/test_str \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
@@ -31,6 +32,7 @@ EXTRA_DIST += %D%/unit/test_keys.h
 fuzzers = \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
+	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
@@ -50,6 +52,8 @@ endif
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
+%C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
