@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libbroker.a
-libbroker_a_SOURCES =
+libbroker_a_SOURCES = \
+	%D%/access.c %D%/access.h
 
 sbin_PROGRAMS += culvert-broker
 culvert_broker_SOURCES = %D%/main.c

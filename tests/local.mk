@@ -16,6 +16,7 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 
 # A unit test is one line: its source is tests/unit/NAME.c.
 unit_tests = \
+	%D%/unit/test_access \
 	%D%/unit/test_buf \
 	%D%/unit/test_crypt \
 	%D%/unit/test_flow \
