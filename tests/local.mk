@@ -22,6 +22,7 @@ unit_tests = \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
 	%D%/unit/test_jwt \
+	%D%/unit/test_livekit_token \
 	%D%/unit/test_str \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
@@ -34,6 +35,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_jwt \
+	%D%/fuzz/fuzz_livekit \
 	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
@@ -55,6 +57,8 @@ endif
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
+%C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
