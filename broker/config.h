@@ -56,6 +56,8 @@ struct config_url {
 	char *query;     /* fixed part, without ?; may be NULL */
 };
 
+void config_url_done(struct config_url *url);
+
 /* A relay section; `openai' is one whose defaults know the vendor. */
 struct config_relay {
 	char *name;                  /* for logs: the first path, or "openai" */
@@ -156,11 +158,19 @@ struct config {
 enum err config_load(const char *path, struct config **ret,
     struct diag *diag) MUST_CHECK;
 
+/* The same from a text; name stands for the file in messages. */
+enum err config_parse(const char *name, const char *text, size_t len,
+    struct config **ret, struct diag *diag) MUST_CHECK;
+
+/* An empty one, with one reference; for who fills it. */
+struct config *config_new(void);
+
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* NULL is allowed */
 
 /*
- * The configuration in force: config_current() takes a reference to it,
+ * The configuration in force: config_current() takes a reference to it (NULL
+ * where there is none yet),
  * config_set_current() takes ownership of the caller's.  Thread-safe.
  */
 struct config *config_current(void);

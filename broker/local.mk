@@ -1,8 +1,17 @@
 noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
 	%D%/access.c %D%/access.h \
+	%D%/conf_tree.c %D%/conf_tree.h \
+	%D%/config.c %D%/config.h \
+	%D%/config_file.c \
+	%D%/config_grants.def \
+	%D%/config_limits.def \
+	%D%/config_livekit.c %D%/config_livekit.h \
+	%D%/config_relay.c %D%/config_relay.h \
+	%D%/config_value.c %D%/config_value.h \
 	%D%/livekit.c %D%/livekit.h \
-	%D%/livekit_token.c %D%/livekit_token.h
+	%D%/livekit_token.c %D%/livekit_token.h \
+	%D%/url.c %D%/url.h
 
 sbin_PROGRAMS += culvert-broker
 culvert_broker_SOURCES = %D%/main.c

@@ -16,7 +16,8 @@
 struct secret {
 	char *data; /* len bytes and a NUL */
 	size_t len;
-	char description[PATH_MAX + 64];
+	char *source;
+	char *description;
 };
 
 struct secret *
@@ -27,8 +28,8 @@ secret_new(const void *data, size_t len, const char *source)
 	secret->data = xcalloc(1, len + 1);
 	memcpy(secret->data, data, len);
 	secret->len = len;
-	(void)snprintf(secret->description, sizeof(secret->description),
-	    "(%zu bytes from %s)", len, source);
+	secret->source = xstrdup(source);
+	secret->description = xasprintf("(%zu bytes from %s)", len, source);
 	return secret;
 }
 
@@ -39,6 +40,8 @@ secret_free(struct secret *secret)
 		return;
 	explicit_bzero(secret->data, secret->len);
 	free(secret->data);
+	free(secret->source);
+	free(secret->description);
 	free(secret);
 }
 
@@ -48,6 +51,12 @@ secret_peek(const struct secret *secret, size_t *ret_len)
 	if (ret_len != NULL)
 		*ret_len = secret->len;
 	return secret->data;
+}
+
+const char *
+secret_source(const struct secret *secret)
+{
+	return secret->source;
 }
 
 const char *

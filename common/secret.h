@@ -36,6 +36,9 @@ void secret_free(struct secret *secret);
 /* The bytes, followed by a NUL; borrowed. */
 const char *secret_peek(const struct secret *secret, size_t *ret_len);
 
+/* Where it came from, as "env:NAME"; borrowed. */
+const char *secret_source(const struct secret *secret);
+
 /* "(51 bytes from env:NAME)"; borrowed, never the secret itself. */
 const char *secret_describe(const struct secret *secret);
 
