@@ -65,8 +65,25 @@ endif
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/layers.sh %D%/node
 
-# Integration and client tests: Node.js scripts that speak TAP.
-EXTRA_DIST += %D%/clients/.npmrc %D%/clients/package.json \
+# Integration and client tests: Node.js scripts that speak TAP.  By hand:
+# top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
+integration_tests = \
+	%D%/integration/bulk.mjs \
+	%D%/integration/frames.mjs \
+	%D%/integration/handshake.mjs \
+	%D%/integration/limits.mjs \
+	%D%/integration/livekit.mjs \
+	%D%/integration/processes.mjs
+
+client_tests = \
+	%D%/clients/agents.mjs \
+	%D%/clients/livekit.mjs \
+	%D%/clients/openai.mjs \
+	%D%/clients/ws.mjs
+
+EXTRA_DIST += $(integration_tests) $(client_tests) \
+	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
-	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
-	%D%/lib/tap.mjs
+	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
+	%D%/lib/fcgi.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/lib/servers.mjs %D%/lib/tap.mjs

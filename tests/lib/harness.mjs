@@ -237,6 +237,23 @@ export class Part {
 			this.child.kill(signal);
 	}
 
+	// End it with all its children, whatever they are busy with.
+	async stop_hard(ms = 1500) {
+		this.kill();
+		try {
+			await deadline(this.exited, ms, "");
+		} catch {
+			for (const pid of [this.pid, ...descendants_of(this.pid)])
+				try {
+					process.kill(pid, "SIGKILL");
+				} catch {
+					continue; // it went by itself
+				}
+			await this.exited;
+		}
+		return this.status;
+	}
+
 	// End it; returns its status.
 	async stop(signal = "SIGTERM", ms = 8000) {
 		this.kill(signal);
@@ -346,6 +363,8 @@ export class Site {
 		    this.broker_sock, ...args], { env: { ...this.env(), ...env } });
 		await part.listens(() => unix_listening(this.broker_sock) &&
 		    unix_listening(this.control_sock), "listens");
+		// web servers give up root, and the test has only this one folder
+		fs.chmodSync(this.broker_sock, 0o666);
 		return part;
 	}
 
@@ -355,6 +374,7 @@ export class Site {
 		    { env });
 		await part.listens(() => unix_listening(this.tunnel_sock),
 		    "listens");
+		fs.chmodSync(this.tunnel_sock, 0o666); // as for the broker's
 		return part;
 	}
 
@@ -364,6 +384,14 @@ export class Site {
 		    this.config(config), broker);
 		const t = await this.tunnel(tunnel);
 		return { broker: b, tunnel: t };
+	}
+
+	// The simulated vendors; {http_port, ws_port, part}.
+	async sim(args = [], env = {}) {
+		const part = this.start("sim", [SIM, "--http-port", "0",
+		    "--ws-port", "0", ...args], { env: { ...this.env(), ...env } });
+		const [line] = await part.wait_for(/^\{.*\}$/m);
+		return { ...JSON.parse(line), part };
 	}
 
 	// ---- where clients connect ----
@@ -415,7 +443,8 @@ export class Site {
 		const problems = [];
 		for (const part of [...this.parts].reverse()) {
 			try {
-				const status = await part.stop();
+				const status = await (part.hard ?
+				    part.stop_hard() : part.stop());
 				if (!part.may_fail && status.code !== 0)
 					problems.push(`${part.name} ended with ` +
 					    JSON.stringify(status));
@@ -478,7 +507,7 @@ export async function relay_site(t, front_name = "direct", options = {}) {
 	};
 }
 
-// Run fn for every row; all failures are collected, each with its row's name.
+// Run fn for every row; failures are collected, each with its row's name.
 export async function table(rows, fn) {
 	const failures = [];
 	for (const row of rows) {
@@ -486,9 +515,11 @@ export async function table(rows, fn) {
 			await fn(...row);
 		} catch (err) {
 			failures.push(`${row[0]}: ${err.stack ?? err}`);
+			if (failures.length >= 5)
+				break; // each may have waited for its time limit
 		}
 	}
 	if (failures.length > 0)
-		throw new Error(`${failures.length} of ${rows.length} rows:\n` +
+		throw new Error(`${failures.length} of ${rows.length} rows failed:\n` +
 		    failures.join("\n"));
 }

@@ -87,7 +87,7 @@ export class Conn {
 	#waiting = null;
 	#stalled = false;
 
-	constructor(socket, { role = "client", timeout = 10000 } = {}) {
+	constructor(socket, { role = "client", timeout = 8000 } = {}) {
 		this.socket = socket;
 		this.role = role; // "client" sends masked frames
 		this.timeout = timeout;

@@ -49,6 +49,7 @@ PidFile "${site.file("apache.pid")}"
 DefaultRuntimeDir "${site.dir}"
 Mutex file:${site.dir} default
 ErrorLog "${site.file("apache-error.log")}"
+${process.getuid() === 0 ? "User www-data\nGroup www-data" : ""}
 LogLevel warn
 Listen 127.0.0.1:${port}
 LoadModule mpm_${event ? "event" : "prefork"}_module ${modules}/mod_mpm_${
@@ -56,6 +57,7 @@ LoadModule mpm_${event ? "event" : "prefork"}_module ${modules}/mod_mpm_${
 ${wanted.map((m) => `LoadModule ${m}_module ${modules}/mod_${m}.so`).join("\n")}
 StartServers 1
 ServerLimit 4
+MaxRequestWorkers 100
 DocumentRoot "${site.dir}"
 ProxyTimeout 120
 ${tls ? `SSLEngine on
@@ -77,7 +79,7 @@ function apache_modules() {
 
 function nginx_config(site, port, tls) {
 	return `
-${process.getuid() === 0 ? "user root root;" : ""}
+${process.getuid() === 0 ? "user www-data;" : ""}
 daemon off;
 worker_processes 1;
 pid ${site.file("nginx.pid")};
@@ -134,19 +136,16 @@ const SERVERS = {
 	lighttpd: {
 		config: lighttpd_config,
 		argv: (file) => [find_program("lighttpd"), "-D", "-f", file],
-		stop: "SIGINT",
 	},
 	apache: {
 		config: apache_config,
 		argv: (file) =>
 		    [find_program("apache2"), "-DFOREGROUND", "-f", file],
-		stop: "SIGTERM",
 	},
 	nginx: {
 		config: nginx_config,
 		argv: (file, site) => [find_program("nginx"), "-p", site.dir,
 		    "-c", file, "-e", site.file("nginx-error.log")],
-		stop: "SIGTERM",
 	},
 };
 
@@ -161,6 +160,7 @@ export async function start(site, name, { tls } = {}) {
 			fs.mkdirSync(site.file(`nginx-${dir}`), { recursive: true });
 		const part = site.start(name, server.argv(file, site));
 		part.may_fail = true; // its exit status is its own affair
+		part.hard = true;
 		try {
 			await part.listens(() => tcp_listening(port), "listens");
 		} catch (err) {

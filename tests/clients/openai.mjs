@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// The openai packages, which insist on wss, hold a conversation through TLS
+// at lighttpd.
+import assert from "node:assert/strict";
+import path from "node:path";
+
+import { clients_dir, run } from "../lib/harness.mjs";
+import { test } from "../lib/tap.mjs";
+import { need_packages, need_programs, openai_site } from "./lib/setup.mjs";
+
+need_packages("openai", "openai-6", "ws");
+need_programs("lighttpd", "openssl");
+
+for (const name of ["openai", "openai-6"])
+	for (const model of ["gpt-realtime",
+	    "gpt-4o-realtime-preview-2024-12-17"])
+		test(`${name} and ${model} converse in text and audio`,
+		    async (t) => {
+			const { site, front, certs } = await openai_site(t,
+			    { tls: true });
+			const result = await run([process.execPath,
+			    path.join(clients_dir, "lib/openai-talk.mjs"), name,
+			    `https://localhost:${front.port}/v1`, model], {
+				env: {
+					NODE_EXTRA_CA_CERTS: certs.ca,
+					CLIENT_KEY: site.canary("client's key", "ek_"),
+				},
+			});
+			assert.equal(result.code, 0, result.output);
+			assert.ok(!result.output.includes(site.vendor_key));
+			const [text, audio] = JSON.parse(result.stdout);
+			assert.match(text.text, /\S/);
+			assert.equal(text.audio, 0);
+			assert.match(audio.transcript, /\S/);
+			assert.ok(audio.audio > 1000, `${audio.audio} bytes of audio`);
+			for (const one of [text, audio]) {
+				for (const kind of ["total", "input", "output"])
+					assert.ok(one.usage[`${kind}_tokens`] > 0, kind);
+				assert.equal(one.close, 1000);
+				assert.equal(one.protocol, "");
+				assert.equal(one.extensions, "");
+				assert.equal(one.session.model, "gpt-realtime");
+			}
+		});
