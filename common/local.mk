@@ -10,5 +10,6 @@ libcommon_a_SOURCES = \
 	%D%/secret.c %D%/secret.h \
 	%D%/service.c %D%/service.h \
 	%D%/str.c %D%/str.h \
+	%D%/thread.c %D%/thread.h \
 	%D%/wire.c %D%/wire.h \
 	%D%/xalloc.c %D%/xalloc.h
