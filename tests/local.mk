@@ -22,8 +22,11 @@ unit_tests = \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
 	%D%/unit/test_jwt \
+	%D%/unit/test_leases \
 	%D%/unit/test_livekit_token \
+	%D%/unit/test_resolver \
 	%D%/unit/test_str \
+	%D%/unit/test_target \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h

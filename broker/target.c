@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/target.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/str.h"
+#include "common/xalloc.h"
+
+#define REWRITTEN_BYTES (8 * 1024)
+
+/* ---- parsing ----------------------------------------------------------- */
+
+static bool
+is_dot_segment(const char *segment, size_t len)
+{
+	return (len == 1 && segment[0] == '.') ||
+	    (len == 2 && segment[0] == '.' && segment[1] == '.');
+}
+
+static enum err
+check_path(const char *path, size_t len, struct diag *diag)
+{
+	size_t start = 1;
+
+	if (len == 0 || path[0] != '/') {
+		diag_set(diag, "the request target is not a path");
+		return ERR_PROTO;
+	}
+	for (size_t i = 0; i < len; i++)
+		if (path[i] <= 0x20 || path[i] >= 0x7f ||
+		    strchr("%\\#\"<>^`{|}", path[i]) != NULL) {
+			diag_set(diag,
+			    "the path has a character or an escape "
+			    "that no path here has");
+			return ERR_PROTO;
+		}
+	for (size_t i = 1; i <= len; i++) {
+		if (i < len && path[i] != '/')
+			continue;
+		/* empty only at the end: "/" and "/a/" are paths */
+		if ((i == start && i < len) ||
+		    is_dot_segment(path + start, i - start)) {
+			diag_set(diag, "the path has an empty or dot segment");
+			return ERR_PROTO;
+		}
+		start = i + 1;
+	}
+	return ERR_OK;
+}
+
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* Undo the encoding of a query's name or value; NULL where it is not one. */
+static char *
+decode(const char *in, size_t len)
+{
+	char *out = xcalloc(1, len + 1);
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		int c = in[i] == '+' ? ' ' : (unsigned char)in[i];
+
+		if (c == '%') {
+			int high = i + 2 < len ? hex_value(in[i + 1]) : -1;
+			int low = i + 2 < len ? hex_value(in[i + 2]) : -1;
+
+			c = high < 0 || low < 0 ? 0 : high << 4 | low;
+			i += 2;
+		}
+		if (c < 0x20 || c == 0x7f) {
+			free(out);
+			return NULL;
+		}
+		out[n++] = (char)c;
+	}
+	if (!str_is_utf8(out, n)) {
+		free(out);
+		return NULL;
+	}
+	return out;
+}
+
+static const struct target_parameter *
+find(const struct target *target, const char *name)
+{
+	for (size_t i = 0; i < target->count; i++)
+		if (strcmp(target->parameters[i].name, name) == 0)
+			return &target->parameters[i];
+	return NULL;
+}
+
+/* Add one "name=value" or "name"; takes nothing of text. */
+static enum err
+add_parameter(struct target *target, const char *text, size_t len,
+    struct diag *diag)
+{
+	const char *equals = memchr(text, '=', len);
+	size_t name_len = equals == NULL ? len : (size_t)(equals - text);
+	struct target_parameter new;
+	enum err err = ERR_PROTO;
+
+	new.name = decode(text, name_len);
+	new.value = equals == NULL ? xstrdup("")
+				   : decode(equals + 1, len - name_len - 1);
+	if (new.name == NULL || new.value == NULL)
+		diag_set(diag, "the query is not well encoded");
+	else if (find(target, new.name) != NULL)
+		diag_set(diag, "a query parameter is given twice");
+	else if (target->count == TARGET_PARAMETERS_MAX)
+		diag_set(diag, "the query has more than %d parameters",
+		    TARGET_PARAMETERS_MAX);
+	else
+		err = ERR_OK;
+	if (err == ERR_OK) {
+		target->parameters[target->count++] = new;
+	} else {
+		free(new.name);
+		free(new.value);
+	}
+	return err;
+}
+
+static enum err
+parse_query(struct target *target, const char *query, struct diag *diag)
+{
+	enum err err = ERR_OK;
+
+	while (err == ERR_OK && *query != '\0') {
+		size_t len = strcspn(query, "&");
+
+		if (len > 0)
+			err = add_parameter(target, query, len, diag);
+		query += len;
+		query += *query == '&';
+	}
+	return err;
+}
+
+enum err
+target_parse(const char *text, struct target **ret, struct diag *diag)
+{
+	size_t path_len = strcspn(text, "?");
+	struct target *target;
+	enum err err;
+
+	err = check_path(text, path_len, diag);
+	if (err != ERR_OK)
+		return err;
+	target = xcalloc(1, sizeof(*target));
+	target->path = xstrndup(text, path_len);
+	if (text[path_len] == '?')
+		err = parse_query(target, text + path_len + 1, diag);
+	if (err != ERR_OK) {
+		target_free(target);
+		return err;
+	}
+	*ret = target;
+	return ERR_OK;
+}
+
+void
+target_free(struct target *target)
+{
+	if (target == NULL)
+		return;
+	for (size_t i = 0; i < target->count; i++) {
+		free(target->parameters[i].name);
+		free(target->parameters[i].value);
+	}
+	free(target->path);
+	free(target);
+}
+
+/* ---- rewriting --------------------------------------------------------- */
+
+static enum err
+put(struct buf *out, const char *text)
+{
+	return buf_add(out, text, strlen(text));
+}
+
+/* Everything but unreserved characters (RFC 3986 2.3) is escaped. */
+static enum err
+put_encoded(struct buf *out, const char *text)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "abcdefghijklmnopqrstuvwxyz0123456789-._~";
+	static const char hex[] = "0123456789ABCDEF";
+	enum err err = ERR_OK;
+
+	for (; err == ERR_OK && *text != '\0'; text++) {
+		uint8_t c = (uint8_t)*text;
+		char escape[3] = { '%', hex[c >> 4], hex[c & 15] };
+
+		if (strchr(plain, *text) != NULL)
+			err = buf_add(out, text, 1);
+		else
+			err = buf_add(out, escape, sizeof(escape));
+	}
+	return err;
+}
+
+static bool
+is_allowed(const struct config_query *rule, const char *value)
+{
+	for (size_t i = 0; i < rule->values.count; i++)
+		if (str_match(rule->values.items[i], value))
+			return true;
+	return rule->values.count == 0;
+}
+
+/* The value that a rule makes of the client's; NULL where there is none. */
+static enum err
+apply(const struct config_query *rule, const struct target *target,
+    const char **ret, struct diag *diag)
+{
+	const struct target_parameter *given = find(target, rule->name);
+	const char *value;
+
+	*ret = rule->fallback;
+	if (given == NULL)
+		return ERR_OK;
+	value = given->value;
+	for (size_t i = 0; i < rule->alias_count; i++)
+		if (strcmp(rule->aliases[i].from, value) == 0) {
+			value = rule->aliases[i].to;
+			break;
+		}
+	if (!is_allowed(rule, value)) {
+		diag_set(diag, "this value of \"%s\" is not allowed",
+		    rule->name);
+		return ERR_DENIED;
+	}
+	*ret = value;
+	return ERR_OK;
+}
+
+static enum err
+put_parameter(struct buf *out, const char *separator, const char *name,
+    const char *value)
+{
+	if (put(out, separator) != ERR_OK || put_encoded(out, name) != ERR_OK ||
+	    put(out, "=") != ERR_OK || put_encoded(out, value) != ERR_OK)
+		return ERR_HEAD;
+	return ERR_OK;
+}
+
+static enum err
+rewrite(const struct target *target, const struct config_relay *relay,
+    struct buf *out, struct diag *diag)
+{
+	const struct config_url *url = &relay->upstream;
+	const char *separator = "?";
+
+	if (put(out, url->path) != ERR_OK)
+		return ERR_HEAD;
+	if (url->query != NULL) {
+		if (put(out, separator) != ERR_OK ||
+		    put(out, url->query) != ERR_OK)
+			return ERR_HEAD;
+		separator = "&";
+	}
+	for (size_t i = 0; i < relay->query_count; i++) {
+		const char *name = relay->queries[i].name, *value;
+		enum err err = apply(&relay->queries[i], target, &value, diag);
+
+		if (err == ERR_OK && value != NULL) {
+			err = put_parameter(out, separator, name, value);
+			separator = "&";
+		}
+		if (err != ERR_OK)
+			return err;
+	}
+	return ERR_OK;
+}
+
+enum err
+target_rewrite(const struct target *target, const struct config_relay *relay,
+    char **ret, struct diag *diag)
+{
+	struct buf *out = buf_new(REWRITTEN_BYTES);
+	const uint8_t *text;
+	enum err err;
+	size_t len;
+
+	err = rewrite(target, relay, out, diag);
+	if (err == ERR_HEAD)
+		diag_set(diag, "the query is too long");
+	if (err == ERR_OK) {
+		text = buf_peek(out, &len);
+		*ret = xstrndup((const char *)text, len);
+	}
+	buf_free(out);
+	return err;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "broker/target.h"
+
+/* A string that can be changed, as those of a configuration can. */
+#define S(text) ((char[]){ text })
+
+static struct config_alias aliases[] = {
+	{ S("old"), S("new-1") },
+	{ S("bad"), S("not allowed") },
+};
+static char *model_values[] = { S("new-*"), S("a b") };
+static struct config_query queries[] = {
+	{
+	    .name = S("model"),
+	    .values = { model_values, 2 },
+	    .fallback = S("new-0"),
+	    .aliases = aliases,
+	    .alias_count = 2,
+	},
+	{ .name = S("any") },
+};
+static const struct config_relay relay = {
+	.name = S("/r"),
+	.upstream = { .path = S("/up") },
+	.queries = queries,
+	.query_count = 2,
+};
+static const struct config_relay fixed = {
+	.name = S("/f"),
+	.upstream = { .path = S("/up"), .query = S("key=1") },
+	.queries = &queries[1],
+	.query_count = 1,
+};
+
+static void
+takes_a_target_apart(void **state)
+{
+	struct target *target;
+
+	(void)state;
+	assert_int_equal(target_parse("/a/b-c?x=1&&y&z=%C3%A9+%2B%26=", &target,
+			     NULL),
+	    ERR_OK);
+	assert_string_equal(target->path, "/a/b-c");
+	assert_int_equal(target->count, 3);
+	assert_string_equal(target->parameters[0].value, "1");
+	assert_string_equal(target->parameters[1].name, "y");
+	assert_string_equal(target->parameters[1].value, "");
+	assert_string_equal(target->parameters[2].value, "\xc3\xa9 +&=");
+	target_free(target);
+	target_free(NULL);
+}
+
+static void
+refuses_what_two_readers_could_read_differently(void **state)
+{
+	static const char *const cases[] = {
+		"",
+		"*",
+		"a",
+		"?a=b",
+		"http://vendor.example/",
+		"//vendor.example/",
+		"/a//b",
+		"/.",
+		"/..",
+		"/./a",
+		"/a/../b",
+		"/a/..",
+		"/a/.",
+		"/%61",
+		"/a%2fb",
+		"/a%00",
+		"/a\\b",
+		"/a b",
+		"/a\tb",
+		"/a#b",
+		"/\xc3\xa9",
+		"/a?x=%",
+		"/a?x=%4",
+		"/a?x=%zz",
+		"/a?x=%+1",
+		"/a?x=%00",
+		"/a?x=%0a",
+		"/a?x=%0D%0AHost:%20b",
+		"/a?x=%7f",
+		"/a?%01=1",
+		"/a?x=\x01",
+		"/a?x=%ff",
+		"/a?x=%c0%af",
+		"/a?x=%ed%a0%80",
+		"/a?x=1&x=1",
+		"/a?x=1&%78=2",
+		"/a?x&y&x=",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct target *target = NULL;
+		struct diag diag = { "" };
+
+		if (target_parse(cases[i], &target, &diag) != ERR_PROTO)
+			fail_msg("%s", cases[i]);
+		assert_null(target);
+		assert_string_not_equal(diag.text, "");
+	}
+}
+
+static void
+bounds_the_number_of_parameters(void **state)
+{
+	char text[1024] = "/?";
+	struct target *target;
+	size_t len = 2;
+
+	(void)state;
+	for (int i = 0; i < TARGET_PARAMETERS_MAX; i++)
+		len += (size_t)sprintf(text + len, "p%d=1&", i);
+	assert_int_equal(target_parse(text, &target, NULL), ERR_OK);
+	assert_int_equal(target->count, TARGET_PARAMETERS_MAX);
+	target_free(target);
+	(void)strcpy(text + len, "q");
+	assert_int_equal(target_parse(text, &target, NULL), ERR_PROTO);
+}
+
+static void
+rewrites_by_the_rules_of_the_relay(void **state)
+{
+	static const struct {
+		const char *text;
+		const struct config_relay *relay;
+		enum err err;
+		const char *result;
+	} cases[] = {
+		{ "/r", &relay, ERR_OK, "/up?model=new-0" },
+		{ "/r?", &relay, ERR_OK, "/up?model=new-0" },
+		{ "/r?model=new-5", &relay, ERR_OK, "/up?model=new-5" },
+		{ "/r?mod%65l=new-%35", &relay, ERR_OK, "/up?model=new-5" },
+		{ "/r?model=old", &relay, ERR_OK, "/up?model=new-1" },
+		{ "/r?model=a+b", &relay, ERR_OK, "/up?model=a%20b" },
+		{ "/r?model=bad", &relay, ERR_DENIED, NULL },
+		{ "/r?model=other", &relay, ERR_DENIED, NULL },
+		{ "/r?model=", &relay, ERR_DENIED, NULL },
+		{ "/r?model", &relay, ERR_DENIED, NULL },
+		{ "/r?Model=new-5", &relay, ERR_OK, "/up?model=new-0" },
+		{ "/r?any=&model=new-5", &relay, ERR_OK,
+		    "/up?model=new-5&any=" },
+		{ "/r?model=new-5%26key%3d2%23", &relay, ERR_OK,
+		    "/up?model=new-5%26key%3D2%23" },
+		{ "/r?url=ws://evil.example&host=x&key=2", &relay, ERR_OK,
+		    "/up?model=new-0" },
+		{ "/f", &fixed, ERR_OK, "/up?key=1" },
+		{ "/f?key=2", &fixed, ERR_OK, "/up?key=1" },
+		{ "/f?any=%C3%A9~/'", &fixed, ERR_OK,
+		    "/up?key=1&any=%C3%A9~%2F%27" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct target *target;
+		struct diag diag = { "" };
+		char *result = NULL;
+		enum err err;
+
+		assert_int_equal(target_parse(cases[i].text, &target, NULL),
+		    ERR_OK);
+		err = target_rewrite(target, cases[i].relay, &result, &diag);
+		if (err != cases[i].err)
+			fail_msg("%s: %s", cases[i].text, err_text(err));
+		if (err == ERR_OK)
+			assert_string_equal(result, cases[i].result);
+		else
+			assert_non_null(strstr(diag.text, "\"model\""));
+		free(result);
+		target_free(target);
+	}
+}
+
+static void
+refuses_what_becomes_too_long(void **state)
+{
+	char text[4096] = "/r?any=";
+	struct target *target;
+	struct diag diag;
+	char *result;
+
+	(void)state;
+	memset(text + 7, '!', sizeof(text) - 8);
+	assert_int_equal(target_parse(text, &target, NULL), ERR_OK);
+	assert_int_equal(target_rewrite(target, &relay, &result, &diag),
+	    ERR_HEAD);
+	assert_string_equal(diag.text, "the query is too long");
+	target_free(target);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(takes_a_target_apart),
+		cmocka_unit_test(
+		    refuses_what_two_readers_could_read_differently),
+		cmocka_unit_test(bounds_the_number_of_parameters),
+		cmocka_unit_test(rewrites_by_the_rules_of_the_relay),
+		cmocka_unit_test(refuses_what_becomes_too_long),
+	};
+
+	return cmocka_run_group_tests_name("target", tests, NULL, NULL);
+}
