@@ -23,6 +23,7 @@ unit_tests = \
 	%D%/unit/test_http_head \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
+	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_resolver \
 	%D%/unit/test_str \

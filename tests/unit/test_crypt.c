@@ -14,6 +14,7 @@
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/rsa.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -337,6 +338,43 @@ short_numbers_of_ecdsa_are_padded(void **state)
 	EVP_PKEY_free(pkey);
 }
 
+static void
+a_pss_salt_is_as_long_as_the_digest(void **state)
+{
+	static const struct {
+		int salt;
+		enum err err;
+	} rows[] = { { 32, ERR_OK }, { 20, ERR_UNAUTH }, { 0, ERR_UNAUTH },
+		{ 33, ERR_UNAUTH } };
+	EVP_PKEY *pkey = test_key("RSA", NULL, 2048);
+	struct crypt_key *key = key_of(pkey, false);
+	uint8_t sig[256];
+	EVP_PKEY_CTX *ctx;
+	EVP_MD_CTX *md;
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		len = sizeof(sig);
+		md = EVP_MD_CTX_new();
+		assert_int_equal(EVP_DigestSignInit_ex(md, &ctx, "SHA256", NULL,
+				     NULL, pkey, NULL),
+		    1);
+		assert_true(EVP_PKEY_CTX_set_rsa_padding(ctx,
+				RSA_PKCS1_PSS_PADDING) > 0);
+		assert_true(
+		    EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, rows[i].salt) > 0);
+		assert_int_equal(EVP_DigestSign(md, sig, &len,
+				     (const uint8_t *)"a", 1),
+		    1);
+		EVP_MD_CTX_free(md);
+		assert_int_equal(crypt_verify(key, "PS256", "a", 1, sig, len),
+		    rows[i].err);
+	}
+	crypt_key_free(key);
+	EVP_PKEY_free(pkey);
+}
+
 /* A P-256 key whose curve is spelt out instead of named. */
 static EVP_PKEY *
 explicit_curve(void)
@@ -544,6 +582,7 @@ main(void)
 		cmocka_unit_test(the_type_of_a_key_decides_its_algorithms),
 		cmocka_unit_test(a_public_key_verifies_but_does_not_sign),
 		cmocka_unit_test(short_numbers_of_ecdsa_are_padded),
+		cmocka_unit_test(a_pss_salt_is_as_long_as_the_digest),
 		cmocka_unit_test(refuses_keys_that_are_weak_or_of_another_kind),
 		cmocka_unit_test(does_not_ask_for_a_password),
 		cmocka_unit_test(refuses_what_is_not_pem),

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "broker/livekit.h"
+#include "common/json.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- a request and a configuration that stand in for the real ones ---- */
+
+struct request {
+	const char *method, *path, *body;
+	struct config *config;
+	json_t *parsed;
+	char headers[256];
+	unsigned answers;
+	int status;
+	json_t *reply;
+	char message[256];
+};
+
+const char *
+request_method(const struct request *req)
+{
+	return req->method;
+}
+
+const char *
+request_path(const struct request *req)
+{
+	return req->path;
+}
+
+const struct config *
+request_config(const struct request *req)
+{
+	return req->config;
+}
+
+enum err
+request_json(struct request *req, const json_t **ret, struct diag *diag)
+{
+	if (req->body == NULL) {
+		diag_set(diag, "not JSON");
+		return ERR_TYPE;
+	}
+	assert_int_equal(json_parse(req->body, strlen(req->body), &req->parsed,
+			     diag),
+	    ERR_OK);
+	*ret = req->parsed;
+	return ERR_OK;
+}
+
+void
+request_add_header(struct request *req, const char *name, const char *value)
+{
+	size_t len = strlen(req->headers);
+
+	(void)snprintf(req->headers + len, sizeof(req->headers) - len,
+	    "%s: %s\n", name, value);
+}
+
+void
+request_reply_json(struct request *req, int status, json_t *body)
+{
+	req->answers++;
+	req->status = status;
+	req->reply = body;
+}
+
+void
+request_reply_error(struct request *req, enum err err, const char *message)
+{
+	req->answers++;
+	req->status = err_http_status(err);
+	(void)snprintf(req->message, sizeof(req->message), "%s", message);
+}
+
+const struct config_token *
+config_find_token(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->livekit->token_count; i++) {
+		if (strcmp(config->livekit->tokens[i].name, name) == 0)
+			return &config->livekit->tokens[i];
+	}
+	return NULL;
+}
+
+static char name_default[] = "default", name_stage[] = "stage",
+	    name_broken[] = "broken", prefix[] = "user-", any[] = "*",
+	    url[] = "wss://x.example";
+static char *any_room[] = { any };
+static struct config_token tokens[] = {
+	{ .name = name_default, .ttl_s = 600, .identity = prefix },
+	{ .name = name_stage, .ttl_s = 60, .identity = prefix },
+	{ .name = name_broken, .ttl_s = 60, .identity_mode = IDENTITY_FIXED },
+};
+static struct config_livekit livekit = { .url = url,
+	.tokens = tokens,
+	.token_count = COUNT(tokens) };
+static struct config config = { .livekit = &livekit };
+
+static int
+setup(void **state)
+{
+	(void)state;
+	livekit.api_key = secret_new("APIkey", 6, "env:KEY");
+	livekit.api_secret = secret_new("topsecret", 9, "env:SECRET");
+	config.livekit = &livekit;
+	for (size_t i = 0; i < COUNT(tokens); i++) {
+		tokens[i].rooms = (struct config_strings){ any_room, 1 };
+		tokens[i].claims =
+		    json_pack("{s:{s:b}}", "video", "roomJoin", 1);
+	}
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(tokens); i++)
+		json_decref(tokens[i].claims);
+	secret_free(livekit.api_key);
+	secret_free(livekit.api_secret);
+	return 0;
+}
+
+static struct request
+handle(const char *method, const char *path, const char *body)
+{
+	struct request req = { .method = method,
+		.path = path,
+		.body = body,
+		.config = &config };
+
+	livekit_token_handle(&req);
+	assert_int_equal(req.answers, 1);
+	assert_non_null(strstr(req.headers, "Cache-Control: no-store\n"));
+	return req;
+}
+
+static void
+done(struct request *req)
+{
+	json_decref(req->parsed);
+	json_decref(req->reply);
+}
+
+#define PATH "/api/livekit/token"
+
+static void
+answers_the_seed_form_with_200_and_token_alone(void **state)
+{
+	struct request req = handle("POST", PATH, "{\"roomName\":\"lobby\"}");
+
+	(void)state;
+	assert_int_equal(req.status, 200);
+	assert_int_equal(json_object_size(req.reply), 1);
+	assert_memory_equal(json_string_value(
+				json_object_get(req.reply, "token")),
+	    "eyJ", 3);
+	done(&req);
+}
+
+static void
+answers_the_standard_form_with_201_and_the_server(void **state)
+{
+	static const char *const bodies[] = { "{}",
+		"{\"room_name\":\"lobby\"}" };
+	struct request req;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(bodies); i++) {
+		req = handle("POST", PATH, bodies[i]);
+		assert_int_equal(req.status, 201);
+		assert_int_equal(json_object_size(req.reply), 2);
+		assert_string_equal(json_string_value(json_object_get(req.reply,
+					"server_url")),
+		    "wss://x.example");
+		assert_memory_equal(json_string_value(json_object_get(req.reply,
+					"participant_token")),
+		    "eyJ", 3);
+		done(&req);
+	}
+}
+
+static void
+the_last_part_of_the_path_names_the_template(void **state)
+{
+	static const struct {
+		const char *path;
+		int status;
+	} rows[] = {
+		{ PATH, 201 },
+		{ PATH "/default", 201 },
+		{ PATH "/stage", 201 },
+		{ PATH "/", 404 },
+		{ PATH "/other", 404 },
+		{ PATH "/Stage", 404 },
+		{ PATH "/stage/", 404 },
+		{ PATH "/stage/default", 404 },
+		{ PATH "stage", 404 },
+		{ PATH "s", 404 },
+		{ "/api/livekit", 404 },
+		{ "/", 404 },
+	};
+	struct request req;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		req = handle("POST", rows[i].path, "{}");
+		if (req.status != rows[i].status)
+			fail_msg("%s: %d", rows[i].path, req.status);
+		done(&req);
+	}
+	config.livekit = NULL;
+	req = handle("POST", PATH, "{}");
+	assert_int_equal(req.status, 404);
+	done(&req);
+}
+
+static void
+takes_post_alone_and_says_so(void **state)
+{
+	static const char *const methods[] = { "GET", "HEAD", "PUT", "DELETE",
+		"post", "" };
+	struct request req;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(methods); i++) {
+		req = handle(methods[i], PATH, "{}");
+		assert_int_equal(req.status, 405);
+		assert_non_null(strstr(req.headers, "Allow: POST\n"));
+		done(&req);
+	}
+}
+
+static void
+tells_the_client_what_it_may_not_do(void **state)
+{
+	static const struct {
+		const char *body;
+		int status;
+		const char *word;
+	} rows[] = {
+		{ NULL, 415, "not JSON" },
+		{ "{\"api_base\":\"x\"}", 400, "api_base" },
+		{ "{\"participant_identity\":\"x\"}", 403,
+		    "participant_identity" },
+		{ "{\"participantName\":\"x\"}", 403, "participantName" },
+	};
+	struct request req;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		req = handle("POST", PATH, rows[i].body);
+		assert_int_equal(req.status, rows[i].status);
+		assert_non_null(strstr(req.message, rows[i].word));
+		done(&req);
+	}
+}
+
+static void
+keeps_its_own_failures_to_itself(void **state)
+{
+	struct request req = handle("POST", PATH "/broken", "{}");
+
+	(void)state;
+	assert_int_equal(req.status, 500);
+	assert_string_equal(req.message, err_text(ERR_SYS));
+	done(&req);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(answers_the_seed_form_with_200_and_token_alone),
+		TEST(answers_the_standard_form_with_201_and_the_server),
+		TEST(the_last_part_of_the_path_names_the_template),
+		TEST(takes_post_alone_and_says_so),
+		TEST(tells_the_client_what_it_may_not_do),
+		TEST(keeps_its_own_failures_to_itself),
+	};
+
+	return cmocka_run_group_tests_name("livekit", tests, NULL, NULL);
+}
