@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/tunnel_route.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "broker/access.h"
+#include "broker/target.h"
+#include "common/crypt.h"
+#include "common/str.h"
+#include "common/xalloc.h"
+
+#define SESSION_BYTES	  16
+#define RETRY_AFTER_S	  "5"
+#define OFFERED_MAX	  32 /* subprotocols in one request */
+#define SUBPROTOCOL_BYTES 128
+
+/* Subprotocols that a client asked for and the relay has, in its order. */
+struct offer {
+	char names[WIRE_SUBPROTOCOLS_MAX][SUBPROTOCOL_BYTES + 1];
+	size_t count;
+	size_t offered; /* whether the relay has them or not */
+};
+
+/* ---- who asks ---------------------------------------------------------- */
+
+/* The last line's last element: what our own web server put there. */
+static enum err
+forwarded_for(const struct wire_headers *headers, char *out, size_t size)
+{
+	const char *list = NULL, *last;
+	struct in6_addr in;
+	size_t len;
+
+	for (size_t i = 0; i < headers->count; i++)
+		if (strcasecmp(headers->items[i].name, "x-forwarded-for") == 0)
+			list = headers->items[i].value;
+	if (list == NULL)
+		return ERR_NOTFOUND;
+	last = strrchr(list, ',');
+	last = last == NULL ? list : last + 1;
+	last += strspn(last, " \t");
+	/* blanks around the value are not there any more */
+	len = strlen(last);
+	if (len >= size)
+		return ERR_PROTO;
+	memcpy(out, last, len + 1);
+	return inet_pton(AF_INET, out, &in) == 1 ||
+		inet_pton(AF_INET6, out, &in) == 1
+	    ? ERR_OK
+	    : ERR_PROTO;
+}
+
+enum err
+tunnel_route_client(const struct wire_open *open, char out[INET6_ADDRSTRLEN],
+    struct diag *diag)
+{
+	enum err err;
+
+	if (!open->peer_local) {
+		(void)strcpy(out, open->peer_address);
+		return ERR_OK;
+	}
+	err = forwarded_for(&open->headers, out, INET6_ADDRSTRLEN);
+	if (err == ERR_OK)
+		return ERR_OK;
+	diag_set(diag,
+	    err == ERR_NOTFOUND
+		? "the client's address is not known: the web server must send "
+		  "X-Forwarded-For"
+		: "the last element of X-Forwarded-For is not an address: the "
+		  "web server must set it");
+	return ERR_DENIED;
+}
+
+/* The only header of this name, or NULL; ERR_PROTO where there are two. */
+static enum err
+single_header(const struct wire_headers *headers, const char *name,
+    const char **ret, struct diag *diag)
+{
+	*ret = NULL;
+	for (size_t i = 0; i < headers->count; i++) {
+		if (strcasecmp(headers->items[i].name, name) != 0)
+			continue;
+		if (*ret != NULL) {
+			diag_set(diag, "more than one %s header", name);
+			return ERR_PROTO;
+		}
+		*ret = headers->items[i].value;
+	}
+	return ERR_OK;
+}
+
+static enum err
+admit(const struct config *config, const struct wire_open *open,
+    char client[INET6_ADDRSTRLEN], struct diag *diag)
+{
+	const char *origin;
+	enum err err;
+
+	err = single_header(&open->headers, "Origin", &origin, diag);
+	if (err == ERR_OK)
+		err = tunnel_route_client(open, client, diag);
+	if (err == ERR_OK)
+		err = access_check(config, client, origin, diag);
+	return err;
+}
+
+/* ---- subprotocols ------------------------------------------------------ */
+
+/* Items that browsers carry a key in, for want of an Authorization header. */
+static bool
+is_credential(const char *name)
+{
+	return str_match("openai-insecure-api-key.*", name) ||
+	    str_match("base64url.bearer.authorization.*", name);
+}
+
+static bool
+has_name(const struct offer *offer, const char *name)
+{
+	for (size_t i = 0; i < offer->count; i++)
+		if (strcmp(offer->names[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* One item of the client's list. */
+static enum err
+take_item(const struct config_strings *known, const char *item, size_t len,
+    struct offer *offer, struct diag *diag)
+{
+	char name[SUBPROTOCOL_BYTES + 1];
+
+	if (!str_is_token(item, len) || ++offer->offered > OFFERED_MAX) {
+		diag_set(diag, "Sec-WebSocket-Protocol is malformed");
+		return ERR_PROTO;
+	}
+	if (len > SUBPROTOCOL_BYTES)
+		return ERR_OK; /* a key may be long; no subprotocol is */
+	memcpy(name, item, len);
+	name[len] = '\0';
+	for (size_t i = 0; i < known->count; i++)
+		if (strcmp(known->items[i], name) == 0 &&
+		    !is_credential(name) && !has_name(offer, name) &&
+		    offer->count < WIRE_SUBPROTOCOLS_MAX)
+			(void)strcpy(offer->names[offer->count++], name);
+	return ERR_OK;
+}
+
+/* One header's comma-separated list (RFC 9110 5.6.1). */
+static enum err
+take_list(const struct config_strings *known, const char *list,
+    struct offer *offer, struct diag *diag)
+{
+	enum err err = ERR_OK;
+
+	while (err == ERR_OK && *list != '\0') {
+		size_t span, len;
+
+		list += strspn(list, " \t");
+		span = len = strcspn(list, ",");
+		while (len > 0 && strchr(" \t", list[len - 1]) != NULL)
+			len--;
+		if (len > 0)
+			err = take_item(known, list, len, offer, diag);
+		list += span;
+		list += *list == ',';
+	}
+	return err;
+}
+
+/* What to offer upstream, or to answer: see struct config_relay. */
+static enum err
+choose_subprotocol(const struct config_relay *relay,
+    const struct wire_headers *headers, struct wire_grant *grant,
+    struct diag *diag)
+{
+	struct offer offer = { .count = 0 };
+	enum err err = ERR_OK;
+
+	for (size_t i = 0; err == ERR_OK && i < headers->count; i++)
+		if (strcasecmp(headers->items[i].name,
+			"sec-websocket-protocol") == 0)
+			err = take_list(&relay->subprotocols,
+			    headers->items[i].value, &offer, diag);
+	if (err != ERR_OK)
+		return err;
+	if (offer.count == 0 && offer.offered > 0 &&
+	    relay->subprotocols.count > 0) {
+		diag_set(diag, "none of the subprotocols is served here");
+		return ERR_PROTO;
+	}
+	if (relay->subprotocol_pass)
+		for (size_t i = 0; i < offer.count; i++)
+			grant->upstream
+			    .subprotocols[grant->upstream.subprotocol_count++] =
+			    xstrdup(offer.names[i]);
+	else if (offer.count > 0)
+		grant->subprotocol = xstrdup(offer.names[0]);
+	return ERR_OK;
+}
+
+/* ---- the upstream ------------------------------------------------------ */
+
+static enum err
+add_secret_headers(const struct config_relay *relay,
+    struct wire_headers *headers, struct diag *diag)
+{
+	for (size_t i = 0; i < relay->header_count; i++) {
+		const struct config_header *header = &relay->headers[i];
+		char *value = xasprintf("%s%s", header->prefix,
+		    header->secret == NULL ? ""
+					   : secret_peek(header->secret, NULL));
+		enum err err = wire_headers_add(headers, header->name, value);
+
+		wire_text_free(value, strlen(value));
+		if (err != ERR_OK) {
+			diag_set(diag, "header %s of %s cannot be sent",
+			    header->name, relay->name);
+			return ERR_SYS;
+		}
+	}
+	return ERR_OK;
+}
+
+static enum err
+resolve(const struct tunnel_route_context *context,
+    const struct config_relay *relay, struct wire_grant *grant,
+    struct diag *diag)
+{
+	struct resolver_answer answer;
+	enum err err;
+
+	err = resolver_resolve(context->resolver, relay->upstream.host,
+	    relay->allow_private, &answer, diag);
+	if (err != ERR_OK)
+		return err;
+	for (size_t i = 0; i < answer.count; i++)
+		grant->upstream.addresses[i] = xstrdup(answer.addresses[i]);
+	grant->upstream.address_count = answer.count;
+	return ERR_OK;
+}
+
+static enum err
+fill_upstream(const struct tunnel_route_context *context,
+    const struct config_relay *relay, struct wire_grant *grant,
+    struct diag *diag)
+{
+	const struct config_url *url = &relay->upstream;
+	enum err err;
+
+	grant->upstream.tls = url->tls;
+	grant->upstream.port = url->port;
+	grant->upstream.name = xstrdup(url->host);
+	grant->upstream.host = xstrdup(url->authority);
+	if (relay->ca_file != NULL)
+		grant->upstream.ca_file = xstrdup(relay->ca_file);
+	grant->limits = relay->limits;
+	err = resolve(context, relay, grant, diag);
+	if (err == ERR_OK)
+		err = add_secret_headers(relay, &grant->upstream.headers, diag);
+	return err;
+}
+
+static enum err
+take_lease(const struct tunnel_route_context *context,
+    const struct config_relay *relay, const char *client,
+    struct wire_grant *grant, struct lease **ret, struct diag *diag)
+{
+	char session[2 * SESSION_BYTES + 1];
+	const struct lease_request request = {
+		.session = session,
+		.route = relay->name,
+		.client = client,
+		.max_route = relay->max_connections,
+		.max_total = context->config->control.max_connections,
+	};
+	struct lease *lease;
+	enum err err;
+
+	crypt_random_hex(session, SESSION_BYTES);
+	err = leases_take(context->leases, &request, &lease, diag);
+	if (err != ERR_OK)
+		return err;
+	grant->lease = xstrdup(lease_peek(lease)->id);
+	grant->session = xstrdup(session);
+	grant->route = xstrdup(relay->name);
+	*ret = lease;
+	return ERR_OK;
+}
+
+/* ---- the decision ------------------------------------------------------ */
+
+static enum err
+grant_relay(const struct tunnel_route_context *context,
+    const struct wire_open *open, const struct target *target,
+    const char *client, struct wire_grant *grant, struct lease **ret_lease,
+    struct diag *diag)
+{
+	const struct config_relay *relay;
+	enum err err;
+
+	relay = config_find_relay(context->config, target->path);
+	if (relay == NULL) {
+		diag_set(diag, "there is no relay at this path");
+		return ERR_NOTFOUND;
+	}
+	/*
+	 * Who the client is would be asked here, before anything of the route
+	 * is told or used: the request's credentials are ignored so far, and
+	 * admission is by address and Origin alone.
+	 */
+	err = target_rewrite(target, relay, &grant->upstream.target, diag);
+	if (err == ERR_OK)
+		err = choose_subprotocol(relay, &open->headers, grant, diag);
+	if (err == ERR_OK)
+		err = fill_upstream(context, relay, grant, diag);
+	if (err == ERR_OK)
+		err =
+		    take_lease(context, relay, client, grant, ret_lease, diag);
+	return err;
+}
+
+enum err
+tunnel_route_decide(const struct tunnel_route_context *context,
+    const struct wire_open *open, struct wire_packet **ret_grant,
+    struct lease **ret_lease, struct diag *diag)
+{
+	char client[INET6_ADDRSTRLEN];
+	struct wire_packet *packet;
+	struct target *target;
+	enum err err;
+
+	if (strcmp(open->method, "GET") != 0) {
+		diag_set(diag, "a tunnel is opened with GET");
+		return ERR_METHOD;
+	}
+	err = target_parse(open->target, &target, diag);
+	if (err != ERR_OK)
+		return err;
+	packet = wire_packet_new(WIRE_GRANT);
+	err = admit(context->config, open, client, diag);
+	if (err == ERR_OK)
+		err = grant_relay(context, open, target, client, &packet->grant,
+		    ret_lease, diag);
+	target_free(target);
+	if (err != ERR_OK) {
+		wire_packet_free(packet);
+		return err;
+	}
+	*ret_grant = packet;
+	return ERR_OK;
+}
+
+struct wire_packet *
+tunnel_route_deny(enum err err, const struct diag *diag)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_DENY);
+	struct wire_deny *deny = &packet->deny;
+	bool tell = err_http_status(err) < 500 && diag->text[0] != '\0';
+
+	deny->status = err_http_status(err);
+	deny->code = xstrdup(err_code(err));
+	deny->message = xstrdup(tell ? diag->text : err_text(err));
+	if (err == ERR_RATE || err == ERR_UNAVAIL)
+		(void)!wire_headers_add(&deny->headers, "Retry-After",
+		    RETRY_AFTER_S);
+	if (err == ERR_METHOD)
+		(void)!wire_headers_add(&deny->headers, "Allow", "GET");
+	return packet;
+}
