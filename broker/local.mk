@@ -9,12 +9,13 @@ libbroker_a_SOURCES = \
 	%D%/config_livekit.c %D%/config_livekit.h \
 	%D%/config_relay.c %D%/config_relay.h \
 	%D%/config_value.c %D%/config_value.h \
-	%D%/control_server.h \
+	%D%/control_server.c %D%/control_server.h \
 	%D%/leases.c %D%/leases.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
 	%D%/resolver.c %D%/resolver.h \
 	%D%/target.c %D%/target.h \
+	%D%/tunnel_route.c %D%/tunnel_route.h \
 	%D%/url.c %D%/url.h
 
 sbin_PROGRAMS += culvert-broker

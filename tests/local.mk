@@ -18,6 +18,7 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_access \
 	%D%/unit/test_buf \
+	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
@@ -28,6 +29,7 @@ unit_tests = \
 	%D%/unit/test_resolver \
 	%D%/unit/test_str \
 	%D%/unit/test_target \
+	%D%/unit/test_tunnel_route \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h

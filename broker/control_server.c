@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/control_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "broker/config.h"
+#include "broker/leases.h"
+#include "broker/tunnel_route.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/str.h"
+#include "common/thread.h"
+#include "common/wire.h"
+#include "common/xalloc.h"
+
+#define EVENTS_MAX	  64
+#define WITHOUT_LEASE_MAX 256 /* connections that have no lease */
+#define PACKETS_PER_S	  50  /* of one peer */
+#define RESOLVE_TICK_MS	  200
+#define ACCEPT_PAUSE_MS	  500
+#define LIST_BYTES	  (WIRE_MAX_BYTES - 1024)
+
+const struct control_server_options control_server_defaults = {
+	.lookup = resolver_system,
+	.lookup_ms = 5000,
+	.silence_ms = 10000,
+};
+
+enum state {
+	STATE_IDLE,	 /* may ask, and has to soon */
+	STATE_RESOLVING, /* asked; the answer waits for a name */
+	STATE_LEASED,	 /* its tunnel is open */
+	STATE_DENIED,	 /* has its refusal, and goes */
+};
+
+/*
+ * Every way a connection ends: the word and the side for the log, and whether
+ * it is the peer's fault, which is worth a warning.
+ */
+#define CAUSES                                              \
+	CAUSE(ENDED, "ended", "tunnel", false)              \
+	CAUSE(DISCONNECTED, "tunnel_lost", "tunnel", false) \
+	CAUSE(STOPPED, "broker_stopped", "broker", false)   \
+	CAUSE(INTERNAL, "broker_error", "broker", false)    \
+	CAUSE(SILENT, "silent", "tunnel", true)             \
+	CAUSE(MALFORMED, "malformed", "tunnel", true)       \
+	CAUSE(TOO_LARGE, "too_large", "tunnel", true)       \
+	CAUSE(TOO_MANY, "too_many", "tunnel", true)         \
+	CAUSE(UNEXPECTED, "unexpected", "tunnel", true)     \
+	CAUSE(NOT_ALLOWED, "not_allowed", "tunnel", true)   \
+	CAUSE(NOT_READING, "not_reading", "tunnel", true)
+
+enum cause {
+#define CAUSE(id, word, side, fault) CAUSE_##id,
+	CAUSES
+#undef CAUSE
+};
+
+static const struct {
+	const char *word;
+	const char *side;
+	bool fault;
+} causes[] = {
+#define CAUSE(id, word, side, fault) [CAUSE_##id] = { word, side, fault },
+	CAUSES
+#undef CAUSE
+};
+
+struct connection {
+	int fd;
+	enum state state;
+	bool operator;
+	struct ucred peer;
+	int64_t deadline_ms; /* without a lease */
+	int64_t second_ms;   /* when the count below began */
+	unsigned packets;
+	struct wire_packet *open; /* while resolving ... */
+	struct config *config;	  /* ... and what it began with */
+	struct lease *lease;
+	TAILQ_ENTRY(connection) entry;
+};
+
+TAILQ_HEAD(connections, connection);
+
+struct server {
+	int listen_fd, epoll_fd, stop_fd;
+	struct control_server_options options;
+	struct resolver *resolver;
+	struct leases *leases;
+	/* Those without a lease, by deadline; those with one. */
+	struct connections waiting, leased;
+	unsigned waiting_count, resolving_count;
+	int64_t retry_ms; /* when those that resolve ask again */
+	bool accepting;
+	int64_t accept_again_ms; /* while not accepting */
+	pthread_t thread;
+	char packet[WIRE_MAX_BYTES + 1];
+};
+
+static struct server *server;
+
+/* The loop tells sources apart by their address. */
+static bool
+watch(struct server *srv, int fd, void *source)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = source };
+
+	return epoll_ctl(srv->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* ---- connections ------------------------------------------------------- */
+
+static void
+stop_accepting(struct server *srv)
+{
+	if (srv->accepting)
+		(void)epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, srv->listen_fd,
+		    NULL);
+	srv->accepting = false;
+	srv->accept_again_ms = clock_ms() + ACCEPT_PAUSE_MS;
+}
+
+static void
+start_accepting(struct server *srv)
+{
+	srv->accepting = watch(srv, srv->listen_fd, &srv->listen_fd);
+	if (!srv->accepting)
+		srv->accept_again_ms = clock_ms() + ACCEPT_PAUSE_MS;
+}
+
+/* Take it out of its state, with what that state holds. */
+static void
+leave_state(struct server *srv, struct connection *conn)
+{
+	if (conn->state == STATE_LEASED) {
+		TAILQ_REMOVE(&srv->leased, conn, entry);
+		return;
+	}
+	TAILQ_REMOVE(&srv->waiting, conn, entry);
+	srv->waiting_count--;
+	if (conn->state != STATE_RESOLVING)
+		return;
+	srv->resolving_count--;
+	wire_packet_free(conn->open);
+	config_unref(conn->config);
+	conn->open = NULL;
+	conn->config = NULL;
+}
+
+/* All waits are equally long: the list is in the order of its deadlines. */
+static void
+enter_state(struct server *srv, struct connection *conn, enum state state)
+{
+	conn->state = state;
+	if (state == STATE_LEASED) {
+		TAILQ_INSERT_TAIL(&srv->leased, conn, entry);
+		return;
+	}
+	conn->deadline_ms = clock_ms() + srv->options.silence_ms;
+	TAILQ_INSERT_TAIL(&srv->waiting, conn, entry);
+	srv->waiting_count++;
+	if (state == STATE_RESOLVING)
+		srv->resolving_count++;
+}
+
+static void
+set_state(struct server *srv, struct connection *conn, enum state state)
+{
+	leave_state(srv, conn);
+	enter_state(srv, conn, state);
+}
+
+/* The last line of a tunnel; end is what its process said, if it did. */
+static void
+log_end(const struct connection *conn, enum cause cause,
+    const struct wire_usage *end)
+{
+	const struct lease_info *info = lease_peek(conn->lease);
+	const struct wire_totals *client = &info->from_client;
+	const struct wire_totals *upstream = &info->from_upstream;
+
+	log_info("lease.end",
+	    "lease=%s session=%s route=%s client=%s cause=%s side=%s code=%d "
+	    "client_messages=%llu client_bytes=%llu upstream_messages=%llu "
+	    "upstream_bytes=%llu seconds=%lld",
+	    info->id, info->session, info->route, info->client,
+	    end != NULL ? end->cause : causes[cause].word,
+	    end != NULL ? end->side : causes[cause].side,
+	    end != NULL ? end->code : 0, (unsigned long long)client->messages,
+	    (unsigned long long)client->bytes,
+	    (unsigned long long)upstream->messages,
+	    (unsigned long long)upstream->bytes,
+	    (long long)(clock_ms() - info->started_ms) / 1000);
+}
+
+/* The one exit of a connection: with it ends its lease. */
+static void
+drop(struct server *srv, struct connection *conn, enum cause cause,
+    const struct wire_usage *end)
+{
+	if (causes[cause].fault)
+		log_warning("control.dropped", "cause=%s pid=%d uid=%d",
+		    causes[cause].word, (int)conn->peer.pid,
+		    (int)conn->peer.uid);
+	if (conn->lease != NULL)
+		log_end(conn, cause, end);
+	lease_release(conn->lease);
+	leave_state(srv, conn);
+	(void)close(conn->fd);
+	free(conn);
+	if (!srv->accepting)
+		srv->accept_again_ms = clock_ms();
+}
+
+/*
+ * Send one packet, or drop the peer.  Nothing is ever queued: what a peer may
+ * be sent before it has read the last is less than its socket holds.
+ */
+static void
+send_packet(struct server *srv, struct connection *conn,
+    const struct wire_packet *packet)
+{
+	enum err err;
+	size_t len;
+	char *text;
+	ssize_t n;
+
+	err = wire_format(packet, &text, &len);
+	if (err != ERR_OK) {
+		log_error("control.format", "type=%d error=\"%s\"",
+		    (int)packet->type, err_text(err));
+		drop(srv, conn, CAUSE_INTERNAL, NULL);
+		return;
+	}
+	n = send(conn->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	wire_text_free(text, len);
+	if (n == -1)
+		drop(srv, conn,
+		    errno == EAGAIN ? CAUSE_NOT_READING : CAUSE_DISCONNECTED,
+		    NULL);
+}
+
+/* ---- what peers ask ---------------------------------------------------- */
+
+static void
+log_denied(const struct wire_open *open, enum err err, const struct diag *diag)
+{
+	int status = err_http_status(err);
+	char path[256], client[INET6_ADDRSTRLEN];
+
+	/* the query may hold a token */
+	(void)str_escape(path, sizeof(path), open->target,
+	    strcspn(open->target, "?"));
+	if (tunnel_route_client(open, client, NULL) != ERR_OK)
+		(void)strcpy(client, "unknown");
+	if (status >= 500)
+		log_warning("tunnel.denied",
+		    "status=%d client=%s path=%s reason=\"%s\"", status, client,
+		    path, diag->text);
+	else
+		log_notice("tunnel.denied",
+		    "status=%d client=%s path=%s reason=\"%s\"", status, client,
+		    path, diag->text);
+}
+
+static void
+grant(struct server *srv, struct connection *conn, struct lease *lease,
+    const struct wire_packet *packet)
+{
+	const struct lease_info *info = lease_peek(lease);
+
+	conn->lease = lease;
+	set_state(srv, conn, STATE_LEASED);
+	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
+	    info->id, info->session, info->route, info->client,
+	    (int)conn->peer.pid);
+	send_packet(srv, conn, packet);
+}
+
+static void
+deny(struct server *srv, struct connection *conn, enum err err,
+    const struct diag *diag)
+{
+	struct wire_packet *packet = tunnel_route_deny(err, diag);
+
+	set_state(srv, conn, STATE_DENIED);
+	send_packet(srv, conn, packet);
+	wire_packet_free(packet);
+}
+
+/* Decide on a connection in STATE_RESOLVING; it stays there on ERR_AGAIN. */
+static void
+decide(struct server *srv, struct connection *conn)
+{
+	const struct tunnel_route_context context = {
+		.config = conn->config,
+		.resolver = srv->resolver,
+		.leases = srv->leases,
+	};
+	struct diag diag = { "" };
+	struct wire_packet *packet;
+	struct lease *lease;
+	enum err err;
+
+	err = tunnel_route_decide(&context, &conn->open->open, &packet, &lease,
+	    &diag);
+	if (err == ERR_OK) {
+		grant(srv, conn, lease, packet);
+		wire_packet_free(packet);
+	} else if (err != ERR_AGAIN) {
+		log_denied(&conn->open->open, err, &diag);
+		deny(srv, conn, err, &diag);
+	}
+}
+
+static void
+list(struct server *srv, struct connection *conn)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
+
+	packet->reply = leases_list(srv->leases, LIST_BYTES);
+	set_state(srv, conn, STATE_IDLE);
+	send_packet(srv, conn, packet);
+	wire_packet_free(packet);
+}
+
+/* Act on a packet, which is this function's. */
+static void
+handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
+{
+	enum wire_type type = packet->type;
+
+	if (conn->state == STATE_IDLE && type == WIRE_OPEN) {
+		set_state(srv, conn, STATE_RESOLVING);
+		conn->open = packet;
+		conn->config = config_current();
+		decide(srv, conn);
+		return;
+	}
+	if (conn->state == STATE_IDLE && type == WIRE_LIST) {
+		if (conn->operator)
+			list(srv, conn);
+		else
+			drop(srv, conn, CAUSE_NOT_ALLOWED, NULL);
+	} else if (conn->state == STATE_LEASED && type == WIRE_USAGE) {
+		lease_update(conn->lease, &packet->usage);
+	} else if (conn->state == STATE_LEASED && type == WIRE_END) {
+		lease_update(conn->lease, &packet->usage);
+		drop(srv, conn, CAUSE_ENDED, &packet->usage);
+	} else {
+		drop(srv, conn, CAUSE_UNEXPECTED, NULL);
+	}
+	wire_packet_free(packet);
+}
+
+static bool
+is_flooding(struct connection *conn)
+{
+	int64_t now_ms = clock_ms();
+
+	if (now_ms - conn->second_ms >= 1000) {
+		conn->second_ms = now_ms;
+		conn->packets = 0;
+	}
+	return ++conn->packets > PACKETS_PER_S;
+}
+
+/* One packet a turn: nobody keeps the others waiting. */
+static void
+read_packet(struct server *srv, struct connection *conn)
+{
+	ssize_t n = recv(conn->fd, srv->packet, sizeof(srv->packet),
+	    MSG_DONTWAIT | MSG_TRUNC);
+	struct wire_packet *packet;
+	enum err err;
+
+	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		drop(srv, conn, CAUSE_DISCONNECTED, NULL);
+	} else if (n > WIRE_MAX_BYTES) {
+		drop(srv, conn, CAUSE_TOO_LARGE, NULL);
+	} else if (is_flooding(conn)) {
+		drop(srv, conn, CAUSE_TOO_MANY, NULL);
+	} else {
+		err = wire_parse(srv->packet, (size_t)n, &packet, NULL);
+		/* a client's headers may hold credentials */
+		explicit_bzero(srv->packet, (size_t)n);
+		if (err == ERR_OK)
+			handle(srv, conn, packet);
+		else
+			drop(srv, conn, CAUSE_MALFORMED, NULL);
+	}
+}
+
+/* ---- accepting --------------------------------------------------------- */
+
+/* Whether this user may speak to us at all. */
+static bool
+may_connect(uid_t uid)
+{
+	struct config *config;
+	bool found = false;
+
+	if (uid == 0 || uid == geteuid())
+		return true;
+	config = config_current();
+	for (size_t i = 0; i < config->control.user_count; i++)
+		found |= config->control.users[i] == uid;
+	config_unref(config);
+	return found;
+}
+
+/* Take a new descriptor into the loop, or close it. */
+static void
+adopt(struct server *srv, int fd)
+{
+	struct connection *conn;
+	struct ucred peer = { .uid = (uid_t)-1 };
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1 ||
+	    !may_connect(peer.uid)) {
+		log_warning("control.refused", "pid=%d uid=%d", (int)peer.pid,
+		    (int)peer.uid);
+		(void)close(fd);
+		return;
+	}
+	conn = xcalloc(1, sizeof(*conn));
+	if (!watch(srv, fd, conn)) {
+		log_error("control.epoll", "error=\"%s\"", strerror(errno));
+		(void)close(fd);
+		free(conn);
+		return;
+	}
+	conn->fd = fd;
+	conn->peer = peer;
+	conn->operator= peer.uid == 0 || peer.uid == geteuid();
+	enter_state(srv, conn, STATE_IDLE);
+}
+
+static void
+accept_all(struct server *srv)
+{
+	while (srv->waiting_count < WITHOUT_LEASE_MAX) {
+		int fd = accept4(srv->listen_fd, NULL, NULL,
+		    SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd != -1) {
+			adopt(srv, fd);
+		} else if (errno == EAGAIN) {
+			return;
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			/* EMFILE and the like: it would come at once again */
+			log_warning("control.accept_paused", "error=\"%s\"",
+			    strerror(errno));
+			break;
+		}
+	}
+	stop_accepting(srv);
+}
+
+/* ---- the loop ---------------------------------------------------------- */
+
+/* Ask again for those whose upstream's name was not known yet. */
+static void
+retry_resolving(struct server *srv)
+{
+	struct connection *conn, *next;
+
+	for (conn = TAILQ_FIRST(&srv->waiting); conn != NULL; conn = next) {
+		/* it may be dropped, or go to the tail */
+		next = TAILQ_NEXT(conn, entry);
+		if (conn->state == STATE_RESOLVING)
+			decide(srv, conn);
+	}
+}
+
+static void
+expire(struct server *srv, int64_t now_ms)
+{
+	struct connection *conn;
+
+	while ((conn = TAILQ_FIRST(&srv->waiting)) != NULL &&
+	    conn->deadline_ms <= now_ms)
+		drop(srv, conn, CAUSE_SILENT, NULL);
+}
+
+/* Milliseconds until something is due; -1 for nothing. */
+static int
+next_timeout_ms(const struct server *srv, int64_t now_ms)
+{
+	const struct connection *first = TAILQ_FIRST(&srv->waiting);
+	int64_t wait_ms = INT32_MAX;
+
+	if (first != NULL)
+		wait_ms = first->deadline_ms - now_ms;
+	if (srv->resolving_count > 0 && wait_ms > RESOLVE_TICK_MS)
+		wait_ms = RESOLVE_TICK_MS;
+	if (!srv->accepting && wait_ms > srv->accept_again_ms - now_ms)
+		wait_ms = srv->accept_again_ms - now_ms;
+	if (wait_ms == INT32_MAX)
+		return -1;
+	return wait_ms < 0 ? 0 : (int)wait_ms;
+}
+
+/* Handle one event; false when the server is to stop. */
+static bool
+dispatch(struct server *srv, void *source)
+{
+	if (source == &srv->stop_fd)
+		return false;
+	if (source == &srv->listen_fd) {
+		accept_all(srv);
+	} else if (source == &srv->resolver) {
+		resolver_clear(srv->resolver);
+		srv->retry_ms = 0;
+	} else {
+		read_packet(srv, source);
+	}
+	return true;
+}
+
+/* What time brings, after the events: nothing here outlives its event. */
+static void
+tick(struct server *srv, int64_t now_ms)
+{
+	if (now_ms >= srv->retry_ms) {
+		srv->retry_ms = now_ms + RESOLVE_TICK_MS;
+		retry_resolving(srv);
+	}
+	expire(srv, now_ms);
+	if (!srv->accepting && now_ms >= srv->accept_again_ms)
+		start_accepting(srv);
+}
+
+static void *
+run(void *arg)
+{
+	struct epoll_event events[EVENTS_MAX];
+	struct server *srv = arg;
+	bool go_on = true;
+
+	while (go_on) {
+		int n = epoll_wait(srv->epoll_fd, events, EVENTS_MAX,
+		    next_timeout_ms(srv, clock_ms()));
+
+		for (int i = 0; i < n; i++)
+			go_on &= dispatch(srv, events[i].data.ptr);
+		tick(srv, clock_ms());
+	}
+	return NULL;
+}
+
+/* ---- start and stop ---------------------------------------------------- */
+
+static void
+drop_all(struct server *srv, struct connections *connections)
+{
+	struct connection *conn;
+
+	while ((conn = TAILQ_FIRST(connections)) != NULL)
+		drop(srv, conn, CAUSE_STOPPED, NULL);
+}
+
+/* Free a server whose thread does not run, half-built ones too. */
+static void
+server_free(struct server *srv)
+{
+	drop_all(srv, &srv->waiting);
+	drop_all(srv, &srv->leased);
+	resolver_free(srv->resolver);
+	leases_free(srv->leases);
+	if (srv->epoll_fd != -1)
+		(void)close(srv->epoll_fd);
+	if (srv->stop_fd != -1)
+		(void)close(srv->stop_fd);
+	free(srv);
+}
+
+static enum err
+server_start(struct server *srv, struct diag *diag)
+{
+	int flags = fcntl(srv->listen_fd, F_GETFL);
+	enum err err;
+
+	err = resolver_new(srv->options.lookup, srv->options.lookup_ms,
+	    &srv->resolver, diag);
+	if (err != ERR_OK)
+		return err;
+	srv->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	srv->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* a socket that systemd passed may be blocking */
+	if (srv->epoll_fd == -1 || srv->stop_fd == -1 || flags == -1 ||
+	    fcntl(srv->listen_fd, F_SETFL, flags | O_NONBLOCK) == -1 ||
+	    !watch(srv, srv->stop_fd, &srv->stop_fd) ||
+	    !watch(srv, resolver_fd(srv->resolver), &srv->resolver)) {
+		diag_set(diag, "the control server cannot start: %s",
+		    strerror(errno));
+		return ERR_SYS;
+	}
+	start_accepting(srv);
+	return thread_start(&srv->thread, "control", run, srv, diag);
+}
+
+enum err
+control_server_start(int listen_fd,
+    const struct control_server_options *options, struct diag *diag)
+{
+	struct server *srv = xcalloc(1, sizeof(*srv));
+	enum err err;
+
+	TAILQ_INIT(&srv->waiting);
+	TAILQ_INIT(&srv->leased);
+	srv->listen_fd = listen_fd;
+	srv->epoll_fd = -1;
+	srv->stop_fd = -1;
+	srv->options = *options;
+	srv->leases = leases_new();
+	err = server_start(srv, diag);
+	if (err != ERR_OK) {
+		server_free(srv);
+		return err;
+	}
+	server = srv;
+	return ERR_OK;
+}
+
+void
+control_server_stop(void)
+{
+	if (server == NULL)
+		return;
+	(void)eventfd_write(server->stop_fd, 1);
+	(void)pthread_join(server->thread, NULL);
+	server_free(server);
+	server = NULL;
+}

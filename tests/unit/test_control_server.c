@@ -1,0 +1,644 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "broker/config.h"
+#include "broker/control_server.h"
+#include "common/log.h"
+#include "common/service.h"
+#include "common/wire.h"
+#include "common/xalloc.h"
+
+#define PATIENCE_MS 10000 /* then something has failed */
+#define NOBODY	    65534
+
+static const char config_text[] =
+    "access {\n"
+    "	clients = {\"loopback\"}\n"
+    "	missing_origin = true\n"
+    "}\n"
+    "control {\n"
+    "	users = {\"nobody\"}\n"
+    "}\n"
+    "relay \"/echo\" {\n"
+    "	upstream = \"ws://127.0.0.1:9001/echo\"\n"
+    "	max_connections = 1\n"
+    "}\n"
+    "relay \"/free\" {\n"
+    "	upstream = \"ws://127.0.0.1:9001/\"\n"
+    "}\n"
+    "relay \"/named\" {\n"
+    "	upstream = \"wss://vendor.example/\"\n"
+    "}\n"
+    "relay \"/hang\" {\n"
+    "	upstream = \"wss://hang.example/\"\n"
+    "}\n";
+
+struct world {
+	char dir[64], config_path[96], socket_path[96];
+	int listen_fd;
+};
+
+/* ---- the server under test --------------------------------------------- */
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+/* Stands in for the system: one name hangs until the test opens the gate. */
+static enum err
+lookup(const char *name, struct resolver_answer *ret, struct diag *diag)
+{
+	(void)diag;
+	if (strcmp(name, "hang.example") == 0) {
+		(void)pthread_mutex_lock(&gate);
+		(void)pthread_mutex_unlock(&gate);
+	}
+	*ret = (struct resolver_answer){
+		.addresses = { "8.8.8.8" },
+		.count = 1,
+	};
+	return ERR_OK;
+}
+
+static void
+start(const struct world *world, int64_t lookup_ms, int64_t silence_ms)
+{
+	const struct control_server_options options = {
+		.lookup = lookup,
+		.lookup_ms = lookup_ms,
+		.silence_ms = silence_ms,
+	};
+	struct diag diag;
+
+	if (control_server_start(world->listen_fd, &options, &diag) != ERR_OK)
+		fail_msg("%s", diag.text);
+}
+
+static int
+make_world(void **state)
+{
+	static struct world world;
+	struct config *config;
+	struct diag diag = { "" };
+	FILE *f;
+
+	log_init("test_control_server", LOG_LEVEL_ERROR);
+	(void)strcpy(world.dir, "/tmp/culvert-test.XXXXXX");
+	if (mkdtemp(world.dir) == NULL || chmod(world.dir, 0755) == -1)
+		return -1;
+	(void)snprintf(world.config_path, sizeof(world.config_path),
+	    "%s/culvert.conf", world.dir);
+	(void)snprintf(world.socket_path, sizeof(world.socket_path),
+	    "%s/control.sock", world.dir);
+	f = fopen(world.config_path, "w");
+	if (f == NULL || fputs(config_text, f) == EOF || fclose(f) == EOF)
+		return -1;
+	if (config_load(world.config_path, &config, &diag) != ERR_OK ||
+	    service_listen_unix(world.socket_path, SOCK_SEQPACKET, 0666,
+		&world.listen_fd, &diag) != ERR_OK) {
+		print_error("%s\n", diag.text);
+		return -1;
+	}
+	config_set_current(config);
+	*state = &world;
+	return 0;
+}
+
+static int
+end_world(void **state)
+{
+	struct world *world = *state;
+
+	config_set_current(NULL);
+	(void)close(world->listen_fd);
+	(void)unlink(world->socket_path);
+	(void)unlink(world->config_path);
+	return rmdir(world->dir);
+}
+
+static int
+stop(void **state)
+{
+	(void)state;
+	control_server_stop();
+	return 0;
+}
+
+/* ---- a peer ------------------------------------------------------------ */
+
+static int
+new_peer(void)
+{
+	const struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
+			     sizeof(patience)),
+	    0);
+	return fd;
+}
+
+static int
+connect_peer(const struct world *world, int fd)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	(void)strcpy(addr.sun_path, world->socket_path);
+	return connect(fd, (void *)&addr, sizeof(addr));
+}
+
+static int
+peer(const struct world *world)
+{
+	int fd = new_peer();
+
+	assert_int_equal(connect_peer(world, fd), 0);
+	return fd;
+}
+
+static void
+say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL),
+	    strlen(text));
+}
+
+/* The next packet; NULL where the server has hung up. */
+static struct wire_packet *
+hear(int fd)
+{
+	static char data[WIRE_MAX_BYTES];
+	struct wire_packet *packet;
+	ssize_t n = recv(fd, data, sizeof(data), 0);
+	struct diag diag;
+
+	if (n == 0 || (n == -1 && errno == ECONNRESET))
+		return NULL;
+	if (n == -1)
+		fail_msg("no answer: %s", strerror(errno));
+	if (wire_parse(data, (size_t)n, &packet, &diag) != ERR_OK)
+		fail_msg("%s", diag.text);
+	return packet;
+}
+
+#define OPEN(path)                                                         \
+	"{\"v\":1,\"type\":\"open\",\"method\":\"GET\",\"target\":\"" path \
+	"\",\"headers\":[[\"X-Forwarded-For\",\"127.0.0.1\"]],"            \
+	"\"peer\":{\"local\":true}}"
+#define TOTALS                                     \
+	"\"client\":{\"messages\":1,\"bytes\":2}," \
+	"\"upstream\":{\"messages\":3,\"bytes\":4}"
+#define USAGE "{\"v\":1,\"type\":\"usage\"," TOTALS "}"
+#define END                                                         \
+	"{\"v\":1,\"type\":\"end\"," TOTALS ",\"side\":\"client\"," \
+	"\"cause\":\"client_closed\",\"code\":1000}"
+#define LIST "{\"v\":1,\"type\":\"list\"}"
+
+static void
+hear_grant(int fd)
+{
+	struct wire_packet *packet = hear(fd);
+
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_GRANT);
+	wire_packet_free(packet);
+}
+
+static void
+hear_deny(int fd, int status)
+{
+	struct wire_packet *packet = hear(fd);
+
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_DENY);
+	assert_int_equal(packet->deny.status, status);
+	wire_packet_free(packet);
+}
+
+static void
+hear_end(int fd)
+{
+	assert_null(hear(fd));
+	(void)close(fd);
+}
+
+/* Leases that the operator sees. */
+static json_int_t
+count_leases(const struct world *world)
+{
+	int fd = peer(world);
+	struct wire_packet *packet;
+	json_int_t total;
+
+	say(fd, LIST);
+	packet = hear(fd);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_REPLY);
+	total = json_integer_value(json_object_get(packet->reply, "total"));
+	wire_packet_free(packet);
+	(void)close(fd);
+	return total;
+}
+
+/* ---- tests ------------------------------------------------------------- */
+
+static void
+grants_leases_and_lists_them(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	const json_t *lease;
+	int one, operator;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	one = peer(world);
+	say(one, OPEN("/echo"));
+	packet = hear(one);
+	assert_int_equal(packet->type, WIRE_GRANT);
+	assert_string_equal(packet->grant.upstream.addresses[0], "127.0.0.1");
+	assert_string_equal(packet->grant.upstream.target, "/echo");
+	say(one, USAGE);
+
+	operator= peer(world);
+	for (;;) {
+		struct wire_packet *reply;
+		json_int_t bytes;
+
+		say(operator, LIST);
+		reply = hear(operator);
+		assert_non_null(reply);
+		lease =
+		    json_array_get(json_object_get(reply->reply, "leases"), 0);
+		assert_string_equal(json_string_value(
+					json_object_get(lease, "id")),
+		    packet->grant.lease);
+		bytes = json_integer_value(
+		    json_object_get(json_object_get(lease, "from_upstream"),
+			"bytes"));
+		wire_packet_free(reply);
+		if (bytes == 4)
+			break;
+		(void)poll(NULL, 0, 50);
+	}
+	wire_packet_free(packet);
+	(void)close(operator);
+	(void)close(one);
+}
+
+static void
+frees_the_lease_when_the_tunnel_says_so(void **state)
+{
+	struct world *world = *state;
+	int one, two;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	one = peer(world);
+	say(one, OPEN("/echo"));
+	hear_grant(one);
+	two = peer(world);
+	say(two, OPEN("/echo"));
+	hear_deny(two, 429);
+	(void)close(two);
+	say(one, END);
+	hear_end(one);
+	two = peer(world);
+	say(two, OPEN("/echo"));
+	hear_grant(two);
+	(void)close(two);
+}
+
+static void
+frees_the_lease_of_a_tunnel_that_vanishes(void **state)
+{
+	struct world *world = *state;
+	int one, two;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	one = peer(world);
+	say(one, OPEN("/echo"));
+	hear_grant(one);
+	assert_int_equal(count_leases(world), 1);
+	(void)close(one);
+	for (int i = 0; count_leases(world) > 0; i++) {
+		assert_true(i < PATIENCE_MS / 10);
+		(void)poll(NULL, 0, 10);
+	}
+	two = peer(world);
+	say(two, OPEN("/echo"));
+	hear_grant(two);
+	(void)close(two);
+}
+
+static void
+answers_every_refusal_and_serves_no_second_request(void **state)
+{
+	struct world *world = *state;
+	int fd;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say(fd, OPEN("/unknown"));
+	hear_deny(fd, 404);
+	say(fd, OPEN("/free"));
+	hear_end(fd);
+	fd = peer(world);
+	say(fd, OPEN("/..//"));
+	hear_deny(fd, 400);
+	(void)close(fd);
+}
+
+static void
+drops_a_peer_that_sends_rubbish(void **state)
+{
+	static const char *const cases[] = {
+		"x",
+		"{}",
+		"[]",
+		"{\"v\":2,\"type\":\"list\"}",
+		"{\"v\":1,\"type\":\"open\"}",
+		USAGE,
+		END,
+		"{\"v\":1,\"type\":\"close\",\"code\":1000,\"reason\":\"\"}",
+		"{\"v\":1,\"type\":\"reply\",\"value\":1}",
+	};
+	struct world *world = *state;
+	char *large = xcalloc(1, WIRE_MAX_BYTES + 1);
+	int fd;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		fd = peer(world);
+		say(fd, cases[i]);
+		hear_end(fd);
+	}
+	fd = peer(world);
+	assert_int_equal(send(fd, "", 0, MSG_NOSIGNAL), 0);
+	hear_end(fd);
+
+	memset(large, ' ', WIRE_MAX_BYTES + 1);
+	memcpy(large, LIST, sizeof(LIST) - 1);
+	fd = peer(world);
+	assert_int_equal(send(fd, large, WIRE_MAX_BYTES, MSG_NOSIGNAL),
+	    WIRE_MAX_BYTES);
+	wire_packet_free(hear(fd));
+	assert_int_equal(send(fd, large, WIRE_MAX_BYTES + 1, MSG_NOSIGNAL),
+	    WIRE_MAX_BYTES + 1);
+	hear_end(fd);
+	free(large);
+}
+
+static void
+drops_a_tunnel_that_says_what_it_may_not(void **state)
+{
+	static const char *const cases[] = { OPEN("/free"), LIST, "x" };
+	struct world *world = *state;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int fd = peer(world);
+
+		say(fd, OPEN("/free"));
+		hear_grant(fd);
+		say(fd, cases[i]);
+		hear_end(fd);
+	}
+	assert_int_equal(count_leases(world), 0);
+}
+
+static void
+drops_a_peer_that_floods(void **state)
+{
+	struct world *world = *state;
+	int sent = 0, fd;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say(fd, OPEN("/free"));
+	hear_grant(fd);
+	while (
+	    sent < 10000 && send(fd, USAGE, strlen(USAGE), MSG_NOSIGNAL) != -1)
+		sent++;
+	assert_true(sent < 10000);
+	hear_end(fd);
+	assert_int_equal(count_leases(world), 0);
+}
+
+static void
+drops_an_operator_that_does_not_read(void **state)
+{
+	struct world *world = *state;
+	int sent = 0, fd;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	while (sent < 10000 && send(fd, LIST, strlen(LIST), MSG_NOSIGNAL) != -1)
+		sent++;
+	assert_true(sent < 10000);
+	(void)close(fd);
+}
+
+static void
+drops_a_peer_that_says_nothing(void **state)
+{
+	struct world *world = *state;
+	int silent, denied, leased;
+	struct pollfd pfd;
+
+	start(world, PATIENCE_MS, 50);
+	leased = peer(world);
+	say(leased, OPEN("/free"));
+	hear_grant(leased);
+	denied = peer(world);
+	say(denied, OPEN("/unknown"));
+	hear_deny(denied, 404);
+	silent = peer(world);
+	hear_end(silent);
+	hear_end(denied);
+	/* a tunnel may be quiet as long as it likes */
+	pfd = (struct pollfd){ .fd = leased, .events = POLLIN };
+	assert_int_equal(poll(&pfd, 1, 100), 0);
+	say(leased, END);
+	hear_end(leased);
+}
+
+static void
+waits_for_a_name_without_keeping_others_waiting(void **state)
+{
+	struct world *world = *state;
+	int hanging, gone, numeric, named;
+
+	(void)pthread_mutex_lock(&gate);
+	start(world, 300, PATIENCE_MS);
+	hanging = peer(world);
+	say(hanging, OPEN("/hang"));
+	gone = peer(world);
+	say(gone, OPEN("/hang"));
+	(void)close(gone);
+	numeric = peer(world);
+	say(numeric, OPEN("/free"));
+	hear_grant(numeric);
+	named = peer(world);
+	say(named, OPEN("/named"));
+	hear_grant(named);
+	hear_deny(hanging, 504);
+	(void)pthread_mutex_unlock(&gate);
+	assert_int_equal(count_leases(world), 2);
+	(void)close(hanging);
+	(void)close(numeric);
+	(void)close(named);
+}
+
+static void
+drops_a_peer_that_talks_while_it_waits(void **state)
+{
+	struct world *world = *state;
+	int fd;
+
+	(void)pthread_mutex_lock(&gate);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say(fd, OPEN("/hang"));
+	say(fd, OPEN("/free"));
+	hear_end(fd);
+	(void)pthread_mutex_unlock(&gate);
+}
+
+static int64_t
+cpu_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void
+pauses_without_spinning_when_descriptors_run_out(void **state)
+{
+	struct world *world = *state;
+	struct rlimit old, few;
+	struct pollfd pfd;
+	int held[64], count = 0;
+	int64_t before_ms;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	pfd = (struct pollfd){ .fd = new_peer(), .events = POLLIN };
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = old;
+	few.rlim_cur = (rlim_t)pfd.fd + 32;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while (count < 64 && (held[count] = dup(world->listen_fd)) != -1)
+		count++;
+	assert_true(count < 64);
+
+	assert_int_equal(connect_peer(world, pfd.fd), 0);
+	say(pfd.fd, OPEN("/free"));
+	before_ms = cpu_ms();
+	assert_int_equal(poll(&pfd, 1, 300), 0);
+	assert_true(cpu_ms() - before_ms < 100);
+
+	while (count > 0)
+		(void)close(held[--count]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	hear_grant(pfd.fd);
+	(void)close(pfd.fd);
+}
+
+/* As another user: exits 0 where what it says is answered, 1 where not. */
+static int
+answered_as(const struct world *world, uid_t uid, const char *text)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		char data[8];
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+		if (setuid(uid) == -1 || connect_peer(world, fd) == -1)
+			_exit(2);
+		(void)send(fd, text, strlen(text), MSG_NOSIGNAL);
+		_exit(recv(fd, data, sizeof(data), 0) > 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void
+serves_the_users_of_the_configuration_alone(void **state)
+{
+	struct world *world = *state;
+
+	if (geteuid() != 0)
+		skip(); /* only root can be others */
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	assert_int_equal(answered_as(world, NOBODY, OPEN("/free")), 0);
+	assert_int_equal(answered_as(world, NOBODY, LIST), 1);
+	assert_int_equal(answered_as(world, NOBODY - 1, OPEN("/free")), 1);
+	assert_int_equal(answered_as(world, 0, LIST), 0);
+}
+
+static void
+lets_everybody_go_when_it_stops(void **state)
+{
+	struct world *world = *state;
+	int leased, waiting;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	leased = peer(world);
+	say(leased, OPEN("/echo"));
+	hear_grant(leased);
+	waiting = peer(world);
+	assert_int_equal(count_leases(world), 1);
+	control_server_stop();
+	control_server_stop();
+	hear_end(leased);
+	hear_end(waiting);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	assert_int_equal(count_leases(world), 0);
+}
+
+#define SERVER_TEST(f) cmocka_unit_test_teardown(f, stop)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SERVER_TEST(grants_leases_and_lists_them),
+		SERVER_TEST(frees_the_lease_when_the_tunnel_says_so),
+		SERVER_TEST(frees_the_lease_of_a_tunnel_that_vanishes),
+		SERVER_TEST(answers_every_refusal_and_serves_no_second_request),
+		SERVER_TEST(drops_a_peer_that_sends_rubbish),
+		SERVER_TEST(drops_a_tunnel_that_says_what_it_may_not),
+		SERVER_TEST(drops_a_peer_that_floods),
+		SERVER_TEST(drops_an_operator_that_does_not_read),
+		SERVER_TEST(drops_a_peer_that_says_nothing),
+		SERVER_TEST(waits_for_a_name_without_keeping_others_waiting),
+		SERVER_TEST(drops_a_peer_that_talks_while_it_waits),
+		SERVER_TEST(pauses_without_spinning_when_descriptors_run_out),
+		SERVER_TEST(serves_the_users_of_the_configuration_alone),
+		SERVER_TEST(lets_everybody_go_when_it_stops),
+	};
+
+	return cmocka_run_group_tests_name("control_server", tests, make_world,
+	    end_world);
+}
