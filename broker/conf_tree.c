@@ -20,7 +20,7 @@ static pthread_mutex_t parse_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct diag *parse_diag;
 static bool parse_failed;
 
-/* ---- what the file may hold ------------------------------------------- */
+/* ---- what the file may hold ---- */
 
 static int keep(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result);
 
@@ -185,13 +185,15 @@ static cfg_opt_t root_keys[] = {
 	CFG_END(),
 };
 
-/* ---- before libconfuse: comments, strings, characters ------------------ */
+/* ---- before libconfuse: comments, strings, characters ---- */
 
 /*
  * libconfuse counts the lines of a comment twice, refuses comments inside a
- * list, skips characters that it does not know and expands ${...}.  So it
- * gets a text that has none of these.
+ * list, skips characters that it does not know, expands ${...} and takes a
+ * file that ends within a section.  So it gets a text that has none of these.
  */
+#define DEPTH_MAX 8 /* a list in the deepest section is at 6 */
+
 struct scan {
 	enum {
 		OUTSIDE,
@@ -201,6 +203,8 @@ struct scan {
 	} where;
 	bool escaped; /* the backslash before this one was an escape's */
 	unsigned line;
+	unsigned depth;
+	unsigned opened[DEPTH_MAX]; /* lines of the open braces */
 };
 
 /* A byte inside quotes: what is wrong with it, or NULL. */
@@ -228,6 +232,21 @@ scan_quoted(struct scan *scan, char c, char next)
 	return NULL;
 }
 
+static const char *
+scan_brace(struct scan *scan, char c)
+{
+	if (c == '{') {
+		if (scan->depth == DEPTH_MAX)
+			return "too many braces within each other";
+		scan->opened[scan->depth++] = scan->line;
+	} else {
+		if (scan->depth == 0)
+			return "this brace closes nothing";
+		scan->depth--;
+	}
+	return NULL;
+}
+
 /* A byte outside strings and comments: the same. */
 static const char *
 scan_plain(struct scan *scan, char *c, char next)
@@ -242,6 +261,8 @@ scan_plain(struct scan *scan, char *c, char next)
 		scan->where = SINGLE;
 	else if (*c == '#')
 		scan->where = COMMENT;
+	else if (*c == '{' || *c == '}')
+		return scan_brace(scan, *c);
 	else if (*c == '\r' && next == '\n')
 		*c = ' ';
 	else if (*c == '/' && next == '/')
@@ -293,10 +314,15 @@ scan_text(const char *name, char *text, size_t len, struct diag *diag)
 		if (text[i] == '\n')
 			scan.line++;
 	}
+	if (scan.depth > 0) {
+		diag_set(diag, "%s:%u: this brace is never closed", name,
+		    scan.opened[scan.depth - 1]);
+		return ERR_PROTO;
+	}
 	return ERR_OK;
 }
 
-/* ---- parsing ------------------------------------------------------------ */
+/* ---- parsing ---- */
 
 static void PRINTF_LIKE(2, 0) report(cfg_t *cfg, const char *fmt, va_list ap)
 {
@@ -401,7 +427,7 @@ conf_free(struct conf_section *root)
 	(void)pthread_mutex_unlock(&parse_lock);
 }
 
-/* ---- reading the tree --------------------------------------------------- */
+/* ---- reading the tree ---- */
 
 static cfg_opt_t *
 find(struct conf_section *section, const char *key)

@@ -15,8 +15,7 @@
 #include "common/str.h"
 #include "common/xalloc.h"
 
-/* ---- access ---------------------------------------------------------------
- */
+/* ---- access ---- */
 
 static void
 add_range(struct config *config, const struct config_range *range)
@@ -135,8 +134,7 @@ build_origins(struct conf_section *section, struct config *config,
 	return ERR_OK;
 }
 
-/* ---- control --------------------------------------------------------------
- */
+/* ---- control ---- */
 
 /* A user's name, or the number of one that has no name. */
 static enum err
@@ -219,8 +217,7 @@ build_control(struct conf_section *section, struct config *config,
 	return err;
 }
 
-/* ---- requests -------------------------------------------------------------
- */
+/* ---- requests ---- */
 
 static const char *
 check_base_path(const char *text)
@@ -258,8 +255,7 @@ build_requests(struct conf_section *section, struct config *config,
 	return err;
 }
 
-/* ---- the file -------------------------------------------------------------
- */
+/* ---- the file ---- */
 
 static enum err
 build(struct conf_section *root, struct config *config, struct diag *diag)
@@ -332,8 +328,7 @@ config_load(const char *path, struct config **ret, struct diag *diag)
 	return err;
 }
 
-/* ---- the way back ---------------------------------------------------------
- */
+/* ---- the way back ---- */
 
 static void
 dump_access(const struct config *config, FILE *out)

@@ -110,8 +110,7 @@ static const char *const numbers[][2] = {
 	{ "max_playout_delay", "maxPlayoutDelay" },
 };
 
-/* ---- from keys to claims --------------------------------------------------
- */
+/* ---- from keys to claims ---- */
 
 /* The object of this name within claims; made where it is not there yet. */
 static json_t *
@@ -213,8 +212,7 @@ build_grants(struct conf_section *section, json_t *claims, struct diag *diag)
 	return err;
 }
 
-/* ---- room_config ----------------------------------------------------------
- */
+/* ---- room_config ---- */
 
 static enum err
 build_agents(struct conf_section *section, json_t *room, struct diag *diag)
@@ -295,8 +293,7 @@ build_claims(struct conf_section *section, json_t *claims, struct diag *diag)
 	return err;
 }
 
-/* ---- token ----------------------------------------------------------------
- */
+/* ---- token ---- */
 
 static enum err
 build_identity(struct conf_section *section, struct config_token *token,
@@ -429,8 +426,7 @@ default_token(struct config_token *token)
 	    "canPublish", 1, "canSubscribe", 1);
 }
 
-/* ---- livekit --------------------------------------------------------------
- */
+/* ---- livekit ---- */
 
 static enum err
 build_secrets(struct conf_section *section, struct config_livekit *livekit,
@@ -504,8 +500,7 @@ config_livekit_build(struct conf_section *root, struct config *config,
 	return err;
 }
 
-/* ---- the way back ---------------------------------------------------------
- */
+/* ---- the way back ---- */
 
 static void
 open_section(FILE *out, int indent, const char *name, const char *title)

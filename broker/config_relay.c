@@ -7,6 +7,7 @@
 
 #include "broker/config_value.h"
 #include "broker/url.h"
+#include "common/log.h"
 #include "common/str.h"
 #include "common/xalloc.h"
 
@@ -23,7 +24,7 @@ add_relay(struct config *config, const char *name)
 	return relay;
 }
 
-/* ---- paths, limits, upstream -------------------------------------------- */
+/* ---- paths, limits, upstream ---- */
 
 /* Every path leads to one relay. */
 static enum err
@@ -84,7 +85,7 @@ build_url(struct conf_section *section, const char *key, const char *fallback,
 	return ERR_OK;
 }
 
-/* ---- headers ------------------------------------------------------------ */
+/* ---- headers ---- */
 
 /* What the handshake itself is made of stays ours. */
 static bool
@@ -148,7 +149,7 @@ build_header(struct conf_section *section, struct config_relay *relay,
 	return err;
 }
 
-/* ---- the query ---------------------------------------------------------- */
+/* ---- the query ---- */
 
 static bool
 matches(const struct config_strings *patterns, const char *value)
@@ -246,7 +247,7 @@ build_query(struct conf_section *section, struct config_relay *relay,
 	return err;
 }
 
-/* ---- relay -------------------------------------------------------------- */
+/* ---- relay ---- */
 
 static enum err
 build_subprotocols(struct conf_section *section, struct config_relay *relay,
@@ -295,6 +296,22 @@ build_relay_paths(struct conf_section *section, struct config *config,
 	return check_paths(section, config, relay, diag);
 }
 
+/* A key that travels in the clear is for a service on this machine. */
+static void
+warn_plain(const struct config_relay *relay)
+{
+	const char *host = relay->upstream.host;
+	bool secret = false;
+
+	for (size_t i = 0; i < relay->header_count; i++)
+		secret = secret || relay->headers[i].secret != NULL;
+	if (secret && !relay->upstream.tls && strcmp(host, "localhost") != 0 &&
+	    strcmp(host, "::1") != 0 && strncmp(host, "127.", 4) != 0)
+		log_warning("config.plain_secret",
+		    "relay=%s reason=\"ws:// sends its key in the clear\"",
+		    relay->name);
+}
+
 static enum err
 build_relay(struct conf_section *section, const struct relay_limits *base,
     struct config *config, struct diag *diag)
@@ -322,7 +339,7 @@ build_relay(struct conf_section *section, const struct relay_limits *base,
 	return err;
 }
 
-/* ---- openai ------------------------------------------------------------- */
+/* ---- openai ---- */
 
 static enum err
 openai_headers(struct conf_section *section, struct config_relay *relay,
@@ -419,11 +436,12 @@ config_relay_build(struct conf_section *root, struct config *config,
 	     err == ERR_OK && i < conf_section_count(root, "relay"); i++)
 		err = build_relay(conf_section(root, "relay", i), &base, config,
 		    diag);
+	for (size_t i = 0; err == ERR_OK && i < config->relay_count; i++)
+		warn_plain(&config->relays[i]);
 	return err;
 }
 
-/* ---- the way back ---------------------------------------------------------
- */
+/* ---- the way back ---- */
 
 static void
 open_section(FILE *out, const char *name, const char *title)

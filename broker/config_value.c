@@ -12,8 +12,7 @@
 #include "common/str.h"
 #include "common/xalloc.h"
 
-/* ---- checks ---------------------------------------------------------------
- */
+/* ---- checks ---- */
 
 const char *
 value_check_path(const char *text)
@@ -71,8 +70,7 @@ value_check_field(const char *text)
 	    : "a header's value has no control characters";
 }
 
-/* ---- scalars --------------------------------------------------------------
- */
+/* ---- scalars ---- */
 
 enum err
 value_get_number(struct conf_section *section, const char *key, uint64_t min,
@@ -147,8 +145,7 @@ value_get_optional(struct conf_section *section, const char *key,
 	return value_get_text(section, key, check, NULL, ret, diag);
 }
 
-/* ---- lists ----------------------------------------------------------------
- */
+/* ---- lists ---- */
 
 static enum err
 check_item(struct conf_section *section, const char *key, value_check *check,
@@ -199,8 +196,7 @@ value_get_list(struct conf_section *section, const char *key,
 	return ERR_OK;
 }
 
-/* ---- files ----------------------------------------------------------------
- */
+/* ---- files ---- */
 
 enum err
 value_get_secret(struct conf_section *section, const char *key,
@@ -247,8 +243,7 @@ value_get_ca_file(struct conf_section *section, char **ret, struct diag *diag)
 	return ERR_OK;
 }
 
-/* ---- limits ---------------------------------------------------------------
- */
+/* ---- limits ---- */
 
 struct limit {
 	const char *key;
@@ -299,8 +294,7 @@ value_put_limits(FILE *out, int indent, const struct relay_limits *values)
 	}
 }
 
-/* ---- the way back ---------------------------------------------------------
- */
+/* ---- the way back ---- */
 
 static void
 put_key(FILE *out, int indent, const char *key)

@@ -21,3 +21,6 @@ libbroker_a_SOURCES = \
 sbin_PROGRAMS += culvert-broker
 culvert_broker_SOURCES = %D%/main.c
 culvert_broker_LDADD = libbroker.a libcommon.a $(BROKER_LIBS)
+
+culvertconfdir = $(sysconfdir)/culvert
+dist_culvertconf_DATA = deploy/culvert.conf.sample

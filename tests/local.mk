@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/unit/test_access \
 	%D%/unit/test_buf \
 	%D%/unit/test_control_server \
+	%D%/unit/test_config \
 	%D%/unit/test_crypt \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
@@ -38,6 +39,7 @@ EXTRA_DIST += %D%/unit/test_keys.h
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
+	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_jwt \
@@ -57,6 +59,8 @@ endif
 TESTS += %D%/layers.sh %D%/fuzz/replay.sh
 endif
 
+%C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
+%C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
