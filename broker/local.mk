@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
+	%D%/accept_pool.c %D%/accept_pool.h \
 	%D%/access.c %D%/access.h \
 	%D%/conf_tree.c %D%/conf_tree.h \
 	%D%/config.c %D%/config.h \
@@ -13,7 +14,10 @@ libbroker_a_SOURCES = \
 	%D%/leases.c %D%/leases.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
+	%D%/request.c %D%/request.h \
+	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \
+	%D%/route.c %D%/route.h \
 	%D%/target.c %D%/target.h \
 	%D%/tunnel_route.c %D%/tunnel_route.h \
 	%D%/url.c %D%/url.h

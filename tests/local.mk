@@ -27,6 +27,7 @@ unit_tests = \
 	%D%/unit/test_leases \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
+	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
 	%D%/unit/test_str \
 	%D%/unit/test_target \
@@ -44,6 +45,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_livekit \
+	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
@@ -69,6 +71,8 @@ endif
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
+%C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
