@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -278,6 +279,31 @@ reason_phrase(int status)
 	return "Status";
 }
 
+/* What every answer has, unless its handler says something else. */
+static const struct {
+	const char *name, *value;
+} standard_headers[] = {
+	{ "Cache-Control", "no-store" },
+	{ "X-Content-Type-Options", "nosniff" },
+};
+
+static void
+put_standard_headers(const struct request *req, FILE *out)
+{
+	for (size_t i = 0;
+	     i < sizeof(standard_headers) / sizeof(standard_headers[0]); i++) {
+		const struct header *h = req->headers;
+
+		while (h != NULL &&
+		    strcasecmp(h->name, standard_headers[i].name) != 0)
+			h = h->next;
+		if (h == NULL)
+			(void)fprintf(out, "%s: %s\r\n",
+			    standard_headers[i].name,
+			    standard_headers[i].value);
+	}
+}
+
 /* The head of the answer (RFC 3875 6.3); the caller frees it. */
 static char *
 format_head(const struct request *req, size_t *ret_len)
@@ -294,9 +320,7 @@ format_head(const struct request *req, size_t *ret_len)
 		    "Content-Type: application/json\r\n"
 		    "Content-Length: %zu\r\n",
 		    req->answer_len);
-	(void)fputs("Cache-Control: no-store\r\n"
-		    "X-Content-Type-Options: nosniff\r\n",
-	    out);
+	put_standard_headers(req, out);
 	for (const struct header *h = req->headers; h != NULL; h = h->next)
 		(void)fprintf(out, "%s: %s\r\n", h->name, h->value);
 	(void)fputs("\r\n", out);
