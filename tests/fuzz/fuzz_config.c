@@ -32,7 +32,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *first, *second;
 
 	/* nothing is to be read from the machine that runs this */
-	if (size > 16384 || memmem(data, size, "file", 4) != NULL)
+	if (size > 16384 || memmem(data, size, "file", 4) != NULL ||
+	    memmem(data, size, "canary", 6) != NULL)
 		return 0;
 	if (setenv("K", "canary-0123456789-0123456789-0123456789", 1) != 0)
 		abort();
