@@ -98,6 +98,7 @@ static cfg_opt_t query_alias_keys[] = {
 static cfg_opt_t query_keys[] = {
 	LIST("values"),
 	KEY("default"),
+	LIST("default_unless"),
 	MANY("alias", query_alias_keys),
 	CFG_END(),
 };

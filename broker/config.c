@@ -58,6 +58,7 @@ query_done(struct config_query *query)
 	free(query->name);
 	strings_done(&query->values);
 	free(query->fallback);
+	strings_done(&query->fallback_unless);
 	for (size_t i = 0; i < query->alias_count; i++) {
 		free(query->aliases[i].from);
 		free(query->aliases[i].to);

@@ -42,6 +42,8 @@ struct config_query {
 	char *name;
 	struct config_strings values; /* patterns (str_match); empty: any */
 	char *fallback;               /* where it is absent; may be NULL */
+	/* parameters beside which an absent one stays absent */
+	struct config_strings fallback_unless;
 	struct config_alias *aliases; /* applied before values is checked */
 	size_t alias_count;
 };

@@ -432,6 +432,7 @@ static enum err
 build_secrets(struct conf_section *section, struct config_livekit *livekit,
     struct diag *diag)
 {
+	const char *text;
 	size_t len;
 
 	if (value_get_secret(section, "api_key", NULL, &livekit->api_key,
@@ -446,6 +447,10 @@ build_secrets(struct conf_section *section, struct config_livekit *livekit,
 		return conf_fail(section, "api_secret", diag,
 		    "is missing: write api_secret = "
 		    "\"env:LIVEKIT_API_SECRET\"");
+	text = secret_peek(livekit->api_key, &len);
+	if (!str_is_utf8(text, len)) /* it is a claim of every token */
+		return conf_fail(section, "api_key", diag,
+		    "has to be UTF-8 text");
 	(void)secret_peek(livekit->api_secret, &len);
 	if (len < KEY_MIN_BYTES)
 		log_warning("config.short_secret",

@@ -222,6 +222,23 @@ build_fallback(struct conf_section *section, const char *key,
 	return err;
 }
 
+/* Whether the upstream's own query sets this parameter. */
+static bool
+is_fixed(const struct config_url *url, const char *name)
+{
+	size_t len = strlen(name);
+	const char *p = url->query;
+
+	while (p != NULL) {
+		if (strncmp(p, name, len) == 0 &&
+		    (p[len] == '\0' || p[len] == '=' || p[len] == '&'))
+			return true;
+		p = strchr(p, '&');
+		p = p == NULL ? NULL : p + 1;
+	}
+	return false;
+}
+
 static enum err
 build_query(struct conf_section *section, struct config_relay *relay,
     struct diag *diag)
@@ -237,11 +254,18 @@ build_query(struct conf_section *section, struct config_relay *relay,
 	    name[strspn(name, allowed)] != '\0')
 		return conf_fail(section, NULL, diag,
 		    "a parameter's name has 1 to 64 letters, digits and -._~");
+	if (is_fixed(&relay->upstream, name))
+		return conf_fail(section, NULL, diag,
+		    "the query of upstream has this parameter: leave out one "
+		    "of them");
 	query = add_query(relay, name);
 	err = value_get_list(section, "values", value_check_word, NULL,
 	    &query->values, diag);
 	if (err == ERR_OK)
 		err = build_fallback(section, "default", NULL, query, diag);
+	if (err == ERR_OK)
+		err = value_get_list(section, "default_unless",
+		    value_check_word, NULL, &query->fallback_unless, diag);
 	if (err == ERR_OK)
 		err = build_aliases(section, "to", query, diag);
 	return err;
@@ -372,6 +396,8 @@ openai_query(struct conf_section *section, struct config_relay *relay,
 {
 	static const char *const models[] = { "gpt-realtime", "gpt-realtime-*",
 		NULL };
+	/* with these, the vendor refuses a model */
+	static const char *const alone[] = { "call_id", "intent", NULL };
 	struct config_query *query = add_query(relay, "model");
 
 	if (value_get_list(section, "models", value_check_word, models,
@@ -385,9 +411,12 @@ openai_query(struct conf_section *section, struct config_relay *relay,
 		return ERR_PROTO;
 	if (build_aliases(section, "model", query, diag) != ERR_OK)
 		return ERR_PROTO;
+	if (value_get_list(NULL, "", NULL, alone, &query->fallback_unless,
+		diag) != ERR_OK)
+		return ERR_PROTO;
 	/* a call's control channel, and transcription: any value */
-	(void)add_query(relay, "call_id");
-	(void)add_query(relay, "intent");
+	for (size_t i = 0; alone[i] != NULL; i++)
+		(void)add_query(relay, alone[i]);
 	return ERR_OK;
 }
 
@@ -470,6 +499,7 @@ dump_query(const struct config_query *query, FILE *out)
 	open_section(out, "query", query->name);
 	value_put_list(out, 2, "values", &query->values);
 	value_put_text(out, 2, "default", query->fallback);
+	value_put_list(out, 2, "default_unless", &query->fallback_unless);
 	for (size_t i = 0; i < query->alias_count; i++) {
 		(void)fputs("\t\talias ", out);
 		value_put_quoted(out, query->aliases[i].from);

@@ -222,6 +222,16 @@ is_allowed(const struct config_query *rule, const char *value)
 	return rule->values.count == 0;
 }
 
+/* What stands for a parameter that the client has not sent; may be NULL. */
+static const char *
+fallback(const struct config_query *rule, const struct target *target)
+{
+	for (size_t i = 0; i < rule->fallback_unless.count; i++)
+		if (find(target, rule->fallback_unless.items[i]) != NULL)
+			return NULL;
+	return rule->fallback;
+}
+
 /* The value that a rule makes of the client's; NULL where there is none. */
 static enum err
 apply(const struct config_query *rule, const struct target *target,
@@ -230,9 +240,10 @@ apply(const struct config_query *rule, const struct target *target,
 	const struct target_parameter *given = find(target, rule->name);
 	const char *value;
 
-	*ret = rule->fallback;
-	if (given == NULL)
+	if (given == NULL) {
+		*ret = fallback(rule, target);
 		return ERR_OK;
+	}
 	value = given->value;
 	for (size_t i = 0; i < rule->alias_count; i++)
 		if (strcmp(rule->aliases[i].from, value) == 0) {

@@ -150,6 +150,8 @@ static const struct bad bad_relays[] = {
 	{ RELAY "header \"A\" { secret = \"env:T_LINES\" } }\n", 2,
 	    "one line" },
 	{ RELAY "query \"a&b\" {} }\n", 2, "name" },
+	{ "relay \"/a\" { upstream = \"ws://x/?a=1&q=2\"\n query \"q\" {} }\n",
+	    2, "leave out" },
 	{ RELAY "query \"q\" { values = {\"a\"} default = \"b\" } }\n", 2,
 	    "none of the values" },
 	{ RELAY "query \"q\" { values = {\"a\"}\n"
@@ -335,6 +337,7 @@ openai_needs_nothing_but_its_key(void **state)
 	assert_string_equal(relay->queries[0].name, "model");
 	assert_string_equal(relay->queries[0].fallback, "gpt-realtime");
 	assert_int_equal(relay->queries[0].values.count, 2);
+	assert_int_equal(relay->queries[0].fallback_unless.count, 2);
 	assert_string_equal(relay->subprotocols.items[0], "realtime");
 	assert_false(relay->subprotocol_pass);
 	assert_int_equal(relay->limits.connect_ms, 10000);
@@ -528,6 +531,7 @@ a_dump_holds_no_secret_and_loads_again(void **state)
 	    "header \"A\" { prefix = \"Token \" secret = \"env:T_KEY\" }\n"
 	    "header \"B\" { value = \"\\\"\\\\ \\${x}\\t\" }\n"
 	    "query \"m\" { values = {\"a*\"} default = \"a\"\n"
+	    "default_unless = {\"x\"}\n"
 	    "alias \"o\" { to = \"ab\" } } subprotocols = {\"p\"}\n"
 	    "subprotocol_mode = \"pass\" lifetime = 0 }\n"
 	    "access { clients = {\"any\", \"fe80::/10\", \"10.1.2.3\"} }\n"

@@ -18,12 +18,14 @@ static struct config_alias aliases[] = {
 	{ S("old"), S("new-1") },
 	{ S("bad"), S("not allowed") },
 };
+static char *alone[] = { S("call") };
 static char *model_values[] = { S("new-*"), S("a b") };
 static struct config_query queries[] = {
 	{
 	    .name = S("model"),
 	    .values = { model_values, 2 },
 	    .fallback = S("new-0"),
+	    .fallback_unless = { alone, 1 },
 	    .aliases = aliases,
 	    .alias_count = 2,
 	},
@@ -159,6 +161,9 @@ rewrites_by_the_rules_of_the_relay(void **state)
 		    "/up?model=new-5%26key%3D2%23" },
 		{ "/r?url=ws://evil.example&host=x&key=2", &relay, ERR_OK,
 		    "/up?model=new-0" },
+		{ "/r?call=1", &relay, ERR_OK, "/up" },
+		{ "/r?call=1&model=new-5", &relay, ERR_OK,
+		    "/up?model=new-5" },
 		{ "/f", &fixed, ERR_OK, "/up?key=1" },
 		{ "/f?key=2", &fixed, ERR_OK, "/up?key=1" },
 		{ "/f?any=%C3%A9~/'", &fixed, ERR_OK,
