@@ -1,0 +1,1 @@
+EXTRA_DIST += %D%/check %D%/install %D%/lib.sh %D%/packages
