@@ -101,9 +101,13 @@ begin_data(struct flow *flow, const struct ws_header *header)
 		    "continuation without a message");
 	if (first)
 		flow->message_bytes = 0;
-	/* 63-bit lengths: compare by difference, the sum could wrap */
+	/*
+	 * 63-bit lengths: compare by difference, the sum could wrap; the
+	 * maximum may have become less than what has come already.
+	 */
 	if (flow->message_max > 0 &&
-	    header->payload_len > flow->message_max - flow->message_bytes)
+	    (flow->message_bytes > flow->message_max ||
+		header->payload_len > flow->message_max - flow->message_bytes))
 		return violate(flow, WS_CODE_TOO_BIG, "message too big");
 	if (first && !spend_message(flow))
 		return violate(flow, WS_CODE_POLICY, "too many messages");
@@ -267,6 +271,18 @@ flow_feed(struct flow *flow, const uint8_t *data, size_t len, int64_t now_ms,
 	if (!flow->closed)
 		pass_run(sink, run, p);
 	return ERR_OK;
+}
+
+void
+flow_set_message_max(struct flow *flow, uint64_t message_max)
+{
+	flow->message_max = message_max;
+}
+
+uint64_t
+flow_frame_left(const struct flow *flow)
+{
+	return flow->payload_left;
 }
 
 bool

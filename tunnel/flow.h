@@ -78,6 +78,12 @@ enum err flow_feed(struct flow *flow, const uint8_t *data, size_t len,
 /* Milliseconds that reading has to wait to keep the byte rate; 0: none. */
 int64_t flow_wait_ms(const struct flow *flow, int64_t now_ms);
 
+/* Set another maximum; it counts from the next frame on. */
+void flow_set_message_max(struct flow *flow, uint64_t message_max);
+
+/* Payload bytes that the data frame under way still has to pass; or 0. */
+uint64_t flow_frame_left(const struct flow *flow);
+
 /*
  * Whether what has been passed on so far ends between two frames, so that a
  * frame of our own (ping, close) may be put in here.

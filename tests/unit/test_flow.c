@@ -290,6 +290,39 @@ bytes_over_the_rate_make_the_reader_wait(void **state)
 	assert_int_equal(flow_wait_ms(&flow, 1000), 200);
 }
 
+static void
+maximum_may_shrink_within_a_message(void **state)
+{
+	struct record rec;
+	struct flow_sink sink = sink_of(&rec);
+	struct flow flow;
+
+	(void)state;
+	flow_init(&flow, WS_FROM_SERVER, 100);
+	assert_int_equal(flow_feed(&flow, B("\x01\x05hello"), 0, &sink),
+	    ERR_OK);
+	flow_set_message_max(&flow, 4);
+	assert_int_equal(flow_feed(&flow, B("\x80\x01!"), 0, &sink),
+	    ERR_PROTO);
+	assert_int_equal(flow.violation, WS_CODE_TOO_BIG);
+}
+
+static void
+tells_what_is_left_of_a_frame(void **state)
+{
+	struct record rec;
+	struct flow_sink sink = sink_of(&rec);
+	struct flow flow;
+
+	(void)state;
+	flow_init(&flow, WS_FROM_SERVER, 0);
+	assert_int_equal(flow_frame_left(&flow), 0);
+	assert_int_equal(flow_feed(&flow, B("\x82\x05he"), 0, &sink), ERR_OK);
+	assert_int_equal(flow_frame_left(&flow), 3);
+	assert_int_equal(flow_feed(&flow, B("llo\x82"), 0, &sink), ERR_OK);
+	assert_int_equal(flow_frame_left(&flow), 0);
+}
+
 int
 main(void)
 {
@@ -303,6 +336,8 @@ main(void)
 		cmocka_unit_test(a_message_of_exactly_the_maximum_passes),
 		cmocka_unit_test(messages_over_the_rate_are_a_violation),
 		cmocka_unit_test(bytes_over_the_rate_make_the_reader_wait),
+		cmocka_unit_test(maximum_may_shrink_within_a_message),
+		cmocka_unit_test(tells_what_is_left_of_a_frame),
 	};
 
 	return cmocka_run_group_tests_name("flow", tests, NULL, NULL);
