@@ -2,4 +2,6 @@ noinst_LIBRARIES += libtunnel.a
 libtunnel_a_SOURCES = \
 	%D%/flow.c %D%/flow.h \
 	%D%/http_head.c %D%/http_head.h \
+	%D%/loop.c %D%/loop.h \
+	%D%/stream.c %D%/stream.h \
 	%D%/ws_frame.c %D%/ws_frame.h

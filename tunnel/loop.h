@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TUNNEL_LOOP_H
+#define TUNNEL_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+/*
+ * loop: readiness of descriptors, and timers; the only libwebsockets user.
+ *
+ * One thread runs a loop; all calls come from that thread, callbacks
+ * included.  Every call is allowed inside every callback, freeing what called
+ * back included.
+ */
+struct loop;
+
+/* Make a loop for at most max_watches descriptors; ERR_SYS. */
+enum err loop_new(unsigned max_watches, struct loop **ret,
+    struct diag *diag) MUST_CHECK;
+
+/* Free it; its watches and timers have been freed before.  NULL is allowed. */
+void loop_free(struct loop *loop);
+
+/*
+ * To be called in a child after fork(), before the loop is used: what the
+ * kernel would share with the parent and its other children is replaced.
+ */
+enum err loop_after_fork(struct loop *loop) MUST_CHECK;
+
+/* Run until loop_stop(); ERR_SYS where the loop itself fails. */
+enum err loop_run(struct loop *loop) MUST_CHECK;
+void loop_stop(struct loop *loop);
+
+/*
+ * Memory for one callback's use, kept by nobody after it returns: *ret_size
+ * bytes, with LOOP_HEADROOM bytes more in front of them.
+ */
+#define LOOP_HEADROOM 256
+uint8_t *loop_scratch(struct loop *loop, size_t *ret_size);
+
+/*
+ * A watched descriptor.  The loop watches a copy (dup(2)): the descriptor
+ * stays the caller's, who closes it, and may do so at any time.  Interest
+ * starts as none.
+ *
+ * After the peer has hung up, reading and writing no longer wait, so the
+ * callback comes for whatever is wanted until the watch is freed; while
+ * nothing is wanted there is none, and nothing is lost or spun on.
+ */
+struct loop_watch;
+typedef void (*loop_ready)(void *arg, bool readable, bool writable);
+
+/* ERR_LIMIT where the loop is full, ERR_SYS where there is no descriptor. */
+enum err loop_watch_new(struct loop *loop, int fd, loop_ready ready, void *arg,
+    struct loop_watch **ret) MUST_CHECK;
+void loop_watch_free(struct loop_watch *watch); /* NULL is allowed */
+
+/* From now on call this. */
+void loop_watch_bind(struct loop_watch *watch, loop_ready ready, void *arg);
+
+/* What is wanted, level-triggered, from the next wait on. */
+void loop_watch_set(struct loop_watch *watch, bool read, bool write);
+
+/*
+ * Call back once for reading, without waiting, if reading is wanted then:
+ * for bytes that have left the kernel already.
+ */
+void loop_watch_kick(struct loop_watch *watch);
+
+/* A one-shot timer; it starts stopped. */
+struct loop_timer;
+typedef void (*loop_expired)(void *arg);
+
+struct loop_timer *loop_timer_new(struct loop *loop, loop_expired expired,
+    void *arg);
+void loop_timer_free(struct loop_timer *timer); /* NULL is allowed */
+
+/* Expire once, in ms milliseconds (at least 1); replaces an earlier call. */
+void loop_timer_set(struct loop_timer *timer, int64_t ms);
+void loop_timer_stop(struct loop_timer *timer);
+
+#endif
