@@ -1,9 +1,15 @@
 noinst_LIBRARIES += libtunnel.a
 libtunnel_a_SOURCES = \
 	%D%/broker_link.c %D%/broker_link.h \
+	%D%/cause.c %D%/cause.h %D%/cause.def \
 	%D%/dial.c %D%/dial.h \
 	%D%/flow.c %D%/flow.h \
 	%D%/http_head.c %D%/http_head.h \
+	%D%/leg.c %D%/leg.h \
+	%D%/linger.c %D%/linger.h \
 	%D%/loop.c %D%/loop.h \
+	%D%/relay.c %D%/relay.h \
+	%D%/reply.c %D%/reply.h \
+	%D%/session.c %D%/session.h \
 	%D%/stream.c %D%/stream.h \
 	%D%/ws_frame.c %D%/ws_frame.h

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/leg.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/crypt.h"
+
+/* control frames, and our own head, beside one read's worth of bytes */
+#define QUEUE_EXTRA_BYTES (32 * 1024)
+
+/* ---- towards the peer -------------------------------------------------- */
+
+static void
+enqueue(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms)
+{
+	size_t scratch_size;
+
+	(void)loop_scratch(leg->loop, &scratch_size);
+	if (leg->queue == NULL)
+		leg->queue = buf_new(scratch_size + QUEUE_EXTRA_BYTES);
+	if (leg->queued == 0)
+		leg->moved_ms = now_ms;
+	/* it cannot overflow, for the other side is not read meanwhile */
+	if (buf_add(leg->queue, data, len) == ERR_OK)
+		leg->queued += len;
+	else
+		leg->lost = true;
+}
+
+void
+leg_send(struct leg *leg, const void *data, size_t len, int64_t now_ms)
+{
+	const uint8_t *p = data;
+	size_t n = 0;
+
+	if (leg->lost)
+		return;
+	if (leg->queued == 0 &&
+	    stream_write(leg->stream, p, len, &n) == STREAM_LOST)
+		leg->lost = true;
+	else if (n < len)
+		enqueue(leg, p + n, len - n, now_ms);
+}
+
+void
+leg_flush(struct leg *leg, int64_t now_ms)
+{
+	const uint8_t *data;
+	size_t len, n;
+
+	if (leg->queued == 0 || leg->lost)
+		return;
+	data = buf_peek(leg->queue, &len);
+	if (stream_write(leg->stream, data, len, &n) == STREAM_LOST)
+		leg->lost = true;
+	if (n == 0)
+		return;
+	buf_drain(leg->queue, n);
+	leg->queued -= n;
+	leg->moved_ms = now_ms;
+}
+
+bool
+leg_trim(struct leg *leg)
+{
+	if (leg->queue != NULL && leg->queued == 0) {
+		buf_free(leg->queue);
+		leg->queue = NULL;
+	}
+	return leg->queue == NULL;
+}
+
+/* Frames to the vendor are a client's: masked. */
+static const uint8_t *
+make_mask(const struct leg *leg, uint8_t mask[4])
+{
+	if (leg->side == SIDE_CLIENT)
+		return NULL;
+	crypt_random(mask, 4);
+	return mask;
+}
+
+void
+leg_end(struct leg *leg, int code, const char *reason, int64_t now_ms)
+{
+	if (leg->out != LEG_OPEN)
+		return;
+	leg->out = LEG_ENDING;
+	leg->end_code = code;
+	(void)snprintf(leg->end_reason, sizeof(leg->end_reason), "%s", reason);
+	leg_try_end(leg, now_ms);
+}
+
+void
+leg_try_end(struct leg *leg, int64_t now_ms)
+{
+	const struct leg *source = leg->other;
+	uint8_t frame[WS_CONTROL_FRAME_MAX], mask[4];
+	size_t len;
+
+	if (leg->out != LEG_ENDING)
+		return;
+	if (flow_at_boundary(&source->in)) {
+		len = ws_close_put(frame, make_mask(leg, mask), leg->end_code,
+		    leg->end_reason);
+		leg_send(leg, frame, len, now_ms);
+		leg->out = LEG_CLOSED;
+	} else if (source->in_ended || source->lost) {
+		/* the frame is cut for good: no other can follow it */
+		leg->out = LEG_CLOSED;
+		leg->in_ended = true;
+	}
+}
+
+bool
+leg_ping(struct leg *leg, int64_t now_ms)
+{
+	uint8_t frame[WS_CONTROL_FRAME_MAX], mask[4];
+	size_t len;
+
+	if (leg->out != LEG_OPEN || leg->queued > 0 ||
+	    !flow_at_boundary(&leg->other->in))
+		return false;
+	crypt_random(leg->ping, sizeof(leg->ping));
+	len = ws_control_put(frame, WS_PING, make_mask(leg, mask), leg->ping,
+	    sizeof(leg->ping));
+	leg_send(leg, frame, len, now_ms);
+	leg->ping_out = true;
+	leg->pinged_ms = now_ms;
+	return true;
+}
+
+/* ---- from the peer ----------------------------------------------------- */
+
+/*
+ * What a flow has passed on, gathered into one run of bytes so that one read
+ * becomes one write: pieces that follow each other in memory are joined, and a
+ * short piece from elsewhere (a header that was cut between two reads, or
+ * what stood before a swallowed frame) is moved to just before the next.
+ */
+struct run {
+	struct leg *from;
+	int64_t now_ms;
+	const uint8_t *data;
+	size_t len;
+	uint8_t *low, *high; /* the memory that pieces may be moved in */
+	uint8_t held[WS_CONTROL_FRAME_MAX];
+};
+
+static void
+run_send(struct run *run)
+{
+	if (run->len > 0)
+		leg_send(run->from->other, run->data, run->len, run->now_ms);
+	run->len = 0;
+}
+
+static void
+run_add(struct run *run, const uint8_t *data, size_t len)
+{
+	bool movable = data >= run->low && data < run->high;
+
+	if (run->len > 0 && run->data + run->len == data) {
+		run->len += len;
+		return;
+	}
+	if (movable && run->len > 0 && run->len <= LOOP_HEADROOM &&
+	    (size_t)(data - run->low) >= run->len) {
+		uint8_t *to = run->low + (data - run->low) - run->len;
+
+		/* what stands there has been handed on already */
+		memmove(to, run->data, run->len);
+		run->data = to;
+		run->len += len;
+		return;
+	}
+	run_send(run);
+	if (!movable && len <= sizeof(run->held)) {
+		memcpy(run->held, data, len); /* it may not be kept */
+		data = run->held;
+	}
+	run->data = data;
+	run->len = len;
+	if (!movable && data != run->held)
+		run_send(run);
+}
+
+static void
+on_pass(void *arg, const uint8_t *data, size_t len)
+{
+	struct run *run = arg;
+
+	run->from->data_ms = run->now_ms;
+	if (run->from->other->out != LEG_CLOSED)
+		run_add(run, data, len);
+}
+
+static void
+note_close(struct leg *leg, const uint8_t *payload, size_t len)
+{
+	const char *reason = "";
+	size_t reason_len = 0;
+
+	if (ws_close_parse(payload, len, &leg->close_code, &reason,
+		&reason_len) == ERR_OK)
+		(void)snprintf(leg->close_reason, sizeof(leg->close_reason),
+		    "%.*s", (int)reason_len, reason);
+}
+
+static void
+on_control(void *arg, enum ws_opcode opcode, const uint8_t *raw, size_t raw_len,
+    const uint8_t *payload, size_t payload_len)
+{
+	struct run *run = arg;
+	struct leg *from = run->from, *to = from->other;
+
+	if (opcode == WS_PONG && from->ping_out &&
+	    payload_len == sizeof(from->ping) &&
+	    memcmp(payload, from->ping, payload_len) == 0) {
+		from->ping_out = false;
+		return;
+	}
+	if (opcode == WS_CLOSE)
+		note_close(from, payload, payload_len);
+	if (to->out != LEG_OPEN)
+		return;
+	run_add(run, raw, raw_len);
+	if (opcode == WS_CLOSE) {
+		run_send(run);
+		to->out = LEG_CLOSED;
+	}
+}
+
+/* Feed what may be fed at once; ERR_PROTO as flow_feed(). */
+static enum err
+feed_piece(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms)
+{
+	struct run run = { .from = leg, .now_ms = now_ms };
+	const struct flow_sink sink = { on_pass, on_control, &run };
+	size_t size;
+	enum err err;
+
+	run.low = loop_scratch(leg->loop, &size);
+	run.high = run.low + size;
+	run.low -= LOOP_HEADROOM;
+	err = flow_feed(&leg->in, data, len, now_ms, &sink);
+	run_send(&run);
+	return err;
+}
+
+void
+leg_feed(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms)
+{
+	int64_t wait_ms;
+
+	while (len > 0 && !leg->in_ended) {
+		size_t n = len;
+
+		/* our close frame goes between this frame and the next */
+		leg_try_end(leg->other, now_ms);
+		if (leg->other->out == LEG_ENDING &&
+		    flow_frame_left(&leg->in) < n)
+			n = (size_t)flow_frame_left(&leg->in);
+		if (feed_piece(leg, data, n, now_ms) != ERR_OK)
+			leg->in_ended = true;
+		data += n;
+		len -= n;
+	}
+	leg_try_end(leg->other, now_ms);
+	wait_ms = flow_wait_ms(&leg->in, now_ms);
+	if (wait_ms > 0)
+		leg->resume_ms = now_ms + wait_ms;
+}
+
+void
+leg_read(struct leg *leg, int64_t now_ms)
+{
+	enum stream_result result;
+	uint8_t *scratch;
+	size_t size, n;
+
+	scratch = loop_scratch(leg->loop, &size);
+	result = stream_read(leg->stream, scratch, size, &n);
+	if (result == STREAM_WAIT)
+		return;
+	if (result == STREAM_OK) {
+		leg->heard_ms = now_ms;
+		leg->pinged_ms = 0;
+		leg_feed(leg, scratch, n, now_ms);
+		return;
+	}
+	leg->in_ended = true;
+	/* after its close frame a peer may stop sending and still listen */
+	if (result == STREAM_LOST || !leg->in.closed)
+		leg->lost = true;
+}
+
+/* ---- both -------------------------------------------------------------- */
+
+static bool
+may_read(const struct leg *leg, int64_t now_ms)
+{
+	const struct leg *other = leg->other;
+
+	if (leg->in_ended || leg->lost)
+		return false;
+	/* what it sends goes nowhere: only its close frame is waited for */
+	if (other->out == LEG_CLOSED || other->lost)
+		return true;
+	return other->queued == 0 && now_ms >= leg->resume_ms;
+}
+
+void
+leg_update_interest(struct leg *leg, int64_t now_ms)
+{
+	bool read = may_read(leg, now_ms);
+	bool wants_read, wants_write;
+
+	if (read && !leg->reading) {
+		/* it may have spoken while we did not listen */
+		leg->heard_ms = now_ms;
+		if (leg->pinged_ms != 0)
+			leg->pinged_ms = now_ms;
+	}
+	leg->reading = read;
+	stream_interest(leg->stream, read, leg->queued > 0 && !leg->lost,
+	    &wants_read, &wants_write);
+	loop_watch_set(leg->watch, wants_read, wants_write);
+	if (read && stream_has_more(leg->stream))
+		loop_watch_kick(leg->watch);
+}
+
+bool
+leg_is_done(const struct leg *leg)
+{
+	return leg->lost ||
+	    ((leg->in.closed || leg->in_ended) && leg->out == LEG_CLOSED &&
+		leg->queued == 0);
+}
+
+void
+leg_done(struct leg *leg)
+{
+	loop_watch_free(leg->watch);
+	stream_free(leg->stream);
+	buf_free(leg->queue);
+	leg->watch = NULL;
+	leg->stream = NULL;
+	leg->queue = NULL;
+}

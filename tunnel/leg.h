@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TUNNEL_LEG_H
+#define TUNNEL_LEG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/wire.h"
+#include "tunnel/cause.h"
+#include "tunnel/flow.h"
+#include "tunnel/loop.h"
+#include "tunnel/stream.h"
+
+/*
+ * leg: one of the two connections of a relay.  What it reads is checked by
+ * its flow and sent to the other leg.  Deciding when to end is the relay's.
+ */
+enum leg_out {
+	LEG_OPEN,   /* frames go out */
+	LEG_ENDING, /* our close frame waits for the end of a frame */
+	LEG_CLOSED, /* a close frame has been sent or queued: nothing follows */
+};
+
+struct leg {
+	/* set by the relay, once */
+	struct loop *loop;
+	struct leg *other;
+	enum cause_side side; /* SIDE_CLIENT, SIDE_UPSTREAM */
+	struct stream *stream;
+	struct loop_watch *watch;
+
+	/* read-only for the relay */
+	struct flow in;	   /* what this peer sends */
+	enum leg_out out;  /* how far we are with this peer */
+	bool in_ended;	   /* nothing that comes is understood any more */
+	bool lost;	   /* the connection is of no use any more */
+	bool reading;	   /* its silence counts */
+	size_t queued;	   /* bytes that wait for this peer */
+	int64_t moved_ms;  /* since when none of them has gone */
+	int64_t heard_ms;  /* when it was heard last, or could be */
+	int64_t pinged_ms; /* since when an answer is due; 0: none is */
+	int64_t resume_ms; /* it is not read before */
+	int64_t data_ms;   /* when it sent data last */
+	int close_code;	   /* of the close frame it sent */
+	char close_reason[WS_REASON_MAX_BYTES + 1];
+
+	/* private */
+	struct buf *queue; /* NULL while none is needed */
+	bool ping_out;	   /* a pong with this payload is ours */
+	uint8_t ping[8];
+	int end_code; /* of the close frame that waits */
+	char end_reason[WS_REASON_MAX_BYTES + 1];
+};
+
+/* Check and pass on bytes of this peer. */
+void leg_feed(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms);
+
+/* Read once and pass on.  True if the connection is still readable. */
+void leg_read(struct leg *leg, int64_t now_ms);
+
+/* Send to this peer, or queue. */
+void leg_send(struct leg *leg, const void *data, size_t len, int64_t now_ms);
+
+/* Send what is queued. */
+void leg_flush(struct leg *leg, int64_t now_ms);
+
+/* Free the queue's memory if it is empty; true if there is none left. */
+bool leg_trim(struct leg *leg);
+
+/* Send a close frame of our own as soon as a frame may begin. */
+void leg_end(struct leg *leg, int code, const char *reason, int64_t now_ms);
+
+/* Send the close frame that waits, if that can be now. */
+void leg_try_end(struct leg *leg, int64_t now_ms);
+
+/* Ping, if a frame may begin and nothing is queued; true if it was sent. */
+bool leg_ping(struct leg *leg, int64_t now_ms);
+
+/* Wait for what this leg needs now: the one place that decides it. */
+void leg_update_interest(struct leg *leg, int64_t now_ms);
+
+/* Whether close frames have gone both ways, or cannot go any more. */
+bool leg_is_done(const struct leg *leg);
+
+/* Close and free what it owns. */
+void leg_done(struct leg *leg);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TUNNEL_RELAY_H
+#define TUNNEL_RELAY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/wire.h"
+#include "tunnel/cause.h"
+#include "tunnel/loop.h"
+#include "tunnel/stream.h"
+#include "tunnel/ws_frame.h"
+
+/*
+ * relay: two WebSocket connections become one.
+ *
+ * Frames pass verbatim both ways, checked by two flows.  What is read from
+ * one peer is written to the other at once; what a short write leaves is
+ * queued, and while a peer has a queue nothing is read from the other.  So a
+ * relay holds at most one read's worth of bytes for each side, and none at all
+ * while it is idle.
+ *
+ * It also pings silent peers, keeps the limits, and ends the conversation: the
+ * close frame of a peer passes to the other and the answer passes back; a
+ * close of our own goes to both.
+ */
+struct relay;
+
+struct relay_end {
+	enum cause cause;
+	enum cause_side side;
+	int code; /* of the close frame, 0 where there was none */
+	char reason[WS_REASON_MAX_BYTES + 1];
+};
+
+struct relay_events {
+	/* The totals have changed, and usage_ms have passed. */
+	void (*usage)(void *arg);
+	/* The conversation is over; the connections are being closed. */
+	void (*ended)(void *arg, const struct relay_end *end);
+	/* They are closed: the relay may be freed, in this call too. */
+	void (*closed)(void *arg);
+};
+
+/* Both streams and watches are the relay's from now on. */
+struct relay_streams {
+	struct stream *client, *upstream;
+	struct loop_watch *client_watch, *upstream_watch;
+};
+
+struct relay *relay_new(struct loop *loop, const struct relay_streams *streams,
+    const struct wire_limits *limits, const struct relay_events *events,
+    void *arg);
+
+/*
+ * Start: send head (our 101) to the client, then relay, beginning with the
+ * bytes that have come early from each side.  No event comes in this call.
+ */
+void relay_start(struct relay *relay, const void *head, size_t head_len,
+    const void *from_client, size_t from_client_len, const void *from_upstream,
+    size_t from_upstream_len);
+
+/*
+ * End it for a reason of ours, with the code and reason, or, where those are 0
+ * and NULL, the cause's own.  The first cause wins.  No event comes in this
+ * call.
+ */
+void relay_close(struct relay *relay, enum cause cause, enum cause_side side,
+    int code, const char *reason);
+
+void relay_set_limits(struct relay *relay, const struct wire_limits *limits);
+
+/* What each side has sent so far. */
+void relay_get_totals(const struct relay *relay, struct wire_totals *client,
+    struct wire_totals *upstream);
+
+/* NULL is allowed. */
+void relay_free(struct relay *relay);
+
+#endif

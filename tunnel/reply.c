@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/reply.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "common/xalloc.h"
+
+static const char *
+reason_phrase(int status)
+{
+	static const struct {
+		int status;
+		const char *phrase;
+	} phrases[] = {
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 426, "Upgrade Required" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+	};
+
+	for (size_t i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++)
+		if (phrases[i].status == status)
+			return phrases[i].phrase;
+	return "Refused";
+}
+
+static char *
+error_body(const char *code, const char *message, size_t *ret_len)
+{
+	json_t *body = json_pack("{s:{s:s,s:s}}", "error", "code", code,
+	    "message", message);
+	char *text = json_text(body, ret_len);
+
+	json_decref(body);
+	return text;
+}
+
+static const char *
+headers_of_status(int status)
+{
+	if (status == 426)
+		return "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+	return status == 405 ? "Allow: GET\r\n" : "";
+}
+
+/* All headers as lines, in new memory. */
+static char *
+header_lines(const struct wire_headers *headers)
+{
+	char *lines = xstrdup("");
+
+	for (size_t i = 0; headers != NULL && i < headers->count; i++) {
+		char *longer = xasprintf("%s%s: %s\r\n", lines,
+		    headers->items[i].name, headers->items[i].value);
+
+		free(lines);
+		lines = longer;
+	}
+	return lines;
+}
+
+char *
+reply_refusal(int status, const char *code, const char *message,
+    const struct wire_headers *headers, size_t *ret_len)
+{
+	char *lines = header_lines(headers), *body, *text;
+	size_t body_len;
+
+	body = error_body(code, message, &body_len);
+	text = xasprintf("HTTP/1.1 %d %s\r\n"
+			 "Content-Type: application/json\r\n"
+			 "Content-Length: %zu\r\n"
+			 "Cache-Control: no-store\r\n"
+			 "Connection: close\r\n"
+			 "%s%s\r\n%s",
+	    status, reason_phrase(status), body_len, headers_of_status(status),
+	    lines, body);
+	free(lines);
+	free(body);
+	*ret_len = strlen(text);
+	return text;
+}
+
+char *
+reply_accept(const char *accept, const char *subprotocol, size_t *ret_len)
+{
+	char *text = xasprintf("HTTP/1.1 101 Switching Protocols\r\n"
+			       "Upgrade: websocket\r\n"
+			       "Connection: Upgrade\r\n"
+			       "Sec-WebSocket-Accept: %s\r\n"
+			       "%s%s%s\r\n",
+	    accept, subprotocol != NULL ? "Sec-WebSocket-Protocol: " : "",
+	    subprotocol != NULL ? subprotocol : "",
+	    subprotocol != NULL ? "\r\n" : "");
+
+	*ret_len = strlen(text);
+	return text;
+}

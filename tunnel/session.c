@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/session.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/crypt.h"
+#include "common/log.h"
+#include "common/str.h"
+#include "common/wire.h"
+#include "common/xalloc.h"
+#include "tunnel/broker_link.h"
+#include "tunnel/dial.h"
+#include "tunnel/http_head.h"
+#include "tunnel/linger.h"
+#include "tunnel/relay.h"
+#include "tunnel/reply.h"
+
+#define HEAD_MS		 5000
+#define FIRST_HEAD_BYTES 2048 /* enough for nearly all */
+#define EARLY_MAX_BYTES	 (64 * 1024)
+/* come back when the broker or we have been started again: 1 to 5 s */
+#define RETRY_MIN_S    1
+#define RETRY_SPREAD_S 5
+
+enum session_phase {
+	SESSION_HEAD,	/* the request is being read */
+	SESSION_ASK,	/* the broker is deciding */
+	SESSION_DIAL,	/* the vendor is being connected */
+	SESSION_RELAY,	/* it is a WebSocket */
+	SESSION_REFUSE, /* an HTTP refusal is on its way */
+	SESSION_OVER,
+};
+
+struct session {
+	const struct session_env *env;
+	session_done done;
+	void *arg;
+	enum session_phase phase;
+	struct loop_timer *timer;
+	struct stream *stream; /* the client; until relay or linger has it */
+	struct loop_watch *watch;
+	char *head; /* the request, while it is being read */
+	size_t head_len, head_size;
+	char accept[29];
+	struct buf *early; /* frames that came before our 101 */
+	size_t early_len;
+	struct broker_link *link;
+	struct wire_packet *grant;
+	struct dial *dial;
+	struct relay *relay;
+	struct linger *linger;
+	int64_t opened_ms;
+};
+
+static void
+set_interest(struct session *session)
+{
+	bool read = session->phase == SESSION_HEAD ||
+	    session->early_len < EARLY_MAX_BYTES;
+
+	if (session->stream != NULL)
+		loop_watch_set(session->watch, read, false);
+}
+
+/* ---- the end ----------------------------------------------------------- */
+
+static void
+on_over(void *arg)
+{
+	struct session *session = arg;
+
+	session->done(session->arg, session);
+}
+
+/* Tell the owner, from the loop. */
+static void
+finish(struct session *session)
+{
+	session->phase = SESSION_OVER;
+	loop_timer_free(session->timer);
+	session->timer = loop_timer_new(session->env->loop, on_over, session);
+	loop_timer_set(session->timer, 1);
+}
+
+static void
+on_lingered(void *arg)
+{
+	struct session *session = arg;
+
+	session->linger = NULL;
+	finish(session);
+}
+
+/* Nothing but the client's connection, if that, is needed any more. */
+static void
+drop_all(struct session *session)
+{
+	dial_free(session->dial);
+	session->dial = NULL;
+	broker_link_free(session->link);
+	session->link = NULL;
+	wire_packet_free(session->grant);
+	session->grant = NULL;
+	buf_free(session->early);
+	session->early = NULL;
+	session->early_len = 0;
+	free(session->head);
+	session->head = NULL;
+	loop_timer_stop(session->timer);
+}
+
+static void
+send_end(struct session *session, const struct relay_end *end)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_END);
+	struct wire_usage *usage = &packet->usage;
+
+	if (session->relay != NULL)
+		relay_get_totals(session->relay, &usage->client,
+		    &usage->upstream);
+	usage->side = xstrdup(cause_side_word(end->side));
+	usage->cause = xstrdup(cause_word(end->cause));
+	usage->code = end->code;
+	if (end->reason[0] != '\0')
+		usage->reason = xstrdup(end->reason);
+	broker_link_send(session->link, packet);
+	wire_packet_free(packet);
+}
+
+/* There was a grant and it comes to nothing. */
+static void
+end_grant(struct session *session, enum cause cause, enum cause_side side)
+{
+	const struct relay_end end = { .cause = cause, .side = side };
+
+	if (session->grant != NULL && session->link != NULL)
+		send_end(session, &end);
+}
+
+/* ---- refusals ---------------------------------------------------------- */
+
+struct refusal {
+	int status;
+	const char *code, *message;
+	const struct wire_headers *headers;
+	unsigned retry_after_s; /* 0: none */
+	const char *why;	/* for the log, ours */
+};
+
+static const char *
+route_name(const struct session *session)
+{
+	return session->grant != NULL ? session->grant->grant.route : "-";
+}
+
+/* Answer, and be done with everything else. */
+static void
+refuse(struct session *session, const struct refusal *refusal)
+{
+	struct wire_headers own = { NULL, 0 };
+	char number[16], *text;
+	struct wire_header retry = { (char[]){ "Retry-After" }, number };
+	size_t len;
+
+	if (refusal->retry_after_s > 0) {
+		(void)snprintf(number, sizeof(number), "%u",
+		    refusal->retry_after_s);
+		own.items = &retry;
+		own.count = 1;
+	}
+	log_info("tunnel.refused", "status=%d code=%s route=%s why=\"%s\"",
+	    refusal->status, refusal->code, route_name(session),
+	    refusal->why != NULL ? refusal->why : "");
+	text = reply_refusal(refusal->status, refusal->code, refusal->message,
+	    refusal->headers != NULL ? refusal->headers : &own, &len);
+	end_grant(session, CAUSE_REFUSED, SIDE_TUNNEL);
+	session->phase = SESSION_REFUSE;
+	session->linger = linger_start(session->env->loop, session->stream,
+	    session->watch, LINGER_SERVER, text, len, on_lingered, session);
+	session->stream = NULL;
+	session->watch = NULL;
+	free(text);
+	drop_all(session);
+}
+
+static void
+refuse_err(struct session *session, enum err err, const char *message,
+    const char *why)
+{
+	const struct refusal refusal = {
+		.status = err_http_status(err),
+		.code = err_code(err),
+		.message = message != NULL ? message : err_text(err),
+		.why = why,
+	};
+
+	refuse(session, &refusal);
+}
+
+static void
+refuse_unavailable(struct session *session, const char *why)
+{
+	uint8_t random;
+	struct refusal refusal = {
+		.status = err_http_status(ERR_UNAVAIL),
+		.code = err_code(ERR_UNAVAIL),
+		.message = err_text(ERR_UNAVAIL),
+		.why = why,
+	};
+
+	/* spread, or all would come back in the same second */
+	crypt_random(&random, sizeof(random));
+	refusal.retry_after_s = RETRY_MIN_S + random % RETRY_SPREAD_S;
+	refuse(session, &refusal);
+}
+
+/* The client has left before the 101. */
+static void
+leave(struct session *session)
+{
+	if (session->phase != SESSION_HEAD || session->head_len > 0)
+		log_info("tunnel.client_gone", "route=%s", route_name(session));
+	end_grant(session, CAUSE_CLIENT_GONE, SIDE_CLIENT);
+	loop_watch_free(session->watch);
+	stream_free(session->stream);
+	session->watch = NULL;
+	session->stream = NULL;
+	drop_all(session);
+	finish(session);
+}
+
+/* ---- relaying ---------------------------------------------------------- */
+
+static void
+on_relay_usage(void *arg)
+{
+	struct session *session = arg;
+	struct wire_packet *packet;
+
+	if (session->link == NULL)
+		return;
+	packet = wire_packet_new(WIRE_USAGE);
+	relay_get_totals(session->relay, &packet->usage.client,
+	    &packet->usage.upstream);
+	broker_link_send(session->link, packet);
+	wire_packet_free(packet);
+}
+
+static void
+on_relay_ended(void *arg, const struct relay_end *end)
+{
+	struct session *session = arg;
+	const struct wire_grant *grant = &session->grant->grant;
+	char reason[WS_REASON_MAX_BYTES * 4 + 8];
+	struct wire_totals client, upstream;
+
+	relay_get_totals(session->relay, &client, &upstream);
+	log_info("tunnel.close",
+	    "session=%s route=%s cause=%s side=%s code=%d reason=%s "
+	    "client_messages=%llu client_bytes=%llu upstream_messages=%llu "
+	    "upstream_bytes=%llu seconds=%lld",
+	    grant->session, grant->route, cause_word(end->cause),
+	    cause_side_word(end->side), end->code,
+	    str_escape(reason, sizeof(reason), end->reason,
+		strlen(end->reason)),
+	    (unsigned long long)client.messages,
+	    (unsigned long long)client.bytes,
+	    (unsigned long long)upstream.messages,
+	    (unsigned long long)upstream.bytes,
+	    (long long)(clock_ms() - session->opened_ms) / 1000);
+	if (session->link != NULL)
+		send_end(session, end);
+	/* the lease ends here; what follows is TCP's farewell */
+	broker_link_free(session->link);
+	session->link = NULL;
+}
+
+static void
+on_relay_closed(void *arg)
+{
+	struct session *session = arg;
+
+	finish(session);
+}
+
+static const struct relay_events relay_events = {
+	.usage = on_relay_usage,
+	.ended = on_relay_ended,
+	.closed = on_relay_closed,
+};
+
+/* The vendor has said 101: so do we, and the WebSocket is open. */
+static void
+open_relay(struct session *session, const struct dial_upstream *upstream)
+{
+	struct wire_grant *grant = &session->grant->grant;
+	const struct relay_streams streams = {
+		.client = session->stream,
+		.client_watch = session->watch,
+		.upstream = upstream->stream,
+		.upstream_watch = upstream->watch,
+	};
+	const uint8_t *early = NULL;
+	size_t head_len, early_len = 0;
+	char *head;
+
+	log_info("tunnel.open", "session=%s route=%s", grant->session,
+	    grant->route);
+	head = reply_accept(session->accept,
+	    grant->subprotocol != NULL ? grant->subprotocol
+				       : upstream->subprotocol,
+	    &head_len);
+	if (session->early != NULL)
+		early = buf_peek(session->early, &early_len);
+	session->phase = SESSION_RELAY;
+	session->opened_ms = clock_ms();
+	session->stream = NULL;
+	session->watch = NULL;
+	session->relay = relay_new(session->env->loop, &streams, &grant->limits,
+	    &relay_events, session);
+	relay_start(session->relay, head, head_len, early, early_len,
+	    upstream->early, upstream->early_len);
+	free(head);
+	free(upstream->subprotocol);
+	free(upstream->early);
+	buf_free(session->early);
+	session->early = NULL;
+	dial_free(session->dial);
+	session->dial = NULL;
+}
+
+/* ---- dialling ---------------------------------------------------------- */
+
+static void
+on_dialled(void *arg, const struct dial_upstream *upstream,
+    const struct dial_refusal *refused)
+{
+	struct session *session = arg;
+	struct refusal refusal;
+
+	if (upstream != NULL) {
+		open_relay(session, upstream);
+		return;
+	}
+	log_warning("upstream.refused",
+	    "session=%s route=%s status=%d "
+	    "why=\"%s\"",
+	    session->grant->grant.session, route_name(session), refused->status,
+	    refused->why);
+	refusal = (struct refusal){
+		.status = refused->status,
+		.code = refused->code,
+		.message = refused->message,
+		.retry_after_s = refused->retry_after_s,
+		.why = refused->why,
+	};
+	refuse(session, &refusal);
+}
+
+/* ---- the broker -------------------------------------------------------- */
+
+static void
+on_answer(void *arg, struct wire_packet *answer, const char *why)
+{
+	struct session *session = arg;
+	struct refusal refusal;
+
+	if (answer == NULL) {
+		log_warning("broker.unavailable", "why=\"%s\"", why);
+		refuse_unavailable(session, why);
+		return;
+	}
+	if (answer->type == WIRE_DENY) {
+		refusal = (struct refusal){
+			.status = answer->deny.status,
+			.code = answer->deny.code,
+			.message = answer->deny.message,
+			.headers = &answer->deny.headers,
+			.why = "the broker's decision",
+		};
+		refuse(session, &refusal);
+		wire_packet_free(answer);
+		return;
+	}
+	session->grant = answer;
+	session->phase = SESSION_DIAL;
+	session->dial = dial_start(session->env->loop, session->env->trust,
+	    &answer->grant, on_dialled, session);
+}
+
+static void
+on_told(void *arg, const struct wire_packet *packet)
+{
+	struct session *session = arg;
+
+	if (packet->type == WIRE_LIMITS) {
+		session->grant->grant.limits = packet->limits;
+		if (session->phase == SESSION_RELAY)
+			relay_set_limits(session->relay, &packet->limits);
+	} else if (session->phase == SESSION_RELAY) {
+		relay_close(session->relay, CAUSE_BROKER_CLOSE, SIDE_BROKER,
+		    packet->close.code, packet->close.reason);
+	} else if (session->phase == SESSION_DIAL) {
+		refuse_err(session, ERR_DENIED, NULL,
+		    "the broker took the grant back");
+	}
+}
+
+static void
+on_broker_lost(void *arg, const char *why)
+{
+	struct session *session = arg;
+
+	/* what has been granted goes on: the broker may be restarting */
+	log_warning("broker.lost", "session=%s route=%s why=\"%s\"",
+	    session->grant->grant.session, route_name(session), why);
+}
+
+static const struct broker_link_events broker_events = {
+	.answered = on_answer,
+	.told = on_told,
+	.lost = on_broker_lost,
+};
+
+/* Who the peer is: a Unix socket's has no address. */
+static void
+describe_peer(const struct session *session, struct wire_open *open)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	char host[NI_MAXHOST];
+	const char *text = host;
+
+	open->peer_local = true;
+	if (getpeername(stream_fd(session->stream), (void *)&addr, &len) ==
+		-1 ||
+	    (addr.ss_family != AF_INET && addr.ss_family != AF_INET6) ||
+	    getnameinfo((void *)&addr, len, host, sizeof(host), NULL, 0,
+		NI_NUMERICHOST) != 0)
+		return;
+	if (strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.') != NULL)
+		text += 7; /* IPv4 on a socket of both kinds */
+	host[strcspn(host, "%")] = '\0';
+	open->peer_local = false;
+	open->peer_address = xstrdup(text);
+}
+
+static struct wire_packet *
+make_question(const struct session *session, const struct http_head *head)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_OPEN);
+	struct wire_open *open = &packet->open;
+	enum err err = ERR_OK;
+
+	open->method = xstrndup(head->method.data, head->method.len);
+	open->target = xstrndup(head->target.data, head->target.len);
+	for (size_t i = 0; i < head->header_count && err == ERR_OK; i++) {
+		const struct http_header *header = &head->headers[i];
+		char *name = xstrndup(header->name.data, header->name.len);
+		char *value = xstrndup(header->value.data, header->value.len);
+
+		err = wire_headers_add(&open->headers, name, value);
+		explicit_bzero(value, header->value.len);
+		free(value);
+		free(name);
+	}
+	describe_peer(session, open);
+	if (err == ERR_OK)
+		return packet;
+	wire_packet_free(packet);
+	return NULL;
+}
+
+/* ---- the request ------------------------------------------------------- */
+
+static void
+keep_early(struct session *session, const void *data, size_t len)
+{
+	if (len == 0)
+		return;
+	if (session->early == NULL)
+		session->early = buf_new(EARLY_MAX_BYTES + HTTP_HEAD_MAX_BYTES);
+	/* no more is read than fits */
+	if (buf_add(session->early, data, len) == ERR_OK)
+		session->early_len += len;
+}
+
+static void
+take_request(struct session *session, const struct http_head *head)
+{
+	struct wire_packet *question;
+	struct http_span key;
+	struct diag diag;
+	enum err err;
+
+	err = http_head_check_upgrade(head, &diag);
+	if (err == ERR_OK)
+		err = http_head_get(head, "sec-websocket-key", &key);
+	if (err != ERR_OK) {
+		refuse_err(session, err, NULL, diag.text);
+		return;
+	}
+	crypt_ws_accept(key.data, key.len, session->accept);
+	question = make_question(session, head);
+	keep_early(session, session->head + head->head_len,
+	    session->head_len - head->head_len);
+	explicit_bzero(session->head, session->head_len);
+	free(session->head);
+	session->head = NULL;
+	loop_timer_stop(session->timer);
+	session->phase = SESSION_ASK;
+	err = question == NULL
+	    ? ERR_HEAD
+	    : broker_link_open(session->env->loop, session->env->control_path,
+		  question, &broker_events, session, &session->link);
+	wire_packet_free(question);
+	if (err != ERR_OK)
+		refuse_err(session, err == ERR_LIMIT ? ERR_HEAD : err, NULL,
+		    "the request cannot be put to the broker");
+}
+
+static void
+on_head_timeout(void *arg)
+{
+	struct session *session = arg;
+
+	/* a connection opened in advance and never used is no error */
+	if (session->head_len == 0)
+		leave(session);
+	else
+		refuse_err(session, ERR_TIMEOUT, NULL, "slow request head");
+}
+
+static void
+read_head(struct session *session)
+{
+	struct http_head head;
+	enum stream_result result;
+	struct diag diag;
+	enum err err;
+	size_t n;
+
+	if (session->head_len == session->head_size) {
+		session->head_size = session->head_size == 0
+		    ? FIRST_HEAD_BYTES
+		    : HTTP_HEAD_MAX_BYTES + 1;
+		session->head =
+		    xreallocarray(session->head, session->head_size, 1);
+	}
+	result = stream_read(session->stream, session->head + session->head_len,
+	    session->head_size - session->head_len, &n);
+	if (result == STREAM_WAIT)
+		return;
+	if (result != STREAM_OK) {
+		leave(session);
+		return;
+	}
+	session->head_len += n;
+	err = http_head_parse_request(session->head, session->head_len, &head,
+	    &diag);
+	if (err == ERR_OK)
+		take_request(session, &head);
+	else if (err != ERR_AGAIN)
+		refuse_err(session, err, NULL, diag.text);
+}
+
+static void
+read_early(struct session *session)
+{
+	enum stream_result result;
+	uint8_t *scratch;
+	size_t size, n;
+
+	scratch = loop_scratch(session->env->loop, &size);
+	if (size > EARLY_MAX_BYTES - session->early_len)
+		size = EARLY_MAX_BYTES - session->early_len;
+	result = stream_read(session->stream, scratch, size, &n);
+	if (result == STREAM_OK)
+		keep_early(session, scratch, n);
+	else if (result != STREAM_WAIT)
+		leave(session);
+}
+
+static void
+on_client_ready(void *arg, bool readable, bool writable)
+{
+	struct session *session = arg;
+
+	(void)readable;
+	(void)writable;
+	if (session->phase == SESSION_HEAD)
+		read_head(session);
+	else
+		read_early(session);
+	set_interest(session);
+}
+
+/* ---- for the owner ----------------------------------------------------- */
+
+struct session *
+session_start(const struct session_env *env, int fd, session_done done,
+    void *arg)
+{
+	struct session *session = xcalloc(1, sizeof(*session));
+	int one = 1;
+
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	/* fails on a Unix socket, which has no such delay */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	session->env = env;
+	session->done = done;
+	session->arg = arg;
+	session->stream = stream_new(fd);
+	session->timer = loop_timer_new(env->loop, on_head_timeout, session);
+	if (loop_watch_new(env->loop, fd, on_client_ready, session,
+		&session->watch) != ERR_OK) {
+		log_error("tunnel.overloaded", "no descriptor left");
+		stream_free(session->stream);
+		session->stream = NULL;
+		finish(session);
+		return session;
+	}
+	loop_timer_set(session->timer, HEAD_MS);
+	set_interest(session);
+	return session;
+}
+
+void
+session_stop(struct session *session)
+{
+	if (session->phase == SESSION_RELAY)
+		relay_close(session->relay, CAUSE_RESTART, SIDE_TUNNEL, 0,
+		    NULL);
+	else if (session->phase == SESSION_HEAD && session->head_len == 0)
+		leave(session);
+	else if (session->phase <= SESSION_DIAL)
+		refuse_unavailable(session, "stopping");
+}
+
+void
+session_free(struct session *session)
+{
+	if (session == NULL)
+		return;
+	drop_all(session);
+	loop_watch_free(session->watch);
+	stream_free(session->stream);
+	relay_free(session->relay);
+	linger_free(session->linger);
+	loop_timer_free(session->timer);
+	free(session);
+}
