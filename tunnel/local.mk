@@ -12,4 +12,10 @@ libtunnel_a_SOURCES = \
 	%D%/reply.c %D%/reply.h \
 	%D%/session.c %D%/session.h \
 	%D%/stream.c %D%/stream.h \
+	%D%/supervisor.c %D%/supervisor.h \
+	%D%/worker.c %D%/worker.h \
 	%D%/ws_frame.c %D%/ws_frame.h
+
+sbin_PROGRAMS += culvert-tunnel
+culvert_tunnel_SOURCES = %D%/main.c
+culvert_tunnel_LDADD = libtunnel.a libcommon.a $(TUNNEL_LIBS)

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/service.h"
+#include "common/xalloc.h"
+
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 5000
+#define KILL_MS	       5000 /* after the drain, before SIGKILL */
+#define KILL_NOW_MS    1000 /* the same, after a second signal */
+#define STACK_BYTES    (256 * 1024)
+#define NEVER	       INT64_MAX
+
+struct child {
+	pid_t pid;
+	bool accepted; /* it has served */
+	bool full;     /* it accepts no more */
+	bool told;     /* to go: it is no spare any more */
+};
+
+struct supervisor {
+	const struct supervisor_config *config;
+	struct worker *worker;
+	struct child *children;
+	unsigned count, size;
+	int signal_fd;
+	int status[2];	 /* read, write */
+	int lifeline[2]; /* read, write: only we hold the write end */
+	int64_t backoff_ms, start_ms; /* no start before */
+	bool draining;
+	int64_t drain_ms; /* how long, from drain_start_ms */
+	int64_t drain_start_ms, kill_ms;
+	unsigned drain_count; /* children to be told within it */
+	unsigned drain_told;
+};
+
+/* ---- a child ----------------------------------------------------------- */
+
+struct child_work {
+	struct worker *worker;
+	struct worker_sockets sockets;
+	enum err err;
+};
+
+static void *
+do_work(void *arg)
+{
+	struct child_work *work = arg;
+
+	work->err = worker_run(work->worker, &work->sockets);
+	return NULL;
+}
+
+/*
+ * In a thread of its own malloc() uses an arena of its own.  In the main
+ * thread it would fill the holes all over the heap that is shared with the
+ * supervisor, and each hole is a page to be copied.
+ */
+static enum err
+work_in_thread(struct child_work *work)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	if (pthread_attr_init(&attr) != 0)
+		return ERR_SYS;
+	if (pthread_attr_setstacksize(&attr, STACK_BYTES) != 0 ||
+	    pthread_create(&thread, &attr, do_work, work) != 0)
+		(void)do_work(work);
+	else
+		(void)pthread_join(thread, NULL);
+	(void)pthread_attr_destroy(&attr);
+	return work->err;
+}
+
+static _Noreturn void
+be_child(struct supervisor *sup)
+{
+	struct child_work work = {
+		.worker = sup->worker,
+		.sockets = {
+			.listener = sup->config->listener,
+			.lifeline = sup->lifeline[0],
+			.status = sup->status[1],
+		},
+	};
+	enum err err;
+
+	/* a terminal's signals go to all: only the supervisor decides */
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	(void)close(sup->signal_fd);
+	(void)close(sup->status[0]);
+	(void)close(sup->lifeline[1]);
+	err = work_in_thread(&work);
+	if (err != ERR_OK)
+		log_error("worker.failed", "error=\"%s\"", err_text(err));
+	/* what the parent would do at its end is not ours to do */
+	_exit(err == ERR_OK ? 0 : 1);
+}
+
+/* ---- the table --------------------------------------------------------- */
+
+static struct child *
+find_child(struct supervisor *sup, pid_t pid)
+{
+	for (unsigned i = 0; i < sup->count; i++)
+		if (sup->children[i].pid == pid)
+			return &sup->children[i];
+	return NULL;
+}
+
+static void
+add_child(struct supervisor *sup, pid_t pid)
+{
+	if (sup->count == sup->size) {
+		sup->size = sup->size == 0 ? 16 : sup->size * 2;
+		sup->children = xreallocarray(sup->children, sup->size,
+		    sizeof(*sup->children));
+	}
+	sup->children[sup->count++] = (struct child){ .pid = pid };
+}
+
+static unsigned
+count_waiting(const struct supervisor *sup)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < sup->count; i++)
+		n += !sup->children[i].full && !sup->children[i].told;
+	return n;
+}
+
+static void
+tell(struct child *child, int signo)
+{
+	child->told = true;
+	(void)kill(child->pid, signo);
+}
+
+/* ---- starting ---------------------------------------------------------- */
+
+static void
+back_off(struct supervisor *sup, const char *why)
+{
+	sup->backoff_ms =
+	    sup->backoff_ms == 0 ? BACKOFF_MIN_MS : sup->backoff_ms * 2;
+	if (sup->backoff_ms > BACKOFF_MAX_MS)
+		sup->backoff_ms = BACKOFF_MAX_MS;
+	sup->start_ms = clock_ms() + sup->backoff_ms;
+	log_error("supervisor.start_failed", "why=\"%s\" wait_ms=%lld", why,
+	    (long long)sup->backoff_ms);
+}
+
+static void
+start_children(struct supervisor *sup)
+{
+	unsigned waiting = count_waiting(sup);
+	pid_t pid;
+
+	while (!sup->draining && waiting < sup->config->spare &&
+	    sup->count < sup->config->max_processes &&
+	    clock_ms() >= sup->start_ms) {
+		pid = fork();
+		if (pid == 0)
+			be_child(sup);
+		if (pid == -1) {
+			back_off(sup, strerror(errno));
+			return;
+		}
+		add_child(sup, pid);
+		waiting++;
+	}
+}
+
+/* ---- what children do -------------------------------------------------- */
+
+static void
+read_status(struct supervisor *sup)
+{
+	struct worker_status status;
+	struct child *child;
+
+	while (read(sup->status[0], &status, sizeof(status)) ==
+	    (ssize_t)sizeof(status)) {
+		child = find_child(sup, status.pid);
+		if (child == NULL)
+			continue;
+		child->accepted = true;
+		child->full |= status.event == WORKER_FULL;
+		sup->backoff_ms = 0;
+		sup->start_ms = 0;
+	}
+}
+
+static void
+bury(struct supervisor *sup, pid_t pid, int status)
+{
+	struct child *child, dead;
+
+	/* what it said before it died has arrived before its death */
+	read_status(sup);
+	child = find_child(sup, pid);
+	if (child == NULL)
+		return;
+	dead = *child;
+	*child = sup->children[--sup->count];
+	if (WIFSIGNALED(status) && !dead.told)
+		log_error("supervisor.child_died", "pid=%d signal=%d", (int)pid,
+		    WTERMSIG(status));
+	if (!dead.accepted && !dead.told)
+		back_off(sup, "a process ended before it served");
+}
+
+static void
+reap(struct supervisor *sup)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		bury(sup, pid, status);
+}
+
+/* ---- signals ----------------------------------------------------------- */
+
+/* Those that wait go; those that serve and would accept more do not. */
+static void
+retire_waiting(struct supervisor *sup)
+{
+	for (unsigned i = 0; i < sup->count; i++) {
+		struct child *child = &sup->children[i];
+
+		if (child->told || child->full)
+			continue;
+		if (child->accepted)
+			(void)kill(child->pid, SIGUSR1);
+		else
+			tell(child, SIGTERM);
+	}
+}
+
+static void
+start_drain(struct supervisor *sup)
+{
+	service_stopping();
+	retire_waiting(sup);
+	sup->draining = true;
+	sup->drain_ms = sup->config->drain_ms;
+	sup->drain_start_ms = clock_ms();
+	sup->kill_ms = sup->drain_start_ms + sup->drain_ms + KILL_MS;
+	for (unsigned i = 0; i < sup->count; i++)
+		sup->drain_count += !sup->children[i].told;
+	log_notice("supervisor.draining", "serving=%u seconds=%lld",
+	    sup->drain_count, (long long)sup->drain_ms / 1000);
+}
+
+static void
+stop_now(struct supervisor *sup)
+{
+	log_notice("supervisor.stopping", "processes=%u", sup->count);
+	sup->drain_ms = 0;
+	sup->kill_ms = clock_ms() + KILL_NOW_MS;
+}
+
+static void
+replace_waiting(struct supervisor *sup)
+{
+	service_reloading();
+	log_notice("supervisor.replacing", "waiting=%u", count_waiting(sup));
+	retire_waiting(sup);
+	for (unsigned i = 0; i < sup->count; i++)
+		sup->children[i].full |= sup->children[i].accepted;
+	service_ready("serving");
+}
+
+static void
+take_signals(struct supervisor *sup)
+{
+	struct signalfd_siginfo info;
+
+	while (read(sup->signal_fd, &info, sizeof(info)) ==
+	    (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(sup);
+		else if (info.ssi_signo == SIGHUP) {
+			if (!sup->draining)
+				replace_waiting(sup);
+		} else if (sup->draining)
+			stop_now(sup);
+		else
+			start_drain(sup);
+	}
+}
+
+/* Tell the next children to go, so that all have been told in time. */
+static void
+advance_drain(struct supervisor *sup)
+{
+	int64_t now = clock_ms(), elapsed = now - sup->drain_start_ms;
+	uint64_t due = sup->drain_count;
+
+	if (!sup->draining)
+		return;
+	if (elapsed < sup->drain_ms)
+		due = 1 +
+		    (uint64_t)elapsed * sup->drain_count /
+			(uint64_t)sup->drain_ms;
+	for (unsigned i = 0; i < sup->count && sup->drain_told < due; i++)
+		if (!sup->children[i].told) {
+			tell(&sup->children[i], SIGTERM);
+			sup->drain_told++;
+		}
+	if (now < sup->kill_ms)
+		return;
+	for (unsigned i = 0; i < sup->count; i++)
+		tell(&sup->children[i], SIGKILL);
+	sup->kill_ms = now + KILL_MS;
+}
+
+/* ---- the loop ---------------------------------------------------------- */
+
+/* Milliseconds until something is to be done without an event, or -1. */
+static int
+next_timeout(const struct supervisor *sup)
+{
+	int64_t at = NEVER, now = clock_ms();
+
+	if (sup->draining) {
+		at = sup->kill_ms;
+		if (sup->drain_told < sup->drain_count) {
+			int64_t next = sup->drain_start_ms +
+			    sup->drain_ms * sup->drain_told /
+				(int64_t)sup->drain_count;
+
+			at = next < at ? next : at;
+		}
+	} else if (sup->start_ms > now) {
+		at = sup->start_ms;
+	}
+	if (at == NEVER)
+		return -1;
+	return at <= now ? 0 : (int)(at - now + 1);
+}
+
+static bool
+open_descriptors(struct supervisor *sup)
+{
+	sigset_t set;
+	int flags;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigaddset(&set, SIGUSR1); /* for the children */
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+		return false;
+	(void)sigdelset(&set, SIGUSR1);
+	sup->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (sup->signal_fd == -1 || pipe2(sup->status, O_CLOEXEC) == -1 ||
+	    pipe2(sup->lifeline, O_CLOEXEC) == -1)
+		return false;
+	(void)fcntl(sup->status[0], F_SETFL, O_NONBLOCK);
+	flags = fcntl(sup->config->listener, F_GETFL);
+	return flags != -1 &&
+	    fcntl(sup->config->listener, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+static void
+run(struct supervisor *sup)
+{
+	struct pollfd fds[] = {
+		{ .fd = sup->signal_fd, .events = POLLIN },
+		{ .fd = sup->status[0], .events = POLLIN },
+	};
+
+	for (;;) {
+		start_children(sup);
+		advance_drain(sup);
+		if (sup->draining && sup->count == 0)
+			return;
+		(void)poll(fds, 2, next_timeout(sup));
+		read_status(sup);
+		take_signals(sup);
+	}
+}
+
+enum err
+supervisor_run(const struct supervisor_config *config, struct worker *worker,
+    struct diag *diag)
+{
+	struct supervisor sup = { .config = config, .worker = worker };
+
+	if (!open_descriptors(&sup)) {
+		diag_set(diag, "cannot start: %s", strerror(errno));
+		return ERR_SYS;
+	}
+	service_ready("serving");
+	log_notice("supervisor.ready", "spare=%u max_processes=%u",
+	    config->spare, config->max_processes);
+	run(&sup);
+	log_notice("supervisor.stopped", " ");
+	free(sup.children);
+	(void)close(sup.signal_fd);
+	for (int i = 0; i < 2; i++) {
+		(void)close(sup.status[i]);
+		(void)close(sup.lifeline[i]);
+	}
+	return ERR_OK;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TUNNEL_SUPERVISOR_H
+#define TUNNEL_SUPERVISOR_H
+
+#include <stdint.h>
+
+#include "common/err.h"
+#include "tunnel/worker.h"
+
+/*
+ * supervisor: keeps spare processes waiting in accept().
+ *
+ * A connection costs no start: a child waits already, and another takes its
+ * place.  SIGTERM drains, a second one ends at once; SIGHUP replaces the
+ * children that wait.
+ */
+struct supervisor_config {
+	int listener;	/* a listening stream socket */
+	unsigned spare; /* children that wait */
+	unsigned max_processes;
+	int64_t drain_ms;
+};
+
+/* Run until a signal ends it and all children have ended. */
+enum err supervisor_run(const struct supervisor_config *config,
+    struct worker *worker, struct diag *diag) MUST_CHECK;
+
+#endif
