@@ -120,13 +120,13 @@ watch(struct server *srv, int fd, void *source)
 /* ---- connections ------------------------------------------------------- */
 
 static void
-stop_accepting(struct server *srv)
+stop_accepting(struct server *srv, int64_t pause_ms)
 {
 	if (srv->accepting)
 		(void)epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, srv->listen_fd,
 		    NULL);
 	srv->accepting = false;
-	srv->accept_again_ms = clock_ms() + ACCEPT_PAUSE_MS;
+	srv->accept_again_ms = clock_ms() + pause_ms;
 }
 
 static void
@@ -448,10 +448,17 @@ adopt(struct server *srv, int fd)
 	enter_state(srv, conn, STATE_IDLE);
 }
 
+/* Whether there are as many connections without a lease as there may be. */
+static bool
+is_full(const struct server *srv)
+{
+	return srv->waiting_count >= WITHOUT_LEASE_MAX;
+}
+
 static void
 accept_all(struct server *srv)
 {
-	while (srv->waiting_count < WITHOUT_LEASE_MAX) {
+	while (!is_full(srv)) {
 		int fd = accept4(srv->listen_fd, NULL, NULL,
 		    SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -463,10 +470,12 @@ accept_all(struct server *srv)
 			/* EMFILE and the like: it would come at once again */
 			log_warning("control.accept_paused", "error=\"%s\"",
 			    strerror(errno));
-			break;
+			stop_accepting(srv, ACCEPT_PAUSE_MS);
+			return;
 		}
 	}
-	stop_accepting(srv);
+	/* until one of them has its lease, or goes */
+	stop_accepting(srv, 0);
 }
 
 /* ---- the loop ---------------------------------------------------------- */
@@ -506,7 +515,8 @@ next_timeout_ms(const struct server *srv, int64_t now_ms)
 		wait_ms = first->deadline_ms - now_ms;
 	if (srv->resolving_count > 0 && wait_ms > RESOLVE_TICK_MS)
 		wait_ms = RESOLVE_TICK_MS;
-	if (!srv->accepting && wait_ms > srv->accept_again_ms - now_ms)
+	if (!srv->accepting && !is_full(srv) &&
+	    wait_ms > srv->accept_again_ms - now_ms)
 		wait_ms = srv->accept_again_ms - now_ms;
 	if (wait_ms == INT32_MAX)
 		return -1;
@@ -539,7 +549,7 @@ tick(struct server *srv, int64_t now_ms)
 		retry_resolving(srv);
 	}
 	expire(srv, now_ms);
-	if (!srv->accepting && now_ms >= srv->accept_again_ms)
+	if (!srv->accepting && !is_full(srv) && now_ms >= srv->accept_again_ms)
 		start_accepting(srv);
 }
 

@@ -562,6 +562,31 @@ pauses_without_spinning_when_descriptors_run_out(void **state)
 	(void)close(pfd.fd);
 }
 
+static void
+serves_more_at_once_than_it_lets_wait(void **state)
+{
+	struct world *world = *state;
+	struct pollfd pfd;
+	int64_t before_ms;
+	int peers[300];
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (int i = 0; i < 300; i++)
+		peers[i] = peer(world);
+	/* the last ones are not accepted yet */
+	say(peers[299], OPEN("/free"));
+	pfd = (struct pollfd){ .fd = peers[299], .events = POLLIN };
+	before_ms = cpu_ms();
+	assert_int_equal(poll(&pfd, 1, 200), 0);
+	assert_true(cpu_ms() - before_ms < 100);
+	for (int i = 0; i < 299; i++)
+		say(peers[i], OPEN("/free"));
+	for (int i = 0; i < 300; i++) {
+		hear_grant(peers[i]);
+		(void)close(peers[i]);
+	}
+}
+
 /* As another user: exits 0 where what it says is answered, 1 where not. */
 static int
 answered_as(const struct world *world, uid_t uid, const char *text)
@@ -635,6 +660,7 @@ main(void)
 		SERVER_TEST(waits_for_a_name_without_keeping_others_waiting),
 		SERVER_TEST(drops_a_peer_that_talks_while_it_waits),
 		SERVER_TEST(pauses_without_spinning_when_descriptors_run_out),
+		SERVER_TEST(serves_more_at_once_than_it_lets_wait),
 		SERVER_TEST(serves_the_users_of_the_configuration_alone),
 		SERVER_TEST(lets_everybody_go_when_it_stops),
 	};
