@@ -17,24 +17,7 @@
 const char *
 value_check_path(const char *text)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "abcdefghijklmnopqrstuvwxyz"
-				      "0123456789-._~!$&'()*+,;=:@/";
-
-	if (*text != '/')
-		return "a path begins with /";
-	if (text[strspn(text, allowed)] != '\0')
-		return "a path has no query, fragment, escape or blank";
-	if (strstr(text, "//") != NULL)
-		return "a path has no empty segment (//)";
-	for (const char *p = text; p != NULL; p = strchr(p + 1, '/')) {
-		size_t len = strcspn(p + 1, "/");
-
-		if ((len == 1 && p[1] == '.') ||
-		    (len == 2 && p[1] == '.' && p[2] == '.'))
-			return "a path has no . or .. segment";
-	}
-	return NULL;
+	return str_path_fault(text, strlen(text));
 }
 
 const char *

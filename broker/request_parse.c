@@ -115,36 +115,6 @@ request_parse_length(const char *text, uint64_t *ret)
 	return ERR_OK;
 }
 
-/* A byte that may stand in a path as itself (RFC 3986 3.3). */
-static bool
-is_path_byte(char c)
-{
-	return isascii((unsigned char)c) && c != '\0' &&
-	    (isalnum((unsigned char)c) || strchr("-._~!$&'()*+,;=:@/", c));
-}
-
-static bool
-is_clean_path(const char *path, size_t len)
-{
-	size_t start = 1; /* of the segment */
-
-	if (len == 0 || path[0] != '/')
-		return false;
-	for (size_t i = 1; i <= len; i++) {
-		size_t n = i - start;
-
-		if (i < len && !is_path_byte(path[i]))
-			return false;
-		if (i < len && path[i] != '/')
-			continue;
-		if ((n == 0 && i < len) || (n == 1 && path[start] == '.') ||
-		    (n == 2 && memcmp(path + start, "..", 2) == 0))
-			return false;
-		start = i + 1;
-	}
-	return true;
-}
-
 /* The text that the path is in: REQUEST_URI, or what RFC 3875 alone has. */
 static char *
 path_source(char *const envp[])
@@ -168,7 +138,7 @@ request_parse_path(char *const envp[], const char *base_path, char **ret)
 
 	if (strlen(source) > REQUEST_URI_MAX_BYTES)
 		err = ERR_HEAD;
-	else if (!is_clean_path(source, len))
+	else if (str_path_fault(source, len) != NULL)
 		err = ERR_PROTO;
 	else if (len < base_len || memcmp(source, base_path, base_len) != 0 ||
 	    (len > base_len && source[base_len] != '/'))

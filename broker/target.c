@@ -13,44 +13,6 @@
 
 /* ---- parsing ----------------------------------------------------------- */
 
-static bool
-is_dot_segment(const char *segment, size_t len)
-{
-	return (len == 1 && segment[0] == '.') ||
-	    (len == 2 && segment[0] == '.' && segment[1] == '.');
-}
-
-static enum err
-check_path(const char *path, size_t len, struct diag *diag)
-{
-	size_t start = 1;
-
-	if (len == 0 || path[0] != '/') {
-		diag_set(diag, "the request target is not a path");
-		return ERR_PROTO;
-	}
-	for (size_t i = 0; i < len; i++)
-		if (path[i] <= 0x20 || path[i] >= 0x7f ||
-		    strchr("%\\#\"<>^`{|}", path[i]) != NULL) {
-			diag_set(diag,
-			    "the path has a character or an escape "
-			    "that no path here has");
-			return ERR_PROTO;
-		}
-	for (size_t i = 1; i <= len; i++) {
-		if (i < len && path[i] != '/')
-			continue;
-		/* empty only at the end: "/" and "/a/" are paths */
-		if ((i == start && i < len) ||
-		    is_dot_segment(path + start, i - start)) {
-			diag_set(diag, "the path has an empty or dot segment");
-			return ERR_PROTO;
-		}
-		start = i + 1;
-	}
-	return ERR_OK;
-}
-
 static int
 hex_value(char c)
 {
@@ -153,12 +115,14 @@ enum err
 target_parse(const char *text, struct target **ret, struct diag *diag)
 {
 	size_t path_len = strcspn(text, "?");
+	const char *fault = str_path_fault(text, path_len);
 	struct target *target;
-	enum err err;
+	enum err err = ERR_OK;
 
-	err = check_path(text, path_len, diag);
-	if (err != ERR_OK)
-		return err;
+	if (fault != NULL) {
+		diag_set(diag, "%s", fault);
+		return ERR_PROTO;
+	}
 	target = xcalloc(1, sizeof(*target));
 	target->path = xstrndup(text, path_len);
 	if (text[path_len] == '?')

@@ -102,6 +102,39 @@ str_is_utf8(const void *data, size_t len)
 	return true;
 }
 
+static bool
+is_path_byte(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+	    (c >= 'a' && c <= 'z') ||
+	    (c != '\0' && strchr("-._~!$&'()*+,;=:@/", c) != NULL);
+}
+
+const char *
+str_path_fault(const char *s, size_t len)
+{
+	size_t start = 1; /* of the segment */
+
+	if (len == 0 || s[0] != '/')
+		return "a path begins with /";
+	for (size_t i = 0; i < len; i++)
+		if (!is_path_byte(s[i]))
+			return "a path has no query, fragment, escape or blank";
+	for (size_t i = 1; i <= len; i++) {
+		size_t n = i - start;
+
+		if (i < len && s[i] != '/')
+			continue;
+		if (n == 0 && i < len)
+			return "a path has no empty segment (//)";
+		if ((n == 1 && s[start] == '.') ||
+		    (n == 2 && s[start] == '.' && s[start + 1] == '.'))
+			return "a path has no . or .. segment";
+		start = i + 1;
+	}
+	return NULL;
+}
+
 enum err
 str_to_u64(const char *s, size_t len, uint64_t max, uint64_t *ret)
 {

@@ -27,6 +27,14 @@ bool str_is_field_value(const char *s, size_t len);
 bool str_is_utf8(const void *data, size_t len);
 
 /*
+ * Why this is not a path that everybody reads alike: it begins with "/", has
+ * only characters that stand for themselves (RFC 3986 3.3, no escapes), no
+ * empty segment but the last, and no dot segment.  Static text, for the one
+ * who wrote the path; NULL where nothing is wrong.
+ */
+const char *str_path_fault(const char *s, size_t len);
+
+/*
  * A decimal number without sign, blanks or anything else around it.
  * ERR_PROTO for anything else, ERR_LIMIT above max; *ret untouched then.
  */

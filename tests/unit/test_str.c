@@ -127,6 +127,24 @@ knows_tokens(void **state)
 	assert_false(str_is_token(B("\xc3\xa9")));
 }
 
+static void
+finds_the_fault_of_a_path(void **state)
+{
+	static const char *const good[] = { "/", "/a", "/a/", "/a.b/..c/...",
+		"/v1/a-b_c~:@!$&'()*+,;=" };
+	static const char *const bad[] = { "", "a", "*", "//", "//a", "/a//b",
+		"/a//", "/.", "/..", "/./a", "/a/.", "/a/../b", "/%61", "/a b",
+		"/a\tb", "/a?b", "/a#b", "/a\\b", "/\xc3\xa9", "/{a}" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		assert_null(str_path_fault(good[i], strlen(good[i])));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (str_path_fault(bad[i], strlen(bad[i])) == NULL)
+			fail_msg("%s", bad[i]);
+	assert_non_null(str_path_fault(B("/a\0b")));
+}
+
 int
 main(void)
 {
@@ -138,6 +156,7 @@ main(void)
 		    matches_patterns_without_backtracking_for_ever),
 		cmocka_unit_test(finds_words_in_lists),
 		cmocka_unit_test(knows_tokens),
+		cmocka_unit_test(finds_the_fault_of_a_path),
 	};
 
 	return cmocka_run_group_tests_name("str", tests, NULL, NULL);
