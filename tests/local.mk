@@ -46,6 +46,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_livekit \
 	%D%/fuzz/fuzz_request \
+	%D%/fuzz/fuzz_target \
 	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
@@ -75,6 +76,8 @@ endif
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_target_SOURCES = %D%/fuzz/fuzz_target.c $(fuzz_main)
+%C%_fuzz_fuzz_target_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/layers.sh %D%/node
