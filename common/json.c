@@ -1,8 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/json.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What jansson frees may have held a key or a token. */
+static void
+clear_and_free(void *p)
+{
+	if (p != NULL)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+/* Before main(), while there is one thread: the functions are global. */
+__attribute__((constructor)) static void
+json_set_up(void)
+{
+	json_set_alloc_funcs(malloc, clear_and_free);
+}
 
 /*
  * Whether brackets nest deeper than the limit.  jansson's own limit is 2048
@@ -43,8 +60,8 @@ json_parse(const void *data, size_t len, json_t **ret, struct diag *diag)
 		diag_set(diag, "JSON nested deeper than %d", JSON_DEPTH_MAX);
 		return ERR_PROTO;
 	}
-	value = json_loadb(data, len,
-	    JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	value = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
+	    &error);
 	if (value == NULL) {
 		/* error.text quotes the input: tell the place alone */
 		diag_set(diag, "not valid JSON (line %d, column %d)",

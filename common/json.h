@@ -13,7 +13,8 @@
  * json: strict reading of JSON from peers, on jansson.
  *
  * jansson's json_t is this project's vocabulary for JSON, in headers too;
- * what peers sent comes in through json_parse() only.
+ * what peers sent comes in through json_parse() only.  In a program that has
+ * this module, all memory that jansson frees is cleared first.
  */
 
 /* Nesting that a peer's JSON may have. */

@@ -3,10 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "common/wire.h"
 #include "common/xalloc.h"
@@ -20,7 +23,7 @@
 	"{\"tls\":true,\"addresses\":" addresses ",\"port\":" port \
 	",\"name\":\"api.example\",\"ca_file\":\"/ca.pem\","       \
 	"\"host\":\"api.example\",\"target\":\"/"                  \
-	"v1?a=%20\",\"headers\":" headers                          \
+	"v1?a=b\",\"headers\":" headers                          \
 	",\"subprotocols\":[\"one\",\"two\"]}"
 #define GRANT_(upstream)                                                   \
 	"{\"v\":1,\"type\":\"grant\",\"lease\":\"l1\",\"session\":\"s1\"," \
@@ -107,7 +110,7 @@ reads_every_member_of_a_grant(void **state)
 	assert_string_equal(grant->upstream.name, "api.example");
 	assert_string_equal(grant->upstream.ca_file, "/ca.pem");
 	assert_string_equal(grant->upstream.host, "api.example");
-	assert_string_equal(grant->upstream.target, "/v1?a=%20");
+	assert_string_equal(grant->upstream.target, "/v1?a=b");
 	assert_string_equal(wire_headers_find(&grant->upstream.headers, "a"),
 	    "k");
 	assert_null(wire_headers_find(&grant->upstream.headers, "b"));
@@ -298,6 +301,57 @@ takes_only_headers_that_can_be_sent(void **state)
 	wire_packet_free(NULL);
 }
 
+#define KEY_BYTES 64
+
+/* Whether the heap holds most of a key, in memory that is in use or not. */
+static bool
+heap_holds(const char *key)
+{
+	static char heap[1 << 20];
+	unsigned long from = 0, to = 0;
+	char line[512];
+	ssize_t n;
+	int fd;
+	FILE *maps = fopen("/proc/self/maps", "r");
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps) != NULL)
+		if (strstr(line, "[heap]") != NULL)
+			assert_int_equal(sscanf(line, "%lx-%lx", &from, &to),
+			    2);
+	(void)fclose(maps);
+	assert_true(to - from <= sizeof(heap));
+	fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	assert_int_not_equal(fd, -1);
+	n = pread(fd, heap, to - from, (off_t)from);
+	(void)close(fd);
+	assert_int_equal(n, to - from);
+	/* its first bytes may be gone with what malloc writes there */
+	return memmem(heap, (size_t)n, key + KEY_BYTES / 2, KEY_BYTES / 2) !=
+	    NULL;
+}
+
+static void
+leaves_no_key_in_memory(void **state)
+{
+	char key[KEY_BYTES + 1] = "", grant[2048];
+	struct wire_packet *packet;
+	char *text;
+	size_t len;
+
+	(void)state;
+	for (int i = 0; i < KEY_BYTES; i++)
+		key[i] = (char)('a' + i % 7 * 3);
+	(void)snprintf(grant, sizeof(grant),
+	    GRANT_(UPSTREAM_("[\"::1\"]", "443", "[[\"A\",\"%s\"]]")), key);
+	assert_int_equal(wire_parse(grant, strlen(grant), &packet, NULL),
+	    ERR_OK);
+	assert_int_equal(wire_format(packet, &text, &len), ERR_OK);
+	wire_text_free(text, len);
+	wire_packet_free(packet);
+	assert_false(heap_holds(key));
+}
+
 int
 main(void)
 {
@@ -310,6 +364,7 @@ main(void)
 		cmocka_unit_test(refuses_a_datagram_over_its_size),
 		cmocka_unit_test(formats_nothing_that_it_would_not_parse),
 		cmocka_unit_test(takes_only_headers_that_can_be_sent),
+		cmocka_unit_test(leaves_no_key_in_memory),
 	};
 
 	return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
