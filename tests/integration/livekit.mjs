@@ -248,7 +248,6 @@ test("templates decide what a token grants", async (t) => {
 	}
 	token "booth" {
 		room = "stage-1"
-		rooms = {"stage-1"}
 		identity = "fixed:booth"
 		name = "The booth"
 		client_may_set = {}

@@ -19,6 +19,15 @@ export function record(type, data = "", id = 1) {
 	return Buffer.concat([head, body]);
 }
 
+// Records of one stream, without its end.
+export function stream(type, data) {
+	const body = Buffer.from(data);
+	const records = [];
+	for (let at = 0; at < body.length; at += 65528)
+		records.push(record(type, body.subarray(at, at + 65528)));
+	return Buffer.concat(records);
+}
+
 export function begin({ keep = false } = {}) {
 	return record(BEGIN, Buffer.from([0, 1, keep ? 1 : 0, 0, 0, 0, 0, 0]));
 }
@@ -39,11 +48,8 @@ export function params(values) {
 		}
 		parts.push(Buffer.from(name), Buffer.from(value));
 	}
-	const all = Buffer.concat(parts);
-	const records = [];
-	for (let at = 0; at < all.length; at += 65528)
-		records.push(record(PARAMS, all.subarray(at, at + 65528)));
-	return Buffer.concat([...records, record(PARAMS)]);
+	return Buffer.concat([stream(PARAMS, Buffer.concat(parts)),
+	    record(PARAMS)]);
 }
 
 // The parameters of a request as a web server makes them.
@@ -153,6 +159,6 @@ export async function request(path, method, target, { headers = {}, body,
 	};
 	await conn.write(begin(), params(environment(method, target,
 	    { ...length, ...headers }, env)),
-	    ...body ? [record(STDIN, body)] : [], record(STDIN));
+	    stream(STDIN, body ?? ""), record(STDIN));
 	return conn.answer();
 }
