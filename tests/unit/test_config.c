@@ -521,6 +521,18 @@ every_claim_of_livekit_can_be_written(void **state)
 	config_unref(config);
 }
 
+static void
+a_short_secret_of_livekit_is_no_error(void **state)
+{
+	struct config *config =
+	    load("livekit { url = \"ws://127.0.0.1:7880\"\n"
+		 "api_key = \"env:T_KEY\" api_secret = \"env:T_SHORT\" }");
+
+	(void)state;
+	assert_string_equal(config->livekit->url, "ws://127.0.0.1:7880");
+	config_unref(config);
+}
+
 /* ---- dump, reload ---- */
 
 static void
@@ -765,6 +777,7 @@ main(void)
 		cmocka_unit_test(livekit_without_a_template_lets_clients_join),
 		cmocka_unit_test(a_grant_is_unset_false_or_true),
 		cmocka_unit_test(every_claim_of_livekit_can_be_written),
+		cmocka_unit_test(a_short_secret_of_livekit_is_no_error),
 		cmocka_unit_test(a_dump_holds_no_secret_and_loads_again),
 		cmocka_unit_test(
 		    who_holds_a_configuration_keeps_it_over_a_reload),
@@ -776,7 +789,8 @@ main(void)
 	};
 
 	if (setenv("T_KEY", CANARY, 1) != 0 ||
-	    setenv("T_LINES", "a\nb", 1) != 0 || unsetenv("T_NONE") != 0)
+	    setenv("T_LINES", "a\nb", 1) != 0 ||
+	    setenv("T_SHORT", "secret", 1) != 0 || unsetenv("T_NONE") != 0)
 		return 1;
 	return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
