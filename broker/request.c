@@ -45,6 +45,8 @@ struct request_io {
 	    size_t *ret_len);
 	/* Write all; ERR_TIMEOUT, ERR_SYS where the client is gone. */
 	enum err (*write)(struct request *req, const char *data, size_t len);
+	/* End the answer; errors as of write. */
+	enum err (*end)(struct request *req);
 };
 
 struct request {
@@ -56,7 +58,6 @@ struct request {
 	int64_t deadline_ms; /* of reading; then, of writing */
 	char *path;	     /* NULL until it has been checked */
 	json_t *body;
-	uint64_t input_read;
 	bool answered;
 	int status;
 	char *answer; /* NULL for an answer without a body */
@@ -120,7 +121,6 @@ read_body(struct request *req, char *buf, size_t len, struct diag *diag)
 			return ERR_PROTO;
 		}
 		done += n;
-		req->input_read += n;
 	}
 	return ERR_OK;
 }
@@ -341,6 +341,8 @@ send_answer(struct request *req)
 	if (err == ERR_OK && req->answer != NULL &&
 	    (method == NULL || strcmp(method, "HEAD") != 0))
 		err = req->io->write(req, req->answer, req->answer_len);
+	if (err == ERR_OK)
+		err = req->io->end(req);
 	return err;
 }
 
@@ -469,51 +471,36 @@ fcgi_write(struct request *req, const char *data, size_t len)
 	return n == (int)len ? ERR_OK : ERR_SYS;
 }
 
+/* Without an error stream, the end of the answer ends the request. */
+static enum err
+fcgi_end(struct request *req)
+{
+	int rc = FCGX_FClose(req->fcgi->err);
+
+	return FCGX_FClose(req->fcgi->out) == 0 && rc == 0 ? ERR_OK : ERR_SYS;
+}
+
 static const struct request_io fcgi_io = {
 	.read = fcgi_read,
 	.write = fcgi_write,
+	.end = fcgi_end,
 };
 
 /*
- * Close so that the web server gets the answer: a socket that is closed with
- * input unread is reset, and a server that is still sending a refused body
- * would take that for a failure.
+ * Take what the web server still sends, after the answer, up to the end of
+ * input.  A socket that is closed before that fails the server's next write:
+ * Apache then answers 503, though it has our answer.
  */
 static void
-close_gently(int fd, bool input_left)
+drain_input(struct request *req)
 {
-	int64_t deadline_ms = clock_ms() + LINGER_MS, left_ms;
-	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-	size_t bytes = 0;
+	size_t bytes = 0, n;
 	char trash[4096];
-	ssize_t n;
 
-	(void)shutdown(fd, SHUT_WR);
-	while (bytes < LINGER_MAX_BYTES) {
-		n = recv(fd, trash, sizeof(trash), MSG_DONTWAIT);
-		if (n > 0) {
-			bytes += (size_t)n;
-			continue;
-		}
-		left_ms = deadline_ms - clock_ms();
-		if (n == 0 || errno != EAGAIN || !input_left || left_ms <= 0)
-			break;
-		(void)poll(&pfd, 1, (int)left_ms);
-	}
-	(void)close(fd);
-}
-
-/* Whether the web server may still be sending what nobody read. */
-static bool
-has_input_left(const struct request *req)
-{
-	const char *text = request_param(req, "CONTENT_LENGTH");
-	uint64_t len;
-
-	if (text == NULL || *text == '\0')
-		return false;
-	return request_parse_length(text, &len) != ERR_OK ||
-	    len > req->input_read;
+	req->deadline_ms = clock_ms() + LINGER_MS;
+	while (bytes < LINGER_MAX_BYTES &&
+	    fcgi_read(req, trash, sizeof(trash), &n) == ERR_OK && n > 0)
+		bytes += n;
 }
 
 /* Answer one request whose parameters have been read. */
@@ -529,16 +516,11 @@ serve_request(FCGX_Request *fcgi, const struct config *config,
 		.started_ms = started_ms,
 		.deadline_ms = started_ms + config->requests.timeout_ms,
 	};
-	int fd = fcgi->ipcFd;
-	bool input_left;
 
 	request_run(&req, handler);
-	input_left = has_input_left(&req);
+	drain_input(&req);
 	request_done(&req);
-	(void)FCGX_FClose(fcgi->err);
-	(void)FCGX_FClose(fcgi->out); /* the last one ends the request */
-	FCGX_Free(fcgi, 0);
-	close_gently(fd, input_left);
+	FCGX_Free(fcgi, 1);
 }
 
 struct fcgi_server {
@@ -653,9 +635,18 @@ cgi_write(struct request *req, const char *data, size_t len)
 	return ERR_OK;
 }
 
+/* The process ends next. */
+static enum err
+cgi_end(struct request *req)
+{
+	(void)req;
+	return ERR_OK;
+}
+
 static const struct request_io cgi_io = {
 	.read = cgi_read,
 	.write = cgi_write,
+	.end = cgi_end,
 };
 
 bool
