@@ -215,6 +215,8 @@ drop(struct server *srv, struct connection *conn, enum cause cause,
 		log_end(conn, cause, end);
 	lease_release(conn->lease);
 	leave_state(srv, conn);
+	/* close() alone would not do where a forked child has it too */
+	(void)epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
 	(void)close(conn->fd);
 	free(conn);
 	if (!srv->accepting)

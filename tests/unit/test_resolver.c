@@ -244,7 +244,7 @@ asks_once_for_what_it_knows(void **state)
 static void
 gives_up_on_a_name_in_time(void **state)
 {
-	struct resolver *resolver = new_resolver(50);
+	struct resolver *resolver = new_resolver(500);
 	struct resolver_answer answer;
 	struct diag diag;
 
