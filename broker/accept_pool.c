@@ -98,7 +98,10 @@ wait_for_connection(struct accept_pool *pool)
 		};
 		int fd;
 
-		(void)poll(fds, 2, -1);
+		if (poll(fds, 2, -1) == -1 && !is_passing(errno)) {
+			pause_accepting(pool, errno);
+			continue;
+		}
 		if (fds[0].revents != 0)
 			return -1;
 		if (fds[1].revents == 0)

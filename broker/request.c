@@ -2,6 +2,7 @@
 #include "broker/request.h"
 
 #include <errno.h>
+#include <fastcgi.h>
 #include <fcgiapp.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -503,6 +504,14 @@ drain_input(struct request *req)
 		bytes += n;
 }
 
+/* An authorizer's 200 would let everybody in. */
+static void
+refuse_role(struct request *req)
+{
+	request_reply_error(req, ERR_SYS,
+	    "the web server uses a FastCGI role other than responder");
+}
+
 /* Answer one request whose parameters have been read. */
 static void
 serve_request(FCGX_Request *fcgi, const struct config *config,
@@ -517,7 +526,7 @@ serve_request(FCGX_Request *fcgi, const struct config *config,
 		.deadline_ms = started_ms + config->requests.timeout_ms,
 	};
 
-	request_run(&req, handler);
+	request_run(&req, fcgi->role == FCGI_RESPONDER ? handler : refuse_role);
 	drain_input(&req);
 	request_done(&req);
 	FCGX_Free(fcgi, 1);
