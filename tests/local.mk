@@ -60,7 +60,7 @@ if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 endif
-TESTS += %D%/layers.sh %D%/fuzz/replay.sh
+TESTS += %D%/layers.sh %D%/fuzz/replay.sh %D%/integration/test_cgi.sh
 endif
 
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
@@ -81,7 +81,7 @@ endif
 %C%_fuzz_fuzz_target_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
-	%D%/layers.sh %D%/node
+	%D%/integration/test_cgi.sh %D%/layers.sh %D%/node
 
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
