@@ -1,1 +1,2 @@
-EXTRA_DIST += %D%/check %D%/install %D%/lib.sh %D%/packages
+EXTRA_DIST += %D%/check %D%/install %D%/lib.sh %D%/lighttpd.conf.in \
+	%D%/packages %D%/up
