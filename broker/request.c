@@ -24,7 +24,7 @@
 extern char **environ;
 
 /* Enough for our own frames and for libraries that recurse a little. */
-#ifdef __SANITIZE_ADDRESS__
+#ifdef WITH_SANITIZERS
 #define THREAD_STACK_BYTES (1024 * 1024)
 #else
 #define THREAD_STACK_BYTES (256 * 1024)
