@@ -23,7 +23,7 @@
 struct accept_pool {
 	struct accept_pool_options options;
 	int listen_fd;
-	int stop_fd;		/* readable, and never read, once stopped */
+	int stop_fd;		/* readable once stopped, until all is over */
 	pthread_mutex_t leader; /* who has it, accepts */
 	bool paused;		/* guarded by leader */
 	pthread_mutex_t lock;
@@ -33,7 +33,10 @@ struct accept_pool {
 	unsigned started; /* how many of them there are */
 };
 
-/* For accept_pool_stop(), which has to do without an argument and a lock. */
+/*
+ * For accept_pool_stop(), which has to do without an argument and a lock; so
+ * the descriptor, once made, stays: it may be written to at any time.
+ */
 static atomic_bool stopped;
 static atomic_int stop_fd = -1;
 
@@ -173,7 +176,9 @@ pool_new(int listen_fd, const struct accept_pool_options *options)
 
 	pool->options = *options;
 	pool->listen_fd = listen_fd;
-	pool->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (atomic_load(&stop_fd) == -1)
+		atomic_store(&stop_fd, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	pool->stop_fd = atomic_load(&stop_fd);
 	pool->threads = xcalloc(options->threads, sizeof(*pool->threads));
 	(void)pthread_mutex_init(&pool->leader, NULL);
 	(void)pthread_mutex_init(&pool->lock, NULL);
@@ -187,8 +192,6 @@ pool_new(int listen_fd, const struct accept_pool_options *options)
 static void
 pool_free(struct accept_pool *pool)
 {
-	if (pool->stop_fd != -1)
-		(void)close(pool->stop_fd);
 	(void)pthread_mutex_destroy(&pool->leader);
 	(void)pthread_mutex_destroy(&pool->lock);
 	(void)pthread_cond_destroy(&pool->ended);
@@ -255,6 +258,7 @@ accept_pool_run(int listen_fd, const struct accept_pool_options *options,
 {
 	struct accept_pool *pool = pool_new(listen_fd, options);
 	int flags = fcntl(listen_fd, F_GETFL);
+	uint64_t count;
 	enum err err;
 
 	/* or a connection that is gone again would block the leader */
@@ -264,15 +268,15 @@ accept_pool_run(int listen_fd, const struct accept_pool_options *options,
 		pool_free(pool);
 		return ERR_SYS;
 	}
-	atomic_store(&stop_fd, pool->stop_fd);
 	if (atomic_load(&stopped))
 		wake(pool->stop_fd);
 	err = run(pool, diag);
-	atomic_store(&stop_fd, -1);
-	atomic_store(&stopped, false);
-	if (err == ERR_TIMEOUT)
+	if (err == ERR_TIMEOUT) {
 		abandoned = pool;
-	else
-		pool_free(pool);
+		return err;
+	}
+	atomic_store(&stopped, false);
+	(void)!read(pool->stop_fd, &count, sizeof(count));
+	pool_free(pool);
 	return err;
 }
