@@ -1,1 +1,2 @@
+dist_man_MANS += %D%/culvert-broker.8
 dist_man_MANS += %D%/culvert.conf.5
