@@ -648,6 +648,39 @@ pauses_without_descriptors_and_does_not_spin(void **state)
 	stop();
 }
 
+/* What select(2) cannot take: every tunnel's lease is a descriptor too. */
+static void
+serves_on_descriptors_above_1023(void **state)
+{
+	struct rlimit old, more;
+	int fds[1100], fd;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	more = old;
+	more.rlim_cur = 2048;
+	if (old.rlim_max < 2048 || setrlimit(RLIMIT_NOFILE, &more) == -1)
+		skip();
+	start("threads = 1", handle_echo);
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		fds[i] = dup(world.listen_fd);
+	for (int i = 0; i < 3; i++) {
+		fd = dial();
+		assert_true(fd > 1023);
+		put_request(fd, false, POST_JSON("2"));
+		put_record(fd, STDIN, "{}", 2);
+		put_record(fd, STDIN, "", 0);
+		assert_answer(fd, "Status: 200", "{}");
+	}
+	fd = dial();
+	assert_true(send(fd, "rubbish", 7, 0) == 7);
+	(void)close(fd);
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		(void)close(fds[i]);
+	stop();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
 int
 main(void)
 {
@@ -667,6 +700,7 @@ main(void)
 		cmocka_unit_test(answers_for_a_handler_that_forgot),
 		cmocka_unit_test(finishes_running_requests_before_it_stops),
 		cmocka_unit_test(pauses_without_descriptors_and_does_not_spin),
+		cmocka_unit_test(serves_on_descriptors_above_1023),
 		cmocka_unit_test(stops_in_time_whatever_runs),
 	};
 
