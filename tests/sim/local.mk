@@ -1,0 +1,30 @@
+# The simulated vendors.  libsim.a is what of them is pure, for unit tests.
+noinst_LIBRARIES += %D%/libsim.a
+%C%_libsim_a_SOURCES = \
+	%D%/fault.c %D%/fault.h \
+	%D%/openai.c %D%/openai.h %D%/openai_int.h \
+	%D%/openai_audio.c \
+	%D%/openai_items.c \
+	%D%/openai_response.c \
+	%D%/openai_session.c \
+	%D%/request.c %D%/request.h \
+	%D%/tone.c %D%/tone.h
+
+if HAVE_MHD
+noinst_PROGRAMS += %D%/culvert-sim
+endif
+%C%_culvert_sim_SOURCES = \
+	%D%/app_echo.c \
+	%D%/app_openai.c \
+	%D%/front.c %D%/front.h \
+	%D%/http.c %D%/http.h \
+	%D%/journal.c %D%/journal.h \
+	%D%/main.c \
+	%D%/options.c %D%/options.h \
+	%D%/raw.c %D%/raw.h \
+	%D%/stream.c %D%/stream.h \
+	%D%/ws.c %D%/ws.h
+%C%_culvert_sim_LDADD = %D%/libsim.a libcommon.a \
+	$(MHD_LIBS) $(LWS_LIBS) $(COMMON_LIBS) -lm
+
+EXTRA_DIST += %D%/README.md

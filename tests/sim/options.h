@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SIM_OPTIONS_H
+#define SIM_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/secret.h"
+
+/* options: what the simulator was started with. */
+
+#define LIST_MAX 32
+
+struct list {
+	char *items[LIST_MAX];
+	size_t count;
+};
+
+struct options {
+	char *bind;
+	int ws_port, http_port, raw_port, wss_port, https_port; /* -1: none */
+	char *cert, *key;
+	struct list models;	  /* patterns */
+	struct list subprotocols; /* that /echo selects */
+	int pace_ms;
+	bool die_with_parent;
+	/* From the environment; NULL where it says nothing. */
+	struct secret *openai_key;
+	struct secret *livekit_secret;
+	const char *livekit_key;
+};
+
+/* Read the command line; exits for --help, --version and mistakes. */
+struct options *options_new(int argc, char **argv);
+void options_free(struct options *options);
+
+/* Does a model of a request fit --models? */
+bool options_has_model(const struct options *options, const char *model);
+
+/* Is this the vendor's key?  Any is where the environment gave none. */
+bool options_key_is_good(const struct options *options, const char *key,
+    size_t len);
+
+#endif
