@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/crypt.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include <openssl/bio.h>
 #include <openssl/bn.h>
@@ -12,7 +15,6 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/rand.h>
 #include <openssl/rsa.h>
 
 #include "common/xalloc.h"
@@ -68,8 +70,22 @@ static const struct alg algs[] = {
 void
 crypt_random(void *out, size_t len)
 {
-	if (RAND_bytes_ex(NULL, out, len, 0) != 1)
-		abort();
+	uint8_t *p = out;
+	ssize_t n;
+
+	/*
+	 * The kernel's generator, not libcrypto's, which keeps a state of
+	 * tens of kilobytes in every thread and process.
+	 */
+	while (len > 0) {
+		n = getrandom(p, len, 0);
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			abort();
+		p += n;
+		len -= (size_t)n;
+	}
 }
 
 void
@@ -102,16 +118,34 @@ digest(const EVP_MD *md, const void *data, size_t len, uint8_t *out)
 		abort();
 }
 
+/*
+ * Looked up once: EVP_sha1() is looked up again by every digest, under locks,
+ * which in a forked process are pages to be copied.
+ */
+static EVP_MD *md_sha1, *md_sha256;
+static pthread_once_t md_once = PTHREAD_ONCE_INIT;
+
+static void
+fetch_digests(void)
+{
+	md_sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+	md_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	if (md_sha1 == NULL || md_sha256 == NULL)
+		abort();
+}
+
 void
 crypt_sha1(const void *data, size_t len, uint8_t out[20])
 {
-	digest(EVP_sha1(), data, len, out);
+	(void)pthread_once(&md_once, fetch_digests);
+	digest(md_sha1, data, len, out);
 }
 
 void
 crypt_sha256(const void *data, size_t len, uint8_t out[32])
 {
-	digest(EVP_sha256(), data, len, out);
+	(void)pthread_once(&md_once, fetch_digests);
+	digest(md_sha256, data, len, out);
 }
 
 /* ---- base64 ---- */
