@@ -18,4 +18,6 @@ libtunnel_a_SOURCES = \
 
 sbin_PROGRAMS += culvert-tunnel
 culvert_tunnel_SOURCES = %D%/main.c
+# symbols are bound once, before fork, not in every child
+culvert_tunnel_LDFLAGS = $(AM_LDFLAGS) -Wl,-z,relro,-z,now
 culvert_tunnel_LDADD = libtunnel.a libcommon.a $(TUNNEL_LIBS)

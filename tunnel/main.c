@@ -251,6 +251,9 @@ serve(const struct options *options, int fd, struct diag *diag)
 	bool listening = socket_has(fd, SO_ACCEPTCONN);
 	const struct supervisor_config config = {
 		.listener = fd,
+		.listen_path = service_passed_socket(SOCK_STREAM) == -1
+		    ? options->listen_path
+		    : NULL,
 		.spare = (unsigned)options->spare,
 		.max_processes = (unsigned)options->max_processes,
 		.drain_ms = (int64_t)options->drain_s * 1000,
@@ -294,8 +297,5 @@ main(int argc, char **argv)
 		log_error("tunnel.failed", "error=\"%s\"", diag.text);
 		return EXIT_FAILURE;
 	}
-	if (options.listen_path != NULL &&
-	    service_passed_socket(SOCK_STREAM) == -1)
-		(void)unlink(options.listen_path);
 	return EXIT_SUCCESS;
 }

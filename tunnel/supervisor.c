@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -22,7 +21,6 @@
 #define BACKOFF_MAX_MS 5000
 #define KILL_MS	       5000 /* after the drain, before SIGKILL */
 #define KILL_NOW_MS    1000 /* the same, after a second signal */
-#define STACK_BYTES    (256 * 1024)
 #define NEVER	       INT64_MAX
 
 struct child {
@@ -48,55 +46,22 @@ struct supervisor {
 	unsigned drain_told;
 };
 
-/* ---- a child ----------------------------------------------------------- */
-
-struct child_work {
-	struct worker *worker;
-	struct worker_sockets sockets;
-	enum err err;
-};
-
-static void *
-do_work(void *arg)
-{
-	struct child_work *work = arg;
-
-	work->err = worker_run(work->worker, &work->sockets);
-	return NULL;
-}
-
 /*
- * In a thread of its own malloc() uses an arena of its own.  In the main
- * thread it would fill the holes all over the heap that is shared with the
- * supervisor, and each hole is a page to be copied.
+ * ---- a child -----------------------------------------------------------
+ *
+ * It works in the main thread.  A thread of its own would give it a malloc()
+ * arena of its own, which saves copies of pages where the heap that is shared
+ * with the supervisor has many holes.  It has few: OpenSSL's trust is a
+ * directory that is read when it is needed.  Measured, the thread costs 16 kB.
  */
-static enum err
-work_in_thread(struct child_work *work)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-
-	if (pthread_attr_init(&attr) != 0)
-		return ERR_SYS;
-	if (pthread_attr_setstacksize(&attr, STACK_BYTES) != 0 ||
-	    pthread_create(&thread, &attr, do_work, work) != 0)
-		(void)do_work(work);
-	else
-		(void)pthread_join(thread, NULL);
-	(void)pthread_attr_destroy(&attr);
-	return work->err;
-}
 
 static _Noreturn void
 be_child(struct supervisor *sup)
 {
-	struct child_work work = {
-		.worker = sup->worker,
-		.sockets = {
-			.listener = sup->config->listener,
-			.lifeline = sup->lifeline[0],
-			.status = sup->status[1],
-		},
+	const struct worker_sockets sockets = {
+		.listener = sup->config->listener,
+		.lifeline = sup->lifeline[0],
+		.status = sup->status[1],
 	};
 	enum err err;
 
@@ -106,7 +71,7 @@ be_child(struct supervisor *sup)
 	(void)close(sup->signal_fd);
 	(void)close(sup->status[0]);
 	(void)close(sup->lifeline[1]);
-	err = work_in_thread(&work);
+	err = worker_run(sup->worker, &sockets);
 	if (err != ERR_OK)
 		log_error("worker.failed", "error=\"%s\"", err_text(err));
 	/* what the parent would do at its end is not ours to do */
@@ -258,6 +223,10 @@ static void
 start_drain(struct supervisor *sup)
 {
 	service_stopping();
+	/* at once: somebody else may listen there while we drain */
+	if (sup->config->listen_path != NULL)
+		(void)unlink(sup->config->listen_path);
+	(void)close(sup->config->listener);
 	retire_waiting(sup);
 	sup->draining = true;
 	sup->drain_ms = sup->config->drain_ms;
@@ -369,7 +338,7 @@ open_descriptors(struct supervisor *sup)
 	(void)sigaddset(&set, SIGHUP);
 	(void)sigaddset(&set, SIGCHLD);
 	(void)sigaddset(&set, SIGUSR1); /* for the children */
-	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
 		return false;
 	(void)sigdelset(&set, SIGUSR1);
 	sup->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

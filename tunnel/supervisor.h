@@ -15,8 +15,9 @@
  * children that wait.
  */
 struct supervisor_config {
-	int listener;	/* a listening stream socket */
-	unsigned spare; /* children that wait */
+	int listener; /* a listening stream socket; closed at the drain */
+	const char *listen_path; /* removed then; NULL: it is not ours */
+	unsigned spare;		 /* children that wait */
 	unsigned max_processes;
 	int64_t drain_ms;
 };

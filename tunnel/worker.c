@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/crypt.h"
 #include "common/log.h"
 #include "common/xalloc.h"
 #include "tunnel/loop.h"
@@ -42,6 +43,15 @@ struct worker {
 	struct loop_timer *pause;
 };
 
+/* What is looked up at its first use is looked up before fork(). */
+static void
+warm_up(void)
+{
+	char accept[29];
+
+	crypt_ws_accept("", 0, accept);
+}
+
 enum err
 worker_new(const char *control_path, unsigned connections, struct worker **ret,
     struct diag *diag)
@@ -62,6 +72,7 @@ worker_new(const char *control_path, unsigned connections, struct worker **ret,
 		return err;
 	}
 	worker->env.trust = worker->trust;
+	warm_up();
 	*ret = worker;
 	return ERR_OK;
 }
@@ -321,7 +332,7 @@ wait_first(struct worker *worker)
 	bool busy;
 	int n;
 
-	(void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	(void)sigprocmask(SIG_SETMASK, NULL, &mask);
 	(void)sigdelset(&mask, SIGTERM);
 	(void)sigdelset(&mask, SIGUSR1);
 	for (;;) {

@@ -41,7 +41,7 @@ struct worker_status {
  * In a child: accept and serve connections until all have ended.  Returns
  * early, with nothing served, when the supervisor has died.
  *
- * Signals (blocked by the caller in all threads): SIGTERM ends the child, and
+ * Signals (blocked by the caller): SIGTERM ends the child, and
  * what it serves with close 1012; SIGUSR1 makes it accept no more.
  */
 enum err worker_run(struct worker *worker,
