@@ -318,6 +318,8 @@ leg_update_interest(struct leg *leg, int64_t now_ms)
 	bool read = may_read(leg, now_ms);
 	bool wants_read, wants_write;
 
+	if (leg->stream == NULL)
+		return;
 	if (read && !leg->reading) {
 		/* it may have spoken while we did not listen */
 		leg->heard_ms = now_ms;
@@ -349,4 +351,6 @@ leg_done(struct leg *leg)
 	leg->watch = NULL;
 	leg->stream = NULL;
 	leg->queue = NULL;
+	leg->queued = 0;
+	leg->lost = true;
 }

@@ -27,8 +27,8 @@ struct leg {
 	/* set by the relay, once */
 	struct loop *loop;
 	struct leg *other;
-	enum cause_side side; /* SIDE_CLIENT, SIDE_UPSTREAM */
-	struct stream *stream;
+	enum cause_side side;  /* SIDE_CLIENT, SIDE_UPSTREAM */
+	struct stream *stream; /* NULL once it is done */
 	struct loop_watch *watch;
 
 	/* read-only for the relay */
@@ -84,7 +84,7 @@ void leg_update_interest(struct leg *leg, int64_t now_ms);
 /* Whether close frames have gone both ways, or cannot go any more. */
 bool leg_is_done(const struct leg *leg);
 
-/* Close and free what it owns. */
+/* Close and free what it owns; it is lost then.  More than once is allowed. */
 void leg_done(struct leg *leg);
 
 #endif

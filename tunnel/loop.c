@@ -4,15 +4,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libwebsockets.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/xalloc.h"
 
 #define SCRATCH_BYTES (64 * 1024)
+#define SCRATCH_PAGES (SCRATCH_BYTES + 4096) /* LOOP_HEADROOM is in front */
 /* watches beside libwebsockets' own descriptors, and one it keeps free */
 #define SPARE_SLOTS 8
 /* where its descriptors are looked for: they are made early in the process */
@@ -161,7 +164,15 @@ loop_new(unsigned max_watches, struct loop **ret, struct diag *diag)
 		return ERR_SYS;
 	}
 	loop->event_fd = find_new_eventfd(before);
-	loop->scratch = xcalloc(1, LOOP_HEADROOM + SCRATCH_BYTES);
+	/* whole pages, which are there only while they are in use */
+	loop->scratch = mmap(NULL, SCRATCH_PAGES, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (loop->scratch == MAP_FAILED) {
+		loop->scratch = NULL;
+		diag_set(diag, "no memory");
+		loop_free(loop);
+		return ERR_SYS;
+	}
 	*ret = loop;
 	return ERR_OK;
 }
@@ -319,7 +330,8 @@ loop_free(struct loop *loop)
 		(void)settle(loop);
 		lws_context_destroy(loop->context);
 	}
-	free(loop->scratch);
+	if (loop->scratch != NULL)
+		(void)munmap(loop->scratch, SCRATCH_PAGES);
 	free(loop);
 }
 
@@ -328,6 +340,13 @@ loop_scratch(struct loop *loop, size_t *ret_size)
 {
 	*ret_size = SCRATCH_BYTES;
 	return loop->scratch + LOOP_HEADROOM;
+}
+
+void
+loop_rest(struct loop *loop)
+{
+	(void)madvise(loop->scratch, SCRATCH_PAGES, MADV_DONTNEED);
+	(void)malloc_trim(0);
 }
 
 enum err

@@ -41,6 +41,9 @@ void loop_stop(struct loop *loop);
 #define LOOP_HEADROOM 256
 uint8_t *loop_scratch(struct loop *loop, size_t *ret_size);
 
+/* Give memory that is not in use back to the system: for a quiet time. */
+void loop_rest(struct loop *loop);
+
 /*
  * A watched descriptor.  The loop watches a copy (dup(2)): the descriptor
  * stays the caller's, who closes it, and may do so at any time.  Interest

@@ -11,8 +11,10 @@
 #include "tunnel/linger.h"
 
 #define CLOSE_MS      5000 /* for a peer's answer to a close frame */
+#define CLOSE_DEAD_MS 1000 /* the same, where a peer is known not to answer */
 #define PING_RETRY_MS 1000 /* where a ping could not be put in */
 #define TRIM_MS	      1000 /* how long an empty queue keeps its memory */
+#define REST_MS	      5000 /* without data, before memory is given back */
 #define NEVER	      INT64_MAX
 
 enum relay_state {
@@ -35,6 +37,7 @@ struct relay {
 	int64_t close_ms;  /* when RELAY_CLOSING is over at the latest */
 	int64_t usage_ms;  /* when the next usage is due, or NEVER */
 	int64_t trim_ms;   /* when queues are looked at, or NEVER */
+	int64_t rested_ms; /* when memory was given back last */
 	uint64_t reported; /* bytes and messages in the last usage */
 	struct linger *lingers[2];
 	int lingering;
@@ -50,7 +53,10 @@ close_relay(struct relay *relay, const struct relay_end *end)
 		return;
 	relay->state = RELAY_CLOSING;
 	relay->end = *end;
-	relay->close_ms = clock_ms() + CLOSE_MS;
+	relay->close_ms = clock_ms() +
+	    (end->cause == CAUSE_TOO_SLOW || end->cause == CAUSE_NO_PONG
+		    ? CLOSE_DEAD_MS
+		    : CLOSE_MS);
 }
 
 /* A cause of ours: both peers get our close frame. */
@@ -117,7 +123,7 @@ static void
 on_lingered(struct relay *relay, int which)
 {
 	relay->lingers[which] = NULL;
-	if (--relay->lingering == 0)
+	if (--relay->lingering == 0 && relay->state == RELAY_ENDED)
 		relay->events->closed(relay->arg);
 }
 
@@ -133,11 +139,14 @@ on_upstream_lingered(void *arg)
 	on_lingered(arg, 1);
 }
 
+/* This leg has nothing more to do: say farewell, or, if that cannot be, go. */
 static void
 linger_leg(struct relay *relay, struct leg *leg)
 {
 	int which = is_client(leg) ? 0 : 1;
 
+	if (leg->stream == NULL)
+		return;
 	if (!leg->lost && leg->queued == 0) {
 		relay->lingers[which] =
 		    linger_start(relay->loop, leg->stream, leg->watch,
@@ -208,6 +217,8 @@ next_deadline(const struct relay *relay, int64_t now)
 		return relay->close_ms;
 	earliest(&at, last_data_ms(relay), relay->limits.idle_ms);
 	earliest(&at, relay->started_ms, relay->limits.lifetime_ms);
+	if (last_data_ms(relay) > relay->rested_ms)
+		earliest(&at, last_data_ms(relay), REST_MS);
 	earliest_of_leg(relay, &relay->client, now, &at);
 	earliest_of_leg(relay, &relay->upstream, now, &at);
 	if (relay->usage_ms < at)
@@ -287,6 +298,11 @@ check_time(struct relay *relay, int64_t now)
 	check_leg_time(relay, &relay->upstream, now);
 	if (now >= relay->usage_ms)
 		report_usage(relay, now);
+	if (last_data_ms(relay) > relay->rested_ms &&
+	    is_over(now, last_data_ms(relay), REST_MS)) {
+		relay->rested_ms = now;
+		loop_rest(relay->loop);
+	}
 	if (now >= relay->trim_ms) {
 		bool none = leg_trim(&relay->client);
 
@@ -310,7 +326,11 @@ advance(struct relay *relay, int64_t now)
 	if (relay->state == RELAY_CLOSING) {
 		answer_for(relay, client, now);
 		answer_for(relay, upstream, now);
-		if ((leg_is_done(client) && leg_is_done(upstream)) ||
+		if (leg_is_done(client))
+			linger_leg(relay, client);
+		if (leg_is_done(upstream))
+			linger_leg(relay, upstream);
+		if ((client->stream == NULL && upstream->stream == NULL) ||
 		    now >= relay->close_ms) {
 			finish(relay);
 			return;
@@ -494,10 +514,8 @@ relay_free(struct relay *relay)
 {
 	if (relay == NULL)
 		return;
-	if (relay->state != RELAY_ENDED) {
-		leg_done(&relay->client);
-		leg_done(&relay->upstream);
-	}
+	leg_done(&relay->client);
+	leg_done(&relay->upstream);
 	linger_free(relay->lingers[0]);
 	linger_free(relay->lingers[1]);
 	loop_timer_free(relay->timer);
