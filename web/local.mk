@@ -1,2 +1,12 @@
+# The try-it page: static files that any web server can serve.
 webdir = $(pkgdatadir)/web
-dist_web_DATA = %D%/index.html
+dist_web_DATA = \
+	%D%/app.js \
+	%D%/events.js \
+	%D%/icon.svg \
+	%D%/index.html \
+	%D%/player.js \
+	%D%/realtime.js \
+	%D%/snippets.js \
+	%D%/style.css \
+	%D%/token.js

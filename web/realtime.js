@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+// realtime: one conversation with OpenAI Realtime through culvert.
+//
+// Emits (as CustomEvents, their detail in brackets): state {state, text},
+// event {way, data, size}, text {delta}, audio {delta}, done {usage},
+// problem {text}.
+
+// What a close code says to whoever looks at it here.
+const CODES = {
+  1000: "closed normally",
+  1001: "the session's time is over",
+  1002: "a protocol error",
+  1003: "a kind of message that is not taken",
+  1006: "refused, or the connection was lost: the server's log says why",
+  1007: "a text that is not UTF-8",
+  1008: "against the server's policy",
+  1009: "a message over the limit",
+  1011: "an error of the server",
+  1012: "the server restarts",
+  1013: "the vendor is busy",
+  1014: "the vendor is gone",
+  4000: "the vendor refused the session",
+  4001: "revoked",
+  4101: "too slow",
+  4102: "no answer to pings",
+  4103: "idle for too long",
+};
+
+export class Conversation extends EventTarget {
+  #ws = null;
+  #early = []; // texts that wait for the session
+  #answering = false; // one response at a time may write to a conversation
+  #asked = false; // another response is wanted
+
+  get is_open() {
+    return this.#ws !== null;
+  }
+
+  #emit(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  open(url, modality) {
+    const ws = new WebSocket(url);
+    this.#ws = ws;
+    this.#answering = this.#asked = false;
+    this.#emit("state", { state: "busy", text: "connecting" });
+    ws.onopen = () => {
+      this.#emit("state", { state: "open", text: "connected" });
+      this.#send({
+        type: "session.update",
+        session: { type: "realtime", output_modalities: [modality] },
+      });
+      for (const text of this.#early.splice(0))
+        this.#say(text);
+    };
+    ws.onmessage = (message) => this.#receive(message.data);
+    ws.onclose = (event) => this.#closed(event);
+  }
+
+  say(text) {
+    if (this.#ws?.readyState === WebSocket.OPEN)
+      this.#say(text);
+    else
+      this.#early.push(text);
+  }
+
+  close() {
+    this.#ws?.close(1000, "");
+  }
+
+  #send(event) {
+    const data = JSON.stringify(event);
+    this.#ws.send(data);
+    this.#emit("event", { way: "out", data: event, size: data.length });
+  }
+
+  #say(text) {
+    this.#send({
+      type: "conversation.item.create",
+      item: {
+        type: "message",
+        role: "user",
+        content: [{ type: "input_text", text }],
+      },
+    });
+    if (this.#answering) {
+      this.#asked = true;
+    } else {
+      this.#answering = true;
+      this.#send({ type: "response.create" });
+    }
+  }
+
+  #receive(data) {
+    let event;
+    try {
+      event = JSON.parse(data);
+    } catch {
+      this.#emit("problem", { text: "The vendor sent what is no JSON." });
+      return;
+    }
+    this.#emit("event", { way: "in", data: event, size: data.length });
+    switch (event.type) {
+    case "response.output_text.delta":
+    case "response.output_audio_transcript.delta":
+      this.#emit("text", { delta: event.delta });
+      break;
+    case "response.output_audio.delta":
+      this.#emit("audio", { delta: event.delta });
+      break;
+    case "response.done":
+      this.#done(event.response ?? {});
+      break;
+    case "error":
+      this.#emit("problem", { text: event.error?.message ?? "an error" });
+      break;
+    }
+  }
+
+  #done(response) {
+    this.#answering = false;
+    if (response.status === "failed")
+      this.#emit("problem", {
+        text: response.status_details?.error?.message ??
+          "The response failed.",
+      });
+    this.#emit("done", { usage: response.usage });
+    if (this.#asked) {
+      this.#asked = false;
+      this.#answering = true;
+      this.#send({ type: "response.create" });
+    }
+  }
+
+  #closed({ code, reason }) {
+    const what = reason || CODES[code] || "closed";
+    this.#ws = null;
+    this.#early.length = 0;
+    this.#emit("event", { way: "end", data: null, size: 0,
+      text: `closed ${code}: ${what}` });
+    this.#emit("state", {
+      state: code === 1000 ? "idle" : "bad",
+      text: `closed ${code}: ${what}`,
+    });
+  }
+}
