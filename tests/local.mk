@@ -30,6 +30,8 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_sim_knobs \
+	%D%/unit/test_sim_openai \
 	%D%/unit/test_str \
 	%D%/unit/test_target \
 	%D%/unit/test_tunnel_route \

@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/crypt.h"
+#include "common/str.h"
 #include "common/xalloc.h"
 #include "raw.h"
 
@@ -163,6 +165,66 @@ refuse_key(struct stream *stream, struct record *record)
 	    "\"param\":null,\"code\":\"invalid_api_key\"}}");
 }
 
+/* Can libwebsockets select one of the subprotocols that are offered? */
+static bool
+is_known_subprotocol(const struct options *o, const char *offered)
+{
+	size_t len = strlen(offered);
+
+	if (str_list_has(offered, len, "realtime") ||
+	    str_list_has(offered, len, "openai-beta.realtime-v1"))
+		return true;
+	for (size_t i = 0; i < o->subprotocols.count; i++)
+		if (str_list_has(offered, len, o->subprotocols.items[i]))
+			return true;
+	return false;
+}
+
+/*
+ * What is wrong with a handshake, or NULL: libwebsockets would let some of it
+ * pass, or hang up without a word.
+ */
+static const char *
+find_fault(const struct options *o, const struct request *r)
+{
+	const char *connection = request_header(r, "Connection");
+	const char *version = request_header(r, "Sec-WebSocket-Version");
+	const char *key = request_header(r, "Sec-WebSocket-Key");
+	const char *offered = request_header(r, "Sec-WebSocket-Protocol");
+	uint8_t nonce[16];
+	size_t len = 0;
+
+	if (strcmp(request_method(r), "GET") != 0)
+		return "SIM-MARKER the method is not GET";
+	if (connection == NULL ||
+	    !str_list_has(connection, strlen(connection), "upgrade"))
+		return "SIM-MARKER Connection has no upgrade";
+	if (version == NULL || strcmp(version, "13") != 0)
+		return "SIM-MARKER Sec-WebSocket-Version is not 13";
+	if (key == NULL ||
+	    crypt_unbase64(key, strlen(key), nonce, sizeof(nonce), &len) !=
+		ERR_OK ||
+	    len != sizeof(nonce))
+		return "SIM-MARKER Sec-WebSocket-Key is no 16 bytes";
+	if (offered != NULL && !is_known_subprotocol(o, offered) &&
+	    strncmp(request_path(r), "/raw/", 5) != 0)
+		return "SIM-MARKER no subprotocol of those is known";
+	return NULL;
+}
+
+static void
+refuse_bad(struct stream *stream, struct record *record, const char *why)
+{
+	char *body = xasprintf("{\"error\":{\"message\":\"%s\","
+			       "\"type\":\"invalid_request_error\","
+			       "\"param\":null,\"code\":null}}",
+	    why);
+
+	record_status(record, 400);
+	refuse(stream, 400, "", body);
+	free(body);
+}
+
 /* The connection is no longer ours to shut down. */
 static void
 disown(struct guest *guest)
@@ -212,9 +274,12 @@ serve_upgrade(struct guest *guest, struct stream *stream,
 {
 	struct record *record =
 	    journal_note(guest->front->journal, request, guest->tls);
+	const char *why = find_fault(guest->front->options, request);
 	bool here = true;
 
-	if (request_wants(request, "delay") &&
+	if (why != NULL) {
+		refuse_bad(stream, record, why);
+	} else if (request_wants(request, "delay") &&
 	    !stream_wait(stream, (int)request_number(request, "ms", 1000))) {
 		record_status(record, 0);
 	} else if (request_wants(request, "refuse")) {

@@ -27,4 +27,8 @@ endif
 %C%_culvert_sim_LDADD = %D%/libsim.a libcommon.a \
 	$(MHD_LIBS) $(LWS_LIBS) $(COMMON_LIBS) -lm
 
+# Unit tests of what is pure: they stand in tests/local.mk with the others.
+tests_unit_test_sim_knobs_LDADD = %D%/libsim.a $(LDADD) -lm
+tests_unit_test_sim_openai_LDADD = %D%/libsim.a $(LDADD) -lm
+
 EXTRA_DIST += %D%/README.md

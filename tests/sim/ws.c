@@ -12,8 +12,9 @@
 #include "common/xalloc.h"
 #include "fault.h"
 
-#define RX_BYTES (64 * 1024)
-#define FDS_MAX	 20000
+#define RESET_AFTER_US 30000
+#define RX_BYTES       (64 * 1024)
+#define FDS_MAX	       20000
 
 enum pause_reason {
 	PAUSE_APP = 1,
@@ -45,7 +46,7 @@ struct ws_conn {
 	bool open, closing, dropped;
 	int code;
 	char reason[124];
-	lws_sorted_usec_list_t timer, slow;
+	lws_sorted_usec_list_t timer, slow, reset;
 };
 
 struct ws {
@@ -162,27 +163,43 @@ reset(struct ws_conn *c)
 	c->dropped = true;
 }
 
-/* Do what is due now; -1 where that ends the connection at once. */
-static int
+static void
+on_reset(lws_sorted_usec_list_t *sul)
+{
+	struct ws_conn *c = lws_container_of(sul, struct ws_conn, reset);
+
+	if (!c->open)
+		return;
+	reset(c);
+	lws_callback_on_writable(c->wsi);
+}
+
+/*
+ * Do what is due.  The connection ends from the next callback for writing:
+ * libwebsockets keeps the socket of one that is refused in ESTABLISHED.
+ */
+static void
 do_fault(struct ws_conn *c)
 {
 	switch (fault_due(c->fault, c->messages)) {
 	case FAULT_NONE:
-		return 0;
+		break;
 	case FAULT_CLOSE:
 		ws_conn_close(c, fault_code(c->fault), fault_reason(c->fault));
-		return 0;
+		break;
 	case FAULT_DROP:
 		c->dropped = true;
-		return -1;
+		lws_callback_on_writable(c->wsi);
+		break;
 	case FAULT_RESET:
-		reset(c);
-		return -1;
+		/* It could overtake what was sent: that has time to arrive. */
+		lws_sul_schedule(c->ws->context, 0, &c->reset, on_reset,
+		    RESET_AFTER_US);
+		break;
 	case FAULT_STALL:
 		set_pause(c, PAUSE_STALL, true);
-		return 0;
+		break;
 	}
-	return 0;
 }
 
 /* ---- a connection's life ---- */
@@ -216,7 +233,7 @@ conn_free(struct ws_conn *c)
 	free(c);
 }
 
-static int
+static void
 on_open(struct ws_conn *c)
 {
 	c->open = true;
@@ -225,10 +242,10 @@ on_open(struct ws_conn *c)
 	c->data = c->app->open(c);
 	/* Whatever the knobs want to send is generated when it can go. */
 	lws_callback_on_writable(c->wsi);
-	return do_fault(c);
+	do_fault(c);
 }
 
-static int
+static void
 on_receive(struct ws_conn *c, const void *data, size_t len)
 {
 	bool binary = lws_frame_is_binary(c->wsi);
@@ -245,10 +262,10 @@ on_receive(struct ws_conn *c, const void *data, size_t len)
 	}
 	if (!c->closing)
 		c->app->piece(c->data, data, len, binary, first, final);
-	if (!final)
-		return 0;
-	c->messages++;
-	return do_fault(c);
+	if (final) {
+		c->messages++;
+		do_fault(c);
+	}
 }
 
 static int
@@ -317,6 +334,8 @@ on_closed(struct ws_conn *c)
 	ws_conn_timer(c, -1);
 	lws_sul_schedule(c->ws->context, 0, &c->slow, on_slow,
 	    LWS_SET_TIMER_USEC_CANCEL);
+	lws_sul_schedule(c->ws->context, 0, &c->reset, on_reset,
+	    LWS_SET_TIMER_USEC_CANCEL);
 	c->app->close(c->data);
 }
 
@@ -356,9 +375,12 @@ callback(struct lws *wsi, enum lws_callback_reasons why, void *user, void *in,
 		return 0;
 	switch ((int)why) {
 	case LWS_CALLBACK_ESTABLISHED:
-		return on_open(c);
+		on_open(c);
+		return 0;
 	case LWS_CALLBACK_RECEIVE:
-		return c->open ? on_receive(c, in, len) : 0;
+		if (c->open)
+			on_receive(c, in, len);
+		return 0;
 	case LWS_CALLBACK_RECEIVE_PONG:
 		record_control(c->record, RECEIVED, true);
 		return 0;
