@@ -27,6 +27,7 @@ unit_tests = \
 	%D%/unit/test_leases \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
+	%D%/unit/test_loop \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \

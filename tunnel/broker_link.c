@@ -60,7 +60,7 @@ fail_later(struct broker_link *link, const char *what, int error)
 {
 	(void)snprintf(link->why, sizeof(link->why), "%s: %s", what,
 	    strerror(error));
-	loop_timer_set(link->timer, 1);
+	loop_timer_set(link->timer, 0);
 }
 
 static void
@@ -143,11 +143,7 @@ try_connect(struct broker_link *link)
 		return ERR_SYS;
 	}
 	link->fd = fd;
-	if (loop_watch_new(link->loop, fd, on_readable, link, &link->watch) !=
-	    ERR_OK) {
-		fail_later(link, "cannot watch the broker", EMFILE);
-		return ERR_SYS;
-	}
+	link->watch = loop_watch_new(link->loop, fd, on_readable, link);
 	return ERR_OK;
 }
 

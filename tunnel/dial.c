@@ -557,13 +557,7 @@ open_address(struct dial *dial, const char *address)
 		return false;
 	}
 	dial->stream = stream_new(fd);
-	if (loop_watch_new(dial->loop, fd, on_ready, dial, &dial->watch) !=
-	    ERR_OK) {
-		diag_set(&dial->why, "no descriptor for the upstream");
-		note_failure(dial, ERR_UNAVAIL, err_text(ERR_UNAVAIL));
-		hang_up(dial);
-		return false;
-	}
+	dial->watch = loop_watch_new(dial->loop, fd, on_ready, dial);
 	return true;
 }
 
@@ -629,7 +623,7 @@ dial_start(struct loop *loop, const struct stream_trust *system,
 	note_failure(dial, ERR_UPSTREAM, "the vendor has no address");
 	try_next(dial);
 	if (dial->phase == DIAL_ENDED)
-		loop_timer_set(dial->timer, 1);
+		loop_timer_set(dial->timer, 0);
 	else
 		conclude(dial);
 	return dial;

@@ -120,7 +120,7 @@ linger_start(struct loop *loop, struct stream *stream, struct loop_watch *watch,
 	}
 	loop_watch_bind(watch, on_ready, linger);
 	/* most often all goes at once; if it breaks, the timer tells */
-	loop_timer_set(linger->timer, send_rest(linger) ? LINGER_MS : 1);
+	loop_timer_set(linger->timer, send_rest(linger) ? LINGER_MS : 0);
 	set_interest(linger);
 	if (stream_has_more(stream))
 		loop_watch_kick(watch);

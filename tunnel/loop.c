@@ -2,175 +2,67 @@
 #include "tunnel/loop.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libwebsockets.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/xalloc.h"
 
 #define SCRATCH_BYTES (64 * 1024)
 #define SCRATCH_PAGES (SCRATCH_BYTES + 4096) /* LOOP_HEADROOM is in front */
-/* watches beside libwebsockets' own descriptors, and one it keeps free */
-#define SPARE_SLOTS 8
-/* where its descriptors are looked for: they are made early in the process */
-#define FIRST_DESCRIPTORS 1024
+#define EVENTS_MAX    32		     /* of one wait */
 
 struct loop_watch {
 	struct loop *loop;
-	struct lws *wsi; /* NULL once the peer has hung up */
+	int fd;
 	loop_ready ready;
 	void *arg;
-	bool want_read, want_write; /* what the owner wants */
-	bool reading;		    /* what libwebsockets polls for */
-	bool kicked;
+	uint32_t events; /* what epoll was told; 0: the fd is not in it */
 	bool freed;
-	bool dirty; /* is in loop->dirty */
-	struct loop_watch *next;
+	bool due_read, due_write; /* without waiting; is in loop->due then */
+	TAILQ_ENTRY(loop_watch) due;
+	SLIST_ENTRY(loop_watch) dead;
 };
 
 struct loop_timer {
-	lws_sorted_usec_list_t sul; /* first: the callback gets its address */
 	struct loop *loop;
 	loop_expired expired;
 	void *arg;
+	int64_t at_ms;
+	size_t place; /* in the heap, from 1; 0: stopped */
 };
 
+TAILQ_HEAD(due_watches, loop_watch);
+
 struct loop {
-	struct lws_context *context;
-	struct lws_vhost *vhost;
-	struct loop_watch *dirty; /* interest changed, kicked, or freed */
-	lws_sorted_usec_list_t wake;
-	unsigned watches, max_watches;
-	int event_fd; /* libwebsockets' own, -1 where it was not found */
+	int epoll_fd;
 	bool stopped;
+	struct due_watches due;
+	SLIST_HEAD(, loop_watch) dead; /* freed when no event names them */
+	struct loop_timer **heap;      /* from 1: the earliest is first */
+	size_t timers, heap_size;
 	uint8_t *scratch;
 };
 
-static void
-mark_dirty(struct loop_watch *watch)
-{
-	if (watch->dirty)
-		return;
-	watch->dirty = true;
-	watch->next = watch->loop->dirty;
-	watch->loop->dirty = watch;
-}
-
-static void
-dispatch(struct loop_watch *watch, bool readable, bool writable)
-{
-	if (watch->freed)
-		return;
-	readable = readable && watch->want_read;
-	writable = writable && watch->want_write;
-	if (readable || writable)
-		watch->ready(watch->arg, readable, writable);
-}
-
-static int
-on_lws_event(struct lws *wsi, enum lws_callback_reasons reason, void *user,
-    void *in, size_t len)
-{
-	struct loop_watch *watch;
-
-	(void)user;
-	(void)in;
-	(void)len;
-	switch ((int)reason) {
-	case LWS_CALLBACK_RAW_RX_FILE:
-		watch = lws_get_opaque_user_data(wsi);
-		dispatch(watch, true, false);
-		break;
-	case LWS_CALLBACK_RAW_WRITEABLE_FILE:
-		/* it stops polling for this after the call: ask again later */
-		watch = lws_get_opaque_user_data(wsi);
-		mark_dirty(watch);
-		dispatch(watch, false, true);
-		break;
-	case LWS_CALLBACK_RAW_CLOSE_FILE:
-		watch = lws_get_opaque_user_data(wsi);
-		watch->wsi = NULL;
-		mark_dirty(watch);
-		break;
-	default:
-		break;
-	}
-	return 0;
-}
-
-static const struct lws_protocols lws_protocol_list[] = {
-	{ .name = "culvert", .callback = on_lws_event },
-	{ .name = NULL },
-};
-
-/*
- * Mark the eventfds among the first descriptors: they have no file type.
- * libwebsockets does not tell which one is its own.
- */
-static void
-find_eventfds(bool found[FIRST_DESCRIPTORS])
-{
-	struct stat st;
-
-	for (int fd = 0; fd < FIRST_DESCRIPTORS; fd++)
-		found[fd] = fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0;
-}
-
-static int
-find_new_eventfd(const bool before[FIRST_DESCRIPTORS])
-{
-	bool after[FIRST_DESCRIPTORS];
-
-	find_eventfds(after);
-	for (int fd = 0; fd < FIRST_DESCRIPTORS; fd++)
-		if (after[fd] && !before[fd])
-			return fd;
-	return -1;
-}
-
 enum err
-loop_new(unsigned max_watches, struct loop **ret, struct diag *diag)
+loop_new(struct loop **ret, struct diag *diag)
 {
-	struct lws_context_creation_info info = {
-		.port = CONTEXT_PORT_NO_LISTEN,
-		.protocols = lws_protocol_list,
-		.gid = (gid_t)-1,
-		.uid = (uid_t)-1,
-		.fd_limit_per_thread = max_watches + SPARE_SLOTS,
-		.vhost_name = "culvert",
-	};
-	bool before[FIRST_DESCRIPTORS];
-	struct loop *loop;
+	struct loop *loop = xcalloc(1, sizeof(*loop));
 
-	lws_set_log_level(0, NULL);
-	find_eventfds(before);
-	loop = xcalloc(1, sizeof(*loop));
-	loop->max_watches = max_watches;
-	loop->context = lws_create_context(&info);
-	if (loop->context != NULL)
-		loop->vhost = lws_get_vhost_by_name(loop->context, "culvert");
-	if (loop->vhost == NULL) {
-		diag_set(diag,
-		    "libwebsockets cannot make a context for %u "
-		    "descriptors",
-		    max_watches);
-		loop_free(loop);
-		return ERR_SYS;
-	}
-	loop->event_fd = find_new_eventfd(before);
+	loop->epoll_fd = -1;
+	TAILQ_INIT(&loop->due);
+	SLIST_INIT(&loop->dead);
 	/* whole pages, which are there only while they are in use */
 	loop->scratch = mmap(NULL, SCRATCH_PAGES, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (loop->scratch == MAP_FAILED) {
-		loop->scratch = NULL;
 		diag_set(diag, "no memory");
-		loop_free(loop);
+		free(loop);
 		return ERR_SYS;
 	}
 	*ret = loop;
@@ -178,147 +70,21 @@ loop_new(unsigned max_watches, struct loop **ret, struct diag *diag)
 }
 
 enum err
-loop_after_fork(struct loop *loop)
+loop_begin(struct loop *loop)
 {
-	int fd;
-
-	/*
-	 * libwebsockets signals its eventfd whenever it adopts a descriptor;
-	 * a shared one would wake every process at every connection.
-	 */
-	if (loop->event_fd == -1)
-		return ERR_OK;
-	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (fd == -1 || dup3(fd, loop->event_fd, O_CLOEXEC) == -1)
-		return ERR_SYS;
-	(void)close(fd);
-	return ERR_OK;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	return loop->epoll_fd == -1 ? ERR_SYS : ERR_OK;
 }
 
-/* Close libwebsockets' side of a watch; never inside its own callback. */
 static void
-kill_wsi(struct loop_watch *watch)
+bury_dead(struct loop *loop)
 {
-	/* its close callback clears watch->wsi */
-	if (watch->wsi != NULL)
-		lws_set_timeout(watch->wsi, PENDING_TIMEOUT_USER_REASON_BASE,
-		    LWS_TO_KILL_SYNC);
-}
+	while (!SLIST_EMPTY(&loop->dead)) {
+		struct loop_watch *watch = SLIST_FIRST(&loop->dead);
 
-/* Free the watches on the list that are to be freed; returns the others. */
-static struct loop_watch *
-reap(struct loop *loop)
-{
-	struct loop_watch *list = loop->dirty, *kept = NULL;
-
-	loop->dirty = NULL;
-	while (list != NULL) {
-		struct loop_watch *watch = list;
-
-		list = watch->next;
-		if (watch->freed) {
-			kill_wsi(watch);
-			loop->watches--;
-			free(watch);
-			continue;
-		}
-		watch->next = kept;
-		kept = watch;
+		SLIST_REMOVE_HEAD(&loop->dead, dead);
+		free(watch);
 	}
-	return kept;
-}
-
-/* Tell libwebsockets what is wanted; true if a callback is due by itself. */
-static bool
-apply_interest(struct loop_watch *watch)
-{
-	if (watch->wsi != NULL) {
-		if (watch->want_read != watch->reading) {
-			watch->reading = watch->want_read;
-			(void)lws_rx_flow_control(watch->wsi, watch->reading);
-		}
-		if (watch->want_write)
-			(void)lws_callback_on_writable(watch->wsi);
-		return watch->kicked && watch->want_read;
-	}
-	return watch->want_read || watch->want_write;
-}
-
-/*
- * Apply what has changed since the last wait.  This is not done at once
- * because libwebsockets, in a callback, may neither close what called back
- * nor keep a new wish to write.  True if some callback is due without waiting:
- * these stay on the list.
- */
-static bool
-settle(struct loop *loop)
-{
-	struct loop_watch *list = reap(loop), *due = NULL;
-
-	while (list != NULL) {
-		struct loop_watch *watch = list;
-
-		list = watch->next;
-		watch->dirty = apply_interest(watch);
-		if (watch->dirty) {
-			watch->next = due;
-			due = watch;
-		}
-	}
-	loop->dirty = due;
-	return due != NULL;
-}
-
-/* Call back where it is due without waiting, once for each. */
-static void
-dispatch_due(struct loop *loop)
-{
-	struct loop_watch *list = loop->dirty;
-
-	loop->dirty = NULL;
-	/* they are off the list, so what the callbacks change starts a new one;
-	 * who is freed by another's callback is put on that, and found dead */
-	while (list != NULL) {
-		struct loop_watch *watch = list;
-
-		list = watch->next;
-		watch->dirty = false;
-		mark_dirty(watch);
-		if (watch->wsi == NULL)
-			dispatch(watch, true, true);
-		else if (watch->kicked) {
-			watch->kicked = false;
-			dispatch(watch, true, false);
-		}
-	}
-}
-
-enum err
-loop_run(struct loop *loop)
-{
-	bool due;
-
-	loop->stopped = false;
-	while (!loop->stopped) {
-		due = settle(loop);
-		if (due) {
-			dispatch_due(loop);
-			due = settle(loop);
-		}
-		if (loop->stopped)
-			break;
-		/* negative: look, but do not wait */
-		if (lws_service(loop->context, due ? -1 : 0) < 0)
-			return ERR_SYS;
-	}
-	(void)settle(loop);
-	return ERR_OK;
-}
-
-void
-loop_stop(struct loop *loop)
-{
-	loop->stopped = true;
 }
 
 void
@@ -326,12 +92,11 @@ loop_free(struct loop *loop)
 {
 	if (loop == NULL)
 		return;
-	if (loop->context != NULL) {
-		(void)settle(loop);
-		lws_context_destroy(loop->context);
-	}
-	if (loop->scratch != NULL)
-		(void)munmap(loop->scratch, SCRATCH_PAGES);
+	bury_dead(loop);
+	if (loop->epoll_fd != -1)
+		(void)close(loop->epoll_fd);
+	(void)munmap(loop->scratch, SCRATCH_PAGES);
+	free(loop->heap);
 	free(loop);
 }
 
@@ -349,46 +114,18 @@ loop_rest(struct loop *loop)
 	(void)malloc_trim(0);
 }
 
-enum err
-loop_watch_new(struct loop *loop, int fd, loop_ready ready, void *arg,
-    struct loop_watch **ret)
-{
-	lws_adopt_desc_t desc = {
-		.vh = loop->vhost,
-		.type = LWS_ADOPT_RAW_FILE_DESC,
-	};
-	struct loop_watch *watch;
+/* ---- watches ----------------------------------------------------------- */
 
-	if (loop->watches == loop->max_watches)
-		return ERR_LIMIT;
-	desc.fd.filefd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (desc.fd.filefd == -1)
-		return ERR_SYS;
-	watch = xcalloc(1, sizeof(*watch));
+struct loop_watch *
+loop_watch_new(struct loop *loop, int fd, loop_ready ready, void *arg)
+{
+	struct loop_watch *watch = xcalloc(1, sizeof(*watch));
+
 	watch->loop = loop;
+	watch->fd = fd;
 	watch->ready = ready;
 	watch->arg = arg;
-	desc.opaque = watch;
-	watch->wsi = lws_adopt_descriptor_vhost_via_info(&desc);
-	if (watch->wsi == NULL) {
-		(void)close(desc.fd.filefd);
-		free(watch);
-		return ERR_SYS;
-	}
-	watch->reading = true; /* how libwebsockets starts */
-	loop->watches++;
-	mark_dirty(watch);
-	*ret = watch;
-	return ERR_OK;
-}
-
-void
-loop_watch_free(struct loop_watch *watch)
-{
-	if (watch == NULL)
-		return;
-	watch->freed = true;
-	mark_dirty(watch);
+	return watch;
 }
 
 void
@@ -398,43 +135,120 @@ loop_watch_bind(struct loop_watch *watch, loop_ready ready, void *arg)
 	watch->arg = arg;
 }
 
+static void
+set_due(struct loop_watch *watch, bool read, bool write)
+{
+	if (!watch->due_read && !watch->due_write)
+		TAILQ_INSERT_TAIL(&watch->loop->due, watch, due);
+	watch->due_read |= read;
+	watch->due_write |= write;
+}
+
+static void
+unset_due(struct loop_watch *watch)
+{
+	if (watch->due_read || watch->due_write)
+		TAILQ_REMOVE(&watch->loop->due, watch, due);
+	watch->due_read = watch->due_write = false;
+}
+
+/*
+ * A descriptor of which nothing is wanted is taken out: epoll would go on to
+ * report a peer that has hung up.
+ */
 void
 loop_watch_set(struct loop_watch *watch, bool read, bool write)
 {
-	if (watch->want_read == read && watch->want_write == write)
+	struct epoll_event event = {
+		.events = (read ? EPOLLIN : 0U) | (write ? EPOLLOUT : 0U),
+		.data.ptr = watch,
+	};
+	int op = watch->events == 0 ? EPOLL_CTL_ADD
+	    : event.events == 0	    ? EPOLL_CTL_DEL
+				    : EPOLL_CTL_MOD;
+
+	if (event.events == watch->events)
 		return;
-	watch->want_read = read;
-	watch->want_write = write;
-	mark_dirty(watch);
+	if (epoll_ctl(watch->loop->epoll_fd, op, watch->fd, &event) == -1 &&
+	    event.events != 0)
+		set_due(watch, read, write);
+	watch->events = event.events;
 }
 
 void
 loop_watch_kick(struct loop_watch *watch)
 {
-	watch->kicked = true;
-	mark_dirty(watch);
+	set_due(watch, true, false);
+}
+
+void
+loop_watch_free(struct loop_watch *watch)
+{
+	if (watch == NULL)
+		return;
+	loop_watch_set(watch, false, false);
+	unset_due(watch);
+	watch->freed = true;
+	SLIST_INSERT_HEAD(&watch->loop->dead, watch, dead);
 }
 
 static void
-on_wake(lws_sorted_usec_list_t *sul)
+dispatch(struct loop_watch *watch, bool readable, bool writable)
 {
-	(void)sul; /* the wait has ended: that is all */
+	readable = readable && (watch->events & EPOLLIN) != 0;
+	writable = writable && (watch->events & EPOLLOUT) != 0;
+	if (!watch->freed && (readable || writable))
+		watch->ready(watch->arg, readable, writable);
 }
 
+/* Call back those that are due now; what they make due comes next time. */
 static void
-on_sul(lws_sorted_usec_list_t *sul)
+dispatch_due(struct loop *loop)
 {
-	/* sul is the first member */
-	struct loop_timer *timer = (struct loop_timer *)(void *)sul;
-	struct loop *loop = timer->loop;
+	struct loop_watch *watch;
+	bool read, write;
+	size_t most = 0;
 
-	timer->expired(timer->arg);
-	/*
-	 * libwebsockets goes on to wait: with the interest as it is now, and
-	 * not at all where a callback is due or loop_stop() was called.
-	 */
-	if (settle(loop) || loop->stopped)
-		lws_sul_schedule(loop->context, 0, &loop->wake, on_wake, 1);
+	TAILQ_FOREACH (watch, &loop->due, due)
+		most++;
+	while (most-- > 0 && (watch = TAILQ_FIRST(&loop->due)) != NULL) {
+		read = watch->due_read;
+		write = watch->due_write;
+		unset_due(watch);
+		dispatch(watch, read, write);
+	}
+}
+
+/* ---- timers: a binary heap --------------------------------------------- */
+
+static void
+put_timer(struct loop *loop, size_t place, struct loop_timer *timer)
+{
+	loop->heap[place] = timer;
+	timer->place = place;
+}
+
+/* Move the timer at this place to where its time belongs. */
+static void
+sift(struct loop *loop, size_t place)
+{
+	struct loop_timer *timer = loop->heap[place];
+	size_t child;
+
+	while (place > 1 && timer->at_ms < loop->heap[place / 2]->at_ms) {
+		put_timer(loop, place, loop->heap[place / 2]);
+		place /= 2;
+	}
+	while ((child = place * 2) <= loop->timers) {
+		if (child < loop->timers &&
+		    loop->heap[child + 1]->at_ms < loop->heap[child]->at_ms)
+			child++;
+		if (timer->at_ms <= loop->heap[child]->at_ms)
+			break;
+		put_timer(loop, place, loop->heap[child]);
+		place = child;
+	}
+	put_timer(loop, place, timer);
 }
 
 struct loop_timer *
@@ -449,6 +263,40 @@ loop_timer_new(struct loop *loop, loop_expired expired, void *arg)
 }
 
 void
+loop_timer_set(struct loop_timer *timer, int64_t ms)
+{
+	struct loop *loop = timer->loop;
+
+	timer->at_ms = clock_ms() + (ms > 0 ? ms : 0);
+	if (timer->place == 0) {
+		if (loop->timers + 2 > loop->heap_size) {
+			loop->heap_size = 2 * loop->heap_size + 8;
+			loop->heap = xreallocarray(loop->heap, loop->heap_size,
+			    sizeof(struct loop_timer *));
+		}
+		put_timer(loop, ++loop->timers, timer);
+	}
+	sift(loop, timer->place);
+}
+
+void
+loop_timer_stop(struct loop_timer *timer)
+{
+	struct loop *loop = timer->loop;
+	size_t place = timer->place;
+	struct loop_timer *moved;
+
+	if (place == 0)
+		return;
+	timer->place = 0;
+	moved = loop->heap[loop->timers--];
+	if (moved != timer) {
+		put_timer(loop, place, moved);
+		sift(loop, place);
+	}
+}
+
+void
 loop_timer_free(struct loop_timer *timer)
 {
 	if (timer == NULL)
@@ -457,17 +305,63 @@ loop_timer_free(struct loop_timer *timer)
 	free(timer);
 }
 
-void
-loop_timer_set(struct loop_timer *timer, int64_t ms)
+/* Milliseconds to wait: -1 for ever, 0 where something is due. */
+static int
+next_wait_ms(const struct loop *loop, int64_t now)
 {
-	if (ms < 1)
-		ms = 1;
-	lws_sul_schedule(timer->loop->context, 0, &timer->sul, on_sul,
-	    ms * LWS_US_PER_MS);
+	int64_t wait;
+
+	if (!TAILQ_EMPTY(&loop->due))
+		return 0;
+	if (loop->timers == 0)
+		return -1;
+	wait = loop->heap[1]->at_ms - now;
+	return wait < 0 ? 0 : wait < INT_MAX ? (int)wait : INT_MAX;
+}
+
+/* One that sets itself anew to 0 comes again after the next wait. */
+static void
+expire_timers(struct loop *loop, int64_t now)
+{
+	size_t most = loop->timers;
+
+	for (; most > 0 && loop->timers > 0 && loop->heap[1]->at_ms <= now;
+	     most--) {
+		struct loop_timer *timer = loop->heap[1];
+
+		loop_timer_stop(timer);
+		timer->expired(timer->arg);
+	}
+}
+
+/* ---- running ----------------------------------------------------------- */
+
+enum err
+loop_run(struct loop *loop)
+{
+	const uint32_t broken = EPOLLERR | EPOLLHUP;
+	struct epoll_event events[EVENTS_MAX];
+	int n;
+
+	loop->stopped = false;
+	while (!loop->stopped) {
+		n = epoll_wait(loop->epoll_fd, events, EVENTS_MAX,
+		    next_wait_ms(loop, clock_ms()));
+		if (n == -1 && errno != EINTR)
+			return ERR_SYS;
+		dispatch_due(loop);
+		for (int i = 0; i < n; i++)
+			dispatch(events[i].data.ptr,
+			    (events[i].events & (EPOLLIN | broken)) != 0,
+			    (events[i].events & (EPOLLOUT | broken)) != 0);
+		expire_timers(loop, clock_ms());
+		bury_dead(loop);
+	}
+	return ERR_OK;
 }
 
 void
-loop_timer_stop(struct loop_timer *timer)
+loop_stop(struct loop *loop)
 {
-	lws_sul_cancel(&timer->sul);
+	loop->stopped = true;
 }

@@ -9,7 +9,7 @@
 #include "common/err.h"
 
 /*
- * loop: readiness of descriptors, and timers; the only libwebsockets user.
+ * loop: readiness of descriptors (epoll(7)), and timers.
  *
  * One thread runs a loop; all calls come from that thread, callbacks
  * included.  Every call is allowed inside every callback, freeing what called
@@ -17,18 +17,17 @@
  */
 struct loop;
 
-/* Make a loop for at most max_watches descriptors; ERR_SYS. */
-enum err loop_new(unsigned max_watches, struct loop **ret,
-    struct diag *diag) MUST_CHECK;
+/* Make a loop; ERR_SYS.  One that is made before fork() is nobody's yet. */
+enum err loop_new(struct loop **ret, struct diag *diag) MUST_CHECK;
 
 /* Free it; its watches and timers have been freed before.  NULL is allowed. */
 void loop_free(struct loop *loop);
 
 /*
- * To be called in a child after fork(), before the loop is used: what the
- * kernel would share with the parent and its other children is replaced.
+ * To be called once by the process that uses the loop, before anything else:
+ * what the kernel would share with a parent and its children is made here.
  */
-enum err loop_after_fork(struct loop *loop) MUST_CHECK;
+enum err loop_begin(struct loop *loop) MUST_CHECK;
 
 /* Run until loop_stop(); ERR_SYS where the loop itself fails. */
 enum err loop_run(struct loop *loop) MUST_CHECK;
@@ -45,9 +44,8 @@ uint8_t *loop_scratch(struct loop *loop, size_t *ret_size);
 void loop_rest(struct loop *loop);
 
 /*
- * A watched descriptor.  The loop watches a copy (dup(2)): the descriptor
- * stays the caller's, who closes it, and may do so at any time.  Interest
- * starts as none.
+ * A watched descriptor.  It stays the caller's, who frees the watch before
+ * closing it.  Interest starts as none.
  *
  * After the peer has hung up, reading and writing no longer wait, so the
  * callback comes for whatever is wanted until the watch is freed; while
@@ -56,15 +54,17 @@ void loop_rest(struct loop *loop);
 struct loop_watch;
 typedef void (*loop_ready)(void *arg, bool readable, bool writable);
 
-/* ERR_LIMIT where the loop is full, ERR_SYS where there is no descriptor. */
-enum err loop_watch_new(struct loop *loop, int fd, loop_ready ready, void *arg,
-    struct loop_watch **ret) MUST_CHECK;
+struct loop_watch *loop_watch_new(struct loop *loop, int fd, loop_ready ready,
+    void *arg);
 void loop_watch_free(struct loop_watch *watch); /* NULL is allowed */
 
 /* From now on call this. */
 void loop_watch_bind(struct loop_watch *watch, loop_ready ready, void *arg);
 
-/* What is wanted, level-triggered, from the next wait on. */
+/*
+ * What is wanted, level-triggered.  A descriptor that the kernel cannot watch
+ * (no memory) counts as ready, so that its owner meets the error.
+ */
 void loop_watch_set(struct loop_watch *watch, bool read, bool write);
 
 /*
@@ -81,7 +81,10 @@ struct loop_timer *loop_timer_new(struct loop *loop, loop_expired expired,
     void *arg);
 void loop_timer_free(struct loop_timer *timer); /* NULL is allowed */
 
-/* Expire once, in ms milliseconds (at least 1); replaces an earlier call. */
+/*
+ * Expire once, in ms milliseconds; replaces an earlier call.  0 is soon: not
+ * inside this call, and without waiting.
+ */
 void loop_timer_set(struct loop_timer *timer, int64_t ms);
 void loop_timer_stop(struct loop_timer *timer);
 

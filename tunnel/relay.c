@@ -472,7 +472,7 @@ relay_start(struct relay *relay, const void *head, size_t head_len,
 	feed_early(&relay->client, from_client, from_client_len, now);
 	/* what follows from it may end the relay: not in this call */
 	relay->timer_ms = now;
-	loop_timer_set(relay->timer, 1);
+	loop_timer_set(relay->timer, 0);
 }
 
 void
@@ -483,7 +483,7 @@ relay_close(struct relay *relay, enum cause cause, enum cause_side side,
 		return;
 	close_both(relay, cause, side, code, reason);
 	relay->timer_ms = clock_ms();
-	loop_timer_set(relay->timer, 1);
+	loop_timer_set(relay->timer, 0);
 }
 
 void

@@ -88,7 +88,7 @@ finish(struct session *session)
 	session->phase = SESSION_OVER;
 	loop_timer_free(session->timer);
 	session->timer = loop_timer_new(session->env->loop, on_over, session);
-	loop_timer_set(session->timer, 1);
+	loop_timer_set(session->timer, 0);
 }
 
 static void
@@ -621,14 +621,8 @@ session_start(const struct session_env *env, int fd, session_done done,
 	session->arg = arg;
 	session->stream = stream_new(fd);
 	session->timer = loop_timer_new(env->loop, on_head_timeout, session);
-	if (loop_watch_new(env->loop, fd, on_client_ready, session,
-		&session->watch) != ERR_OK) {
-		log_error("tunnel.overloaded", "no descriptor left");
-		stream_free(session->stream);
-		session->stream = NULL;
-		finish(session);
-		return session;
-	}
+	session->watch =
+	    loop_watch_new(env->loop, fd, on_client_ready, session);
 	loop_timer_set(session->timer, HEAD_MS);
 	set_interest(session);
 	return session;

@@ -21,9 +21,6 @@
 #include "tunnel/stream.h"
 
 #define ACCEPT_PAUSE_MS 100 /* where there is no descriptor or memory */
-/* client, upstream, control socket; and an upstream being replaced */
-#define WATCHES_PER_SESSION 4
-#define OWN_WATCHES	    2 /* signals, listener */
 
 struct member {
 	struct session *session;
@@ -63,8 +60,7 @@ worker_new(const char *control_path, unsigned connections, struct worker **ret,
 	worker->signal_fd = worker->epoll_fd = -1;
 	worker->sockets = (struct worker_sockets){ -1, -1, -1 };
 	worker->env.control_path = control_path;
-	err = loop_new(connections * WATCHES_PER_SESSION + OWN_WATCHES,
-	    &worker->env.loop, diag);
+	err = loop_new(&worker->env.loop, diag);
 	if (err == ERR_OK)
 		err = stream_trust_new(NULL, &worker->trust, diag);
 	if (err != ERR_OK) {
@@ -211,7 +207,6 @@ static enum err
 watch_signals(struct worker *worker)
 {
 	sigset_t set;
-	enum err err;
 
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
@@ -220,18 +215,19 @@ watch_signals(struct worker *worker)
 	worker->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (worker->signal_fd == -1)
 		return ERR_SYS;
-	err = loop_watch_new(worker->env.loop, worker->signal_fd, on_signal,
-	    worker, &worker->signal_watch);
-	if (err == ERR_OK)
-		loop_watch_set(worker->signal_watch, true, false);
-	return err;
+	worker->signal_watch = loop_watch_new(worker->env.loop,
+	    worker->signal_fd, on_signal, worker);
+	loop_watch_set(worker->signal_watch, true, false);
+	return ERR_OK;
 }
 
 enum err
 worker_serve(struct worker *worker, int fd)
 {
-	enum err err = watch_signals(worker);
+	enum err err = loop_begin(worker->env.loop);
 
+	if (err == ERR_OK)
+		err = watch_signals(worker);
 	if (err != ERR_OK) {
 		(void)close(fd);
 		return err;
@@ -350,18 +346,14 @@ wait_first(struct worker *worker)
 	}
 }
 
-static enum err
+static void
 go_on_accepting(struct worker *worker)
 {
-	enum err err;
-
 	if (worker->connections == 0)
-		return ERR_OK;
-	err = loop_watch_new(worker->env.loop, worker->epoll_fd, on_connection,
-	    worker, &worker->accept_watch);
-	if (err == ERR_OK)
-		loop_watch_set(worker->accept_watch, true, false);
-	return err;
+		return;
+	worker->accept_watch = loop_watch_new(worker->env.loop,
+	    worker->epoll_fd, on_connection, worker);
+	loop_watch_set(worker->accept_watch, true, false);
 }
 
 enum err
@@ -371,7 +363,7 @@ worker_run(struct worker *worker, const struct worker_sockets *sockets)
 
 	worker->sockets = *sockets;
 	worker->pause = loop_timer_new(worker->env.loop, on_pause_over, worker);
-	err = loop_after_fork(worker->env.loop);
+	err = loop_begin(worker->env.loop);
 	if (err == ERR_OK)
 		err = make_epoll(worker);
 	if (err == ERR_OK)
@@ -380,7 +372,8 @@ worker_run(struct worker *worker, const struct worker_sockets *sockets)
 		err = wait_first(worker);
 	if (err == ERR_UNAVAIL)
 		return ERR_OK;
-	if (err == ERR_OK)
-		err = go_on_accepting(worker);
-	return err == ERR_OK ? loop_run(worker->env.loop) : err;
+	if (err != ERR_OK)
+		return err;
+	go_on_accepting(worker);
+	return loop_run(worker->env.loop);
 }
