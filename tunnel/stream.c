@@ -128,12 +128,18 @@ is_address(const char *name)
 static bool
 set_name(SSL *ssl, const char *name)
 {
+	char *copy; /* OpenSSL's macro casts const away */
+	bool ok;
+
 	if (is_address(name))
 		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl),
 			   name) == 1;
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	return SSL_set1_host(ssl, name) == 1 &&
-	    SSL_set_tlsext_host_name(ssl, name) == 1;
+	copy = xstrdup(name);
+	ok = SSL_set1_host(ssl, copy) == 1 &&
+	    SSL_set_tlsext_host_name(ssl, copy) == 1;
+	free(copy);
+	return ok;
 }
 
 enum err

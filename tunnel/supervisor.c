@@ -119,9 +119,12 @@ tell(struct child *child, int signo)
 
 /* ---- starting ---------------------------------------------------------- */
 
+/* Children that fail together count as one failure. */
 static void
 back_off(struct supervisor *sup, const char *why)
 {
+	if (clock_ms() < sup->start_ms)
+		return;
 	sup->backoff_ms =
 	    sup->backoff_ms == 0 ? BACKOFF_MIN_MS : sup->backoff_ms * 2;
 	if (sup->backoff_ms > BACKOFF_MAX_MS)
