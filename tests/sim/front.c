@@ -32,7 +32,8 @@
 struct guest {
 	LIST_ENTRY(guest) entry;
 	struct front *front;
-	int fd; /* -1 once it is somebody else's */
+	int fd;	     /* -1 once it is somebody else's */
+	int pair_fd; /* our end of a pair, or -1 */
 	bool tls;
 };
 
@@ -45,7 +46,7 @@ struct front {
 	int listeners[PORT_COUNT], ports[PORT_COUNT];
 	int stop_fd;
 	pthread_t thread;
-	bool started;
+	bool started, stopping;
 	pthread_mutex_t mutex;
 	pthread_cond_t gone;
 	LIST_HEAD(, guest) guests;
@@ -234,6 +235,17 @@ disown(struct guest *guest)
 	pthread_mutex_unlock(&guest->front->mutex);
 }
 
+/* The other thing that a stop has to shut down. */
+static void
+set_pair(struct guest *guest, int fd)
+{
+	pthread_mutex_lock(&guest->front->mutex);
+	guest->pair_fd = fd;
+	if (fd >= 0 && guest->front->stopping)
+		shutdown(fd, SHUT_RDWR);
+	pthread_mutex_unlock(&guest->front->mutex);
+}
+
 /* Where the rest is served: the socket itself, or the end of a pair. */
 static void
 hand_over(struct guest *guest, struct stream *stream, struct request *request,
@@ -263,7 +275,9 @@ hand_over(struct guest *guest, struct stream *stream, struct request *request,
 		http_adopt(front->http, fd);
 	}
 	if (stream_is_tls(stream)) {
+		set_pair(guest, fds[1]);
 		stream_pump(stream, fds[1]);
+		set_pair(guest, -1);
 		close(fds[1]);
 	}
 }
@@ -362,6 +376,7 @@ welcome(struct front *front, int fd, bool tls)
 		guest = xcalloc(1, sizeof(*guest));
 		guest->front = front;
 		guest->fd = fd;
+		guest->pair_fd = -1;
 		guest->tls = tls;
 		pthread_attr_init(&attr);
 		pthread_attr_setstacksize(&attr, STACK_BYTES);
@@ -421,10 +436,11 @@ listen_on(struct front *front, enum port port, int number, struct diag *diag)
 	struct sockaddr_storage addr;
 	socklen_t len = sizeof(addr);
 	char service[16];
-	int fd = -1, one = 1;
+	int fd = -1, one = 1, gai;
 
 	snprintf(service, sizeof(service), "%d", number);
-	if (getaddrinfo(front->options->bind, service, &hints, &ai) == 0)
+	gai = getaddrinfo(front->options->bind, service, &hints, &ai);
+	if (gai == 0)
 		fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -432,7 +448,8 @@ listen_on(struct front *front, enum port port, int number, struct diag *diag)
 	    listen(fd, 1024) != 0 ||
 	    getsockname(fd, (struct sockaddr *)&addr, &len) != 0) {
 		diag_set(diag, "cannot listen on %s port %d: %s",
-		    front->options->bind, number, strerror(errno));
+		    front->options->bind, number,
+		    gai != 0 ? gai_strerror(gai) : strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		if (ai != NULL)
@@ -517,9 +534,13 @@ dismiss_guests(struct front *front)
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_TIMEOUT_S;
 	pthread_mutex_lock(&front->mutex);
-	LIST_FOREACH (guest, &front->guests, entry)
+	front->stopping = true;
+	LIST_FOREACH (guest, &front->guests, entry) {
 		if (guest->fd >= 0)
 			shutdown(guest->fd, SHUT_RDWR);
+		if (guest->pair_fd >= 0)
+			shutdown(guest->pair_fd, SHUT_RDWR);
+	}
 	while (front->guest_count > 0 &&
 	    pthread_cond_timedwait(&front->gone, &front->mutex, &until) == 0)
 		continue;

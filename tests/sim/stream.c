@@ -36,8 +36,12 @@ stream_tls_new(const char *cert, const char *key, struct stream_tls **ret,
 
 	if (ctx == NULL || SSL_CTX_use_certificate_chain_file(ctx, cert) != 1 ||
 	    SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
+		const char *why =
+		    ERR_reason_error_string(ERR_peek_last_error());
+
 		diag_set(diag, "cannot use %s with %s: %s", cert, key,
-		    ERR_reason_error_string(ERR_get_error()));
+		    why == NULL ? "it cannot be read" : why);
+		ERR_clear_error();
 		SSL_CTX_free(ctx);
 		return ERR_SYS;
 	}

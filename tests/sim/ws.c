@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/xalloc.h"
 #include "fault.h"
@@ -465,6 +466,7 @@ ws_free(struct ws *ws)
 		lws_context_destroy(ws->context);
 	while ((c = STAILQ_FIRST(&ws->waiting)) != NULL) {
 		STAILQ_REMOVE_HEAD(&ws->waiting, waiting);
+		close(c->fd);
 		conn_free(c);
 	}
 	pthread_mutex_destroy(&ws->mutex);
