@@ -21,6 +21,7 @@ unit_tests = \
 	%D%/unit/test_control_server \
 	%D%/unit/test_config \
 	%D%/unit/test_crypt \
+	%D%/unit/test_dial \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
 	%D%/unit/test_jwt \
@@ -28,6 +29,8 @@ unit_tests = \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
+	%D%/unit/test_relay \
+	%D%/unit/test_reply \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tunnel/relay.h"
+
+#define B(s)	   s, sizeof(s) - 1
+#define GIVE_UP_MS 5000
+
+/* A peer as the test plays it, at the far end of a socket pair. */
+struct end {
+	int fd;
+	struct loop_watch *watch;
+	struct fixture *fix;
+	uint8_t got[1024];
+	size_t len;
+	bool eof;
+};
+
+struct fixture {
+	struct loop *loop;
+	struct loop_timer *timer;
+	struct relay *relay;
+	struct end client, upstream;
+	struct relay_streams streams;
+	struct wire_limits limits;
+	struct relay_end end;
+	bool ended, closed, timed_out;
+	size_t until; /* stop the loop at this many bytes in total */
+};
+
+static bool
+is_enough(const struct fixture *fix)
+{
+	return fix->ended ||
+	    (fix->until > 0 &&
+		fix->client.len + fix->upstream.len >= fix->until);
+}
+
+static void
+on_end_readable(void *arg, bool readable, bool writable)
+{
+	struct end *end = arg;
+	ssize_t n;
+
+	(void)readable;
+	(void)writable;
+	n = recv(end->fd, end->got + end->len, sizeof(end->got) - end->len,
+	    MSG_DONTWAIT);
+	if (n > 0)
+		end->len += (size_t)n;
+	else if (n == 0) {
+		end->eof = true;
+		loop_watch_set(end->watch, false, false);
+		/* as every good peer: close when the other has */
+		(void)shutdown(end->fd, SHUT_WR);
+	}
+	if (is_enough(end->fix))
+		loop_stop(end->fix->loop);
+}
+
+static void
+on_usage(void *arg)
+{
+	(void)arg;
+}
+
+static void
+on_ended(void *arg, const struct relay_end *end)
+{
+	struct fixture *fix = arg;
+
+	fix->ended = true;
+	fix->end = *end;
+	/* what follows is only TCP's farewell */
+	loop_stop(fix->loop);
+}
+
+static void
+on_closed(void *arg)
+{
+	struct fixture *fix = arg;
+
+	fix->closed = true;
+	loop_stop(fix->loop);
+}
+
+static const struct relay_events events = { on_usage, on_ended, on_closed };
+
+static void
+on_give_up(void *arg)
+{
+	struct fixture *fix = arg;
+
+	fix->timed_out = true;
+	loop_stop(fix->loop);
+}
+
+static void
+ignore(void *arg, bool readable, bool writable)
+{
+	(void)arg;
+	(void)readable;
+	(void)writable;
+}
+
+static void
+make_end(struct fixture *fix, struct end *end, struct stream **stream,
+    struct loop_watch **watch)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX,
+			     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+			     pair),
+	    0);
+	*stream = stream_new(pair[0]);
+	assert_int_equal(loop_watch_new(fix->loop, pair[0], ignore, NULL,
+			     watch),
+	    ERR_OK);
+	end->fix = fix;
+	end->fd = pair[1];
+	assert_int_equal(loop_watch_new(fix->loop, pair[1], on_end_readable,
+			     end, &end->watch),
+	    ERR_OK);
+	loop_watch_set(end->watch, true, false);
+}
+
+static int
+set_up(void **state)
+{
+	struct fixture *fix = calloc(1, sizeof(*fix));
+	struct diag diag;
+
+	assert_non_null(fix);
+	assert_int_equal(loop_new(8, &fix->loop, &diag), ERR_OK);
+	fix->timer = loop_timer_new(fix->loop, on_give_up, fix);
+	make_end(fix, &fix->client, &fix->streams.client,
+	    &fix->streams.client_watch);
+	make_end(fix, &fix->upstream, &fix->streams.upstream,
+	    &fix->streams.upstream_watch);
+	fix->limits = (struct wire_limits){ .connect_ms = 1, .pong_ms = 60000 };
+	*state = fix;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	struct fixture *fix = *state;
+
+	relay_free(fix->relay);
+	loop_watch_free(fix->client.watch);
+	loop_watch_free(fix->upstream.watch);
+	(void)close(fix->client.fd);
+	(void)close(fix->upstream.fd);
+	loop_timer_free(fix->timer);
+	loop_free(fix->loop);
+	free(fix);
+	return 0;
+}
+
+static void
+start(struct fixture *fix)
+{
+	fix->relay =
+	    relay_new(fix->loop, &fix->streams, &fix->limits, &events, fix);
+	relay_start(fix->relay, NULL, 0, NULL, 0, NULL, 0);
+}
+
+/* Run until both peers together have got len bytes; 0: until it is over. */
+static void
+run_until(struct fixture *fix, size_t len)
+{
+	fix->until = len;
+	loop_timer_set(fix->timer, GIVE_UP_MS);
+	while (!is_enough(fix) && !fix->timed_out)
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+	assert_false(fix->timed_out);
+}
+
+static void
+run_until_closed(struct fixture *fix)
+{
+	run_until(fix, 0);
+	while (!fix->closed && !fix->timed_out)
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+	assert_false(fix->timed_out);
+}
+
+static void
+say(struct end *end, const void *data, size_t len)
+{
+	assert_int_equal(send(end->fd, data, len, MSG_NOSIGNAL), len);
+}
+
+static void
+assert_got(struct end *end, const void *data, size_t len)
+{
+	assert_int_equal(end->len, len);
+	assert_memory_equal(end->got, data, len);
+	end->len = 0;
+}
+
+/* An unmasked close frame of ours. */
+static void
+assert_close_code(const struct end *end, int code)
+{
+	assert_true(end->len >= 4);
+	assert_int_equal(end->got[0], 0x88);
+	assert_int_equal(end->got[2] << 8 | end->got[3], code);
+}
+
+static void
+frames_pass_verbatim_both_ways(void **state)
+{
+	struct fixture *fix = *state;
+
+	start(fix);
+	say(&fix->client, B("\x81\x82\1\2\3\4ab\x89\x81\4\3\2\1x"));
+	say(&fix->upstream, B("\x01\x02he\x8a\x01x\x80\x01y"));
+	run_until(fix, 15 + 10);
+	assert_got(&fix->upstream, B("\x81\x82\1\2\3\4ab\x89\x81\4\3\2\1x"));
+	assert_got(&fix->client, B("\x01\x02he\x8a\x01x\x80\x01y"));
+}
+
+static void
+early_bytes_come_after_the_head(void **state)
+{
+	struct fixture *fix = *state;
+
+	fix->relay =
+	    relay_new(fix->loop, &fix->streams, &fix->limits, &events, fix);
+	relay_start(fix->relay, B("HEAD"), B("\x81\x81\1\2\3\4a"),
+	    B("\x81\x01z"));
+	run_until(fix, 7 + 7);
+	assert_got(&fix->client, B("HEAD\x81\x01z"));
+	assert_got(&fix->upstream, B("\x81\x81\1\2\3\4a"));
+}
+
+static void
+a_close_passes_and_its_answer_passes_back(void **state)
+{
+	struct fixture *fix = *state;
+
+	start(fix);
+	say(&fix->client, B("\x88\x84\0\0\0\0\x0f\xa0hi"));
+	run_until(fix, 10);
+	assert_got(&fix->upstream, B("\x88\x84\0\0\0\0\x0f\xa0hi"));
+	say(&fix->upstream, B("\x88\x02\x0f\xa0"));
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_got(&fix->client, B("\x88\x02\x0f\xa0"));
+	assert_true(fix->client.eof);
+	assert_int_equal(fix->end.cause, CAUSE_CLIENT_CLOSED);
+	assert_int_equal(fix->end.code, 4000);
+	assert_string_equal(fix->end.reason, "hi");
+}
+
+static void
+a_client_gets_an_answer_where_the_vendor_only_hangs_up(void **state)
+{
+	struct fixture *fix = *state;
+
+	start(fix);
+	say(&fix->client, B("\x88\x82\0\0\0\0\x03\xe8"));
+	run_until(fix, 8);
+	(void)shutdown(fix->upstream.fd, SHUT_RDWR);
+	run_until_closed(fix);
+	assert_close_code(&fix->client, 1000);
+	assert_int_equal(fix->end.cause, CAUSE_CLIENT_CLOSED);
+}
+
+static void
+a_violation_closes_both_sides_with_its_code(void **state)
+{
+	struct fixture *fix = *state;
+
+	start(fix);
+	say(&fix->client, B("\x81\x02no"));
+	/* the vendor answers our close frame; the client need not */
+	run_until(fix, 8);
+	assert_int_equal(fix->upstream.got[0], 0x88);
+	assert_true((fix->upstream.got[1] & 0x80) != 0);
+	say(&fix->upstream, B("\x88\x02\x03\xea"));
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_close_code(&fix->client, 1002);
+	assert_int_equal(fix->end.cause, CAUSE_VIOLATION);
+	assert_int_equal(fix->end.side, SIDE_CLIENT);
+}
+
+static void
+our_close_waits_for_the_end_of_the_frame(void **state)
+{
+	struct fixture *fix = *state;
+
+	start(fix);
+	say(&fix->upstream, B("\x82\x05he"));
+	run_until(fix, 4);
+	relay_close(fix->relay, CAUSE_RESTART, SIDE_TUNNEL, 0, "");
+	say(&fix->upstream, B("llo\x81\x03not"));
+	run_until(fix, 7 + 4 + 8);
+	assert_memory_equal(fix->client.got, "\x82\x05hello\x88", 8);
+	assert_int_equal(fix->client.got[9] << 8 | fix->client.got[10], 1012);
+	assert_null(memmem(fix->client.got, fix->client.len, "not", 3));
+}
+
+static void
+a_lost_vendor_is_1014_to_the_client(void **state)
+{
+	struct fixture *fix = *state;
+
+	start(fix);
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until(fix, 4);
+	assert_close_code(&fix->client, 1014);
+	say(&fix->client, B("\x88\x82\0\0\0\0\x03\xf6"));
+	run_until(fix, 0);
+	assert_int_equal(fix->end.cause, CAUSE_UPSTREAM_LOST);
+}
+
+static void
+a_vendor_lost_within_a_frame_ends_the_connection_only(void **state)
+{
+	struct fixture *fix = *state;
+
+	start(fix);
+	say(&fix->upstream, B("\x82\x05he"));
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_got(&fix->client, B("\x82\x05he"));
+	assert_true(fix->client.eof);
+}
+
+static void
+our_pings_are_answered_to_us_alone(void **state)
+{
+	struct fixture *fix = *state;
+	uint8_t pong[14] = { 0x8a, 0x88 };
+
+	fix->limits.ping_ms = 5;
+	start(fix);
+	run_until(fix, 10 + 14); /* one to each */
+	assert_int_equal(fix->client.got[0], 0x89);
+	memcpy(pong + 6, fix->client.got + 2, 8);
+	fix->client.len = fix->upstream.len = 0;
+	say(&fix->client, pong, sizeof(pong));
+	say(&fix->client, B("\x81\x81\0\0\0\0!"));
+	/* nothing but the message and, perhaps, pings of ours before it */
+	while (fix->upstream.len % 14 != 7)
+		run_until(fix, fix->client.len + fix->upstream.len + 1);
+	for (size_t i = 0; i + 7 < fix->upstream.len; i += 14)
+		assert_int_equal(fix->upstream.got[i], 0x89);
+	assert_int_equal(fix->upstream.got[fix->upstream.len - 7], 0x81);
+}
+
+static void
+a_peer_without_a_pong_is_4102(void **state)
+{
+	struct fixture *fix = *state;
+
+	fix->limits.ping_ms = 5;
+	fix->limits.pong_ms = 5;
+	start(fix);
+	run_until(fix, 0);
+	assert_int_equal(fix->end.cause, CAUSE_NO_PONG);
+	assert_int_equal(fix->end.code, 4102);
+}
+
+static void
+idleness_is_4103(void **state)
+{
+	struct fixture *fix = *state;
+
+	fix->limits.idle_ms = 10;
+	start(fix);
+	run_until(fix, 4 + 8);
+	assert_close_code(&fix->client, 4103);
+}
+
+/* How many bytes go into this peer's socket before it takes no more. */
+static size_t
+push(struct fixture *fix, struct end *end, size_t max)
+{
+	static uint8_t data[65536];
+	size_t total = 0;
+	ssize_t n;
+
+	while (total < max) {
+		n = send(end->fd, data, sizeof(data), MSG_NOSIGNAL);
+		if (n > 0) {
+			total += (size_t)n;
+			continue;
+		}
+		/* let the relay run for a moment; is it still stuck? */
+		loop_timer_set(fix->timer, 20);
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+		n = send(end->fd, data, sizeof(data), MSG_NOSIGNAL);
+		if (n <= 0)
+			break;
+		total += (size_t)n;
+	}
+	return total;
+}
+
+static void
+a_stalled_reader_stops_the_writer(void **state)
+{
+	struct fixture *fix = *state;
+	size_t taken;
+
+	start(fix);
+	loop_watch_set(fix->client.watch, false, false);
+	/* one endless binary frame */
+	say(&fix->upstream, B("\x82\x7f\0\0\0\x7f\0\0\0\0"));
+	taken = push(fix, &fix->upstream, 64 << 20);
+	assert_true(taken > 0);
+	assert_true(taken < 4 << 20);
+	assert_false(fix->ended);
+}
+
+static void
+a_stalled_reader_is_4101(void **state)
+{
+	struct fixture *fix = *state;
+
+	fix->limits.stall_ms = 50;
+	start(fix);
+	loop_watch_set(fix->client.watch, false, false);
+	say(&fix->upstream, B("\x82\x7f\0\0\0\x7f\0\0\0\0"));
+	(void)push(fix, &fix->upstream, 64 << 20);
+	fix->timed_out = false;
+	run_until(fix, 8);
+	run_until(fix, 0);
+	assert_int_equal(fix->end.cause, CAUSE_TOO_SLOW);
+	assert_int_equal(fix->end.side, SIDE_CLIENT);
+}
+
+static void
+what_a_peer_sent_before_it_left_still_arrives(void **state)
+{
+	struct fixture *fix = *state;
+	uint8_t frame[2 + 100] = { 0x82, 100 };
+
+	start(fix);
+	for (int i = 0; i < 5; i++)
+		say(&fix->upstream, frame, sizeof(frame));
+	say(&fix->upstream, B("\x88\x02\x03\xe8"));
+	/* gone before the relay has read anything */
+	loop_watch_free(fix->upstream.watch);
+	fix->upstream.watch = NULL;
+	(void)shutdown(fix->upstream.fd, SHUT_RDWR);
+	run_until(fix, 5 * sizeof(frame) + 4);
+	say(&fix->client, B("\x88\x82\0\0\0\0\x03\xe8"));
+	run_until(fix, 0);
+	assert_int_equal(fix->end.cause, CAUSE_UPSTREAM_CLOSED);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(frames_pass_verbatim_both_ways),
+		TEST(early_bytes_come_after_the_head),
+		TEST(a_close_passes_and_its_answer_passes_back),
+		TEST(a_client_gets_an_answer_where_the_vendor_only_hangs_up),
+		TEST(a_violation_closes_both_sides_with_its_code),
+		TEST(our_close_waits_for_the_end_of_the_frame),
+		TEST(a_lost_vendor_is_1014_to_the_client),
+		TEST(a_vendor_lost_within_a_frame_ends_the_connection_only),
+		TEST(our_pings_are_answered_to_us_alone),
+		TEST(a_peer_without_a_pong_is_4102),
+		TEST(idleness_is_4103),
+		TEST(a_stalled_reader_stops_the_writer),
+		TEST(a_stalled_reader_is_4101),
+		TEST(what_a_peer_sent_before_it_left_still_arrives),
+	};
+
+	return cmocka_run_group_tests_name("relay", tests, NULL, NULL);
+}
