@@ -123,14 +123,10 @@ make_end(struct fixture *fix, struct end *end, struct stream **stream,
 			     pair),
 	    0);
 	*stream = stream_new(pair[0]);
-	assert_int_equal(loop_watch_new(fix->loop, pair[0], ignore, NULL,
-			     watch),
-	    ERR_OK);
+	*watch = loop_watch_new(fix->loop, pair[0], ignore, NULL);
 	end->fix = fix;
 	end->fd = pair[1];
-	assert_int_equal(loop_watch_new(fix->loop, pair[1], on_end_readable,
-			     end, &end->watch),
-	    ERR_OK);
+	end->watch = loop_watch_new(fix->loop, pair[1], on_end_readable, end);
 	loop_watch_set(end->watch, true, false);
 }
 
@@ -141,7 +137,8 @@ set_up(void **state)
 	struct diag diag;
 
 	assert_non_null(fix);
-	assert_int_equal(loop_new(8, &fix->loop, &diag), ERR_OK);
+	assert_int_equal(loop_new(&fix->loop, &diag), ERR_OK);
+	assert_int_equal(loop_begin(fix->loop), ERR_OK);
 	fix->timer = loop_timer_new(fix->loop, on_give_up, fix);
 	make_end(fix, &fix->client, &fix->streams.client,
 	    &fix->streams.client_watch);
