@@ -66,7 +66,7 @@ if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 endif
-TESTS += %D%/layers.sh %D%/fuzz/replay.sh %D%/integration/test_cgi.sh
+TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh %D%/integration/test_cgi.sh
 endif
 
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
@@ -87,7 +87,7 @@ endif
 %C%_fuzz_fuzz_target_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
-	%D%/integration/test_cgi.sh %D%/layers.sh %D%/node
+	%D%/deploy.sh %D%/integration/test_cgi.sh %D%/layers.sh %D%/node
 
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
@@ -97,7 +97,8 @@ integration_tests = \
 	%D%/integration/handshake.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
-	%D%/integration/processes.mjs
+	%D%/integration/processes.mjs \
+	%D%/integration/up.mjs
 
 client_tests = \
 	%D%/clients/agents.mjs \

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+// deploy/up: serves, says what is wrong, and leaves nothing behind.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import net from "node:net";
+import path from "node:path";
+
+import { Site, builddir, descendants_of, is_running, needs, run, srcdir, until }
+	from "../lib/harness.mjs";
+import { skip_all, test } from "../lib/tap.mjs";
+
+const missing = needs("lighttpd", "curl", "openssl");
+if (missing)
+	skip_all(missing);
+
+const UP = path.join(srcdir, "deploy/up");
+
+// Start it in a folder of the test's own: {site, up, port, pids}.
+async function bring_up(t, args = ["--port", "0"], site = null) {
+	site ??= await Site.open(t);
+	const up = site.start("deploy/up", [UP, "--use-build", builddir,
+	    ...args], { env: { XDG_RUNTIME_DIR: site.dir } });
+	const [, port] = await up.wait_for(
+	    /^ready: http:\/\/127\.0\.0\.1:(\d+)\/ /m, { ms: 20000 });
+	return { site, up, port: Number(port), pids: descendants_of(up.pid) };
+}
+
+const folders = (site) => fs.readdirSync(site.dir)
+    .filter((name) => name.startsWith("culvert-up"));
+
+const all_gone = (pids) => until(() => !pids.some(is_running),
+    "everything that was started is gone");
+
+function pid_of(pids, program) {
+	return pids.find((pid) => fs.readFileSync(`/proc/${pid}/cmdline`,
+	    "latin1").split("\0")[0].endsWith(program));
+}
+
+async function talk(site, port) {
+	const client = await site.connect({ where: { port },
+	    headers: { Host: `localhost:${port}` } },
+	    "/v1/realtime?model=gpt-realtime");
+	const message = await client.message();
+	assert.equal(JSON.parse(message.payload.toString()).type,
+	    "session.created");
+	await client.send_close(1000);
+	assert.equal((await client.closed()).code, 1000);
+}
+
+test("serves the page, a token and a conversation, then stops", async (t) => {
+	const { site, up, port, pids } = await bring_up(t);
+	const base = `http://127.0.0.1:${port}`;
+
+	assert.match(await (await fetch(`${base}/`)).text(), /<title>culvert/);
+	const answer = await fetch(`${base}/api/livekit/token`, {
+		method: "POST", body: "{}",
+		headers: { "Content-Type": "application/json" },
+	});
+	assert.equal(answer.status, 201);
+	await talk(site, port);
+	assert.ok(pids.length >= 4, "four parts");
+	assert.equal(fs.statSync(site.file(folders(site)[0])).mode & 0o777,
+	    0o700);
+
+	const status = await up.stop("SIGINT");
+	assert.equal(status.code, 0);
+	await all_gone(pids);
+	assert.deepEqual(folders(site), []);
+}, { timeout: 60000 });
+
+test("runs beside another one", async (t) => {
+	const one = await bring_up(t);
+	const two = await bring_up(t, ["--port", "0", "--tls-port", "0"],
+	    one.site);
+
+	assert.notEqual(one.port, two.port);
+	await two.up.wait_for(/https:\/\/localhost:\d+\//);
+	assert.equal((await one.up.stop()).code, 0);
+	await talk(two.site, two.port);
+	assert.equal((await two.up.stop()).code, 0);
+	assert.deepEqual(folders(one.site), []);
+}, { timeout: 60000 });
+
+test("says which part ended, and stops the others", async (t) => {
+	const { site, up, pids } = await bring_up(t);
+
+	up.may_fail = true;
+	process.kill(pid_of(pids, "culvert-broker"), "SIGKILL");
+	const status = await up.exited;
+	assert.equal(status.code, 1);
+	assert.match(up.output, /broker ended by itself/);
+	await all_gone(pids);
+	assert.deepEqual(folders(site), []);
+}, { timeout: 60000 });
+
+test("takes its parts along when it is killed itself", async (t) => {
+	const { up, pids } = await bring_up(t);
+
+	up.may_fail = true;
+	up.kill("SIGKILL");
+	await up.gone;
+	await all_gone(pids);
+}, { timeout: 60000 });
+
+test("says that a port is in use, and how to choose another", async (t) => {
+	const site = await Site.open(t);
+	const server = net.createServer();
+	await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+	t.after(() => server.close());
+	const { port } = server.address();
+	const result = await run([UP, "--use-build", builddir, "--port",
+	    String(port)], { env: { XDG_RUNTIME_DIR: site.dir } });
+
+	assert.equal(result.code, 1);
+	assert.match(result.output, new RegExp(
+	    `port ${port} is in use; choose another with --port N`));
+	assert.deepEqual(folders(site), []);
+});
+
+test("wants all of LiveKit's settings or none", async (t) => {
+	const site = await Site.open(t);
+	const result = await run([UP, "--use-build", builddir, "--port", "0"],
+	    { env: { XDG_RUNTIME_DIR: site.dir, LIVEKIT_API_KEY: "x" } });
+
+	assert.equal(result.code, 1);
+	assert.match(result.output, /set all of LIVEKIT_URL, /);
+});
