@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 
-import { Site, find_program, srcdir } from "../lib/harness.mjs";
+import { Site, builddir, find_program, srcdir } from "../lib/harness.mjs";
 import { test } from "../lib/tap.mjs";
 import { need_packages, need_programs } from "./lib/setup.mjs";
 
@@ -15,7 +15,8 @@ const { chromium } = await import("playwright-core");
 async function open(t) {
 	const site = await Site.open(t);
 	const up = site.start("deploy/up", [path.join(srcdir, "deploy/up"),
-	    "--port", "0"], { env: { HOME: site.dir } });
+	    "--use-build", builddir, "--port", "0"],
+	    { env: { XDG_RUNTIME_DIR: site.dir } });
 	const [, base, port] = await up.wait_for(
 	    /(http:\/\/127\.0\.0\.1:(\d+)\/)/, { ms: 60000 });
 	const browser = await chromium.launch({
@@ -79,3 +80,64 @@ test("seed 004's snippet converses from a page", async (t) => {
 	assert.equal(result.protocol, "");
 	assert.equal(result.code, 1000);
 }, { timeout: 120000 });
+
+test("the page talks, lists the events, and hangs up", async (t) => {
+	const { page, errors } = await open(t);
+	await page.fill("#message", "Are you there?");
+	await page.press("#message", "Enter");
+	await page.waitForSelector("#conversation .note");
+	assert.match(await page.textContent("#conversation .model"), /\S/);
+	assert.match(await page.textContent("#conversation .note"),
+	    /^[1-9]\d* tokens/);
+	assert.equal(await page.textContent("#status"), "connected");
+
+	// the second message waits for nothing but the first answer
+	await page.fill("#message", "And now?");
+	await page.click("text=Send");
+	await page.waitForFunction(() =>
+	    document.querySelectorAll("#conversation .note").length === 2);
+	const types = await page.$$eval("#events .type",
+	    (list) => list.map((el) => el.textContent));
+	for (const type of ["session.created", "session.update",
+	    "response.output_audio.delta", "response.done"])
+		assert.ok(types.includes(type), type);
+	await page.locator("#events summary").first().click();
+	assert.match(await page.textContent("#events pre"), /^\{\n {2}"type": /);
+
+	await page.click("#hang-up");
+	await page.waitForSelector("#hang-up:disabled");
+	assert.equal(await page.textContent("#status"),
+	    "closed 1000: closed normally");
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
+test("the page says that a model is refused", async (t) => {
+	const { page } = await open(t);
+	await page.fill("#model", "no-such-model");
+	await page.fill("#message", "Hello");
+	await page.press("#message", "Enter");
+	await page.waitForSelector("#conversation .error");
+	assert.match(await page.textContent("#status"), /^closed 1006: refused/);
+}, { timeout: 60000 });
+
+test("the page decodes a LiveKit token", async (t) => {
+	const { page, errors } = await open(t);
+	await page.fill("#room", "lobby");
+	await page.fill("#participant", "Ada Žižka");
+	await page.click("text=Get a token");
+	await page.waitForSelector("#token:not([hidden])");
+	const claims = JSON.parse(await page.textContent("#token-claims"));
+	assert.equal(claims.video.room, "lobby");
+	assert.equal(claims.name, "Ada Žižka");
+	assert.equal(JSON.parse(await page.textContent("#token-header")).alg,
+	    "HS256");
+	assert.match(await page.textContent("#token-expiry"), /^in \d+:\d\d$/);
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
+test("the page fits a narrow window", async (t) => {
+	const { page } = await open(t);
+	await page.setViewportSize({ width: 340, height: 700 });
+	assert.equal(await page.evaluate(() =>
+	    document.documentElement.scrollWidth), 340);
+}, { timeout: 60000 });
