@@ -1,2 +1,3 @@
 dist_man_MANS += %D%/culvert-broker.8
+dist_man_MANS += %D%/culvert-tunnel.8
 dist_man_MANS += %D%/culvert.conf.5
