@@ -43,6 +43,25 @@ unit_tests = \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
 
+# Integration and client tests: Node.js scripts that speak TAP.  By hand:
+# top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
+integration_tests = \
+	%D%/integration/bulk.mjs \
+	%D%/integration/frames.mjs \
+	%D%/integration/handshake.mjs \
+	%D%/integration/limits.mjs \
+	%D%/integration/livekit.mjs \
+	%D%/integration/processes.mjs \
+	%D%/integration/up.mjs \
+	%D%/integration/vendors.mjs
+
+client_tests = \
+	%D%/clients/agents.mjs \
+	%D%/clients/browser.mjs \
+	%D%/clients/livekit.mjs \
+	%D%/clients/openai.mjs \
+	%D%/clients/ws.mjs
+
 # A fuzz target is one line here, two below: libFuzzer's main with
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
@@ -66,7 +85,8 @@ if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 endif
-TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh %D%/integration/test_cgi.sh
+TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
+	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
 endif
 
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
@@ -88,23 +108,6 @@ endif
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/deploy.sh %D%/integration/test_cgi.sh %D%/layers.sh %D%/node
-
-# Integration and client tests: Node.js scripts that speak TAP.  By hand:
-# top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
-integration_tests = \
-	%D%/integration/bulk.mjs \
-	%D%/integration/frames.mjs \
-	%D%/integration/handshake.mjs \
-	%D%/integration/limits.mjs \
-	%D%/integration/livekit.mjs \
-	%D%/integration/processes.mjs \
-	%D%/integration/up.mjs
-
-client_tests = \
-	%D%/clients/agents.mjs \
-	%D%/clients/livekit.mjs \
-	%D%/clients/openai.mjs \
-	%D%/clients/ws.mjs
 
 EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/.npmrc %D%/clients/package.json \

@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 
 import { deadline, test } from "../lib/tap.mjs";
-import { need_packages, need_programs, openai_site } from "./lib/setup.mjs";
+import { need_packages, need_programs, need_simulator, openai_site }
+	from "./lib/setup.mjs";
 
+need_simulator();
 need_packages("@openai/agents-realtime", "zod");
 need_programs("lighttpd");
 const { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession } =

@@ -6,10 +6,11 @@ import path from "node:path";
 
 import { Site, builddir, find_program, srcdir } from "../lib/harness.mjs";
 import { test } from "../lib/tap.mjs";
-import { need_packages, need_programs } from "./lib/setup.mjs";
+import { need_packages, need_programs, need_simulator } from "./lib/setup.mjs";
 
+need_simulator();
 need_packages("playwright-core");
-need_programs("chromium", "lighttpd");
+need_programs("chromium", "lighttpd", "curl", "setsid", "setpriv");
 const { chromium } = await import("playwright-core");
 
 async function open(t) {
@@ -140,4 +141,16 @@ test("the page fits a narrow window", async (t) => {
 	await page.setViewportSize({ width: 340, height: 700 });
 	assert.equal(await page.evaluate(() =>
 	    document.documentElement.scrollWidth), 340);
+}, { timeout: 60000 });
+
+test("the page has code to copy, for this server", async (t) => {
+	const { base, page } = await open(t);
+	const options = await page.$$eval("#snippet-choice option",
+	    (list) => list.map((o) => o.value));
+	assert.ok(options.length > 1);
+	for (const option of options) {
+		await page.selectOption("#snippet-choice", option);
+		assert.ok((await page.textContent("#snippet"))
+		    .includes(new URL(base).host), `snippet ${option}`);
+	}
 }, { timeout: 60000 });

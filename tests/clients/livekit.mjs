@@ -17,8 +17,14 @@ async function livekit_site(t, name) {
 	url = "wss://livekit.example"
 	api_key = "env:LIVEKIT_API_KEY"
 	api_secret = "env:LIVEKIT_API_SECRET"
-	token "default" { client_may_set = {"room", "name", "metadata",
-	    "attributes", "agents"} client_agents = {"helper"} }
+	token "default" {
+		room_join = true
+		can_publish = true
+		can_subscribe = true
+		client_may_set = {"room", "name", "metadata", "attributes",
+		    "agents"}
+		client_agents = {"helper"}
+	}
 }
 ` }));
 	const front = await site.front(name);

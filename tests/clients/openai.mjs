@@ -6,8 +6,10 @@ import path from "node:path";
 
 import { clients_dir, run } from "../lib/harness.mjs";
 import { test } from "../lib/tap.mjs";
-import { need_packages, need_programs, openai_site } from "./lib/setup.mjs";
+import { need_packages, need_programs, need_simulator, openai_site }
+	from "./lib/setup.mjs";
 
+need_simulator();
 need_packages("openai", "openai-6", "ws");
 need_programs("lighttpd", "openssl");
 

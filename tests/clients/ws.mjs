@@ -5,9 +5,10 @@ import assert from "node:assert/strict";
 import { needs } from "../lib/harness.mjs";
 import { NAMES } from "../lib/servers.mjs";
 import { deadline, test } from "../lib/tap.mjs";
-import { converse, event_queue, need_packages, openai_site }
+import { converse, event_queue, need_packages, need_simulator, openai_site }
 	from "./lib/setup.mjs";
 
+need_simulator();
 need_packages("ws");
 const { WebSocket } = await import("ws");
 

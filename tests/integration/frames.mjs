@@ -88,9 +88,16 @@ async function one_violation(relay, sender, name, bytes, code) {
 	assert.notEqual(there.reason, "", "a reason of our own");
 	from.send_close(code).catch(() => {});
 	to.send_close(code).catch(() => {});
-	await Promise.all([from.over(), to.over()]);
+	await over(client, upstream);
 	client.destroy();
 	upstream.destroy();
+}
+
+// Both ends of a tunnel after their close frames: the vendor is the server and
+// closes its connection first, the client's is ours to close.
+async function over(client, upstream) {
+	upstream.end();
+	await Promise.all([client.over(), upstream.over()]);
 }
 
 const LEGAL_CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012,
@@ -133,7 +140,7 @@ for (const name of FRONTS) {
 			const answer = await from.closed();
 			assert.deepEqual([answer?.code, answer?.reason],
 			    [code, reason]);
-			await Promise.all([from.over(), to.over()]);
+			await over(client, upstream);
 		});
 	}, options);
 
@@ -149,8 +156,21 @@ for (const name of FRONTS) {
 			    payload: Buffer.alloc(0) });
 			await to.send_close(0);
 			assert.equal((await from.closed())?.code, 0);
-			await Promise.all([from.over(), to.over()]);
+			await over(client, upstream);
 		});
+	}, options);
+
+	test(`${name}: the client's connection does not wait for the vendor's`,
+	    async (t) => {
+		const relay = await relay_site(t, name);
+		const { client, upstream } = await relay.pair();
+		await client.send_close(1000);
+		await upstream.closed();
+		await upstream.send_close(1000);
+		await client.closed();
+		const start = performance.now();
+		await client.over();
+		assert.ok(performance.now() - start < 1000);
 	}, options);
 
 	test(`${name}: data after a close is dropped`, async (t) => {
@@ -168,6 +188,7 @@ for (const name of FRONTS) {
 			]));
 			assert.equal((await to.frame()).opcode, OP.close);
 			await to.send_close(1000, "x");
+			upstream.end();
 			assert.equal((await to.rest()).length, 0);
 			assert.equal((await from.closed())?.code, 1000);
 		});

@@ -59,7 +59,7 @@ export async function until(probe, what, ms = 10000) {
 			return value;
 		if (performance.now() > limit)
 			throw new Error(`${what}: not within ${ms} ms`);
-		await new Promise((resolve) => setTimeout(resolve, 3));
+		await new Promise((resolve) => setTimeout(resolve, 5));
 	}
 }
 
@@ -160,6 +160,22 @@ export function owner_of_port(pids, port) {
 	});
 }
 
+// What is left where the script is ended in the middle of a test.
+const leftovers = { pids: new Set(), dirs: new Set() };
+process.on("exit", () => {
+	for (const pid of [...leftovers.pids].flatMap((p) =>
+	    [p, ...descendants_of(p)]))
+		try {
+			process.kill(pid, "SIGKILL");
+		} catch {
+			continue;
+		}
+	for (const dir of leftovers.dirs)
+		fs.rmSync(dir, { recursive: true, force: true });
+});
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"])
+	process.on(signal, () => process.exit(1));
+
 // A program that was started: its output, and its end.
 export class Part {
 	constructor(name, argv, { env = {}, stdio = [], cwd } = {}) {
@@ -188,8 +204,9 @@ export class Part {
 				this.#wake();
 			});
 		});
-		this.gone = new Promise((resolve) =>
-		    this.child.on("exit", resolve));
+		if (this.pid)
+			leftovers.pids.add(this.pid);
+		this.child.on("exit", () => leftovers.pids.delete(this.pid));
 		for (const stream of [this.child.stdout, this.child.stderr])
 			stream.on("data", (data) => {
 				this.output += data;
@@ -238,7 +255,7 @@ export class Part {
 	}
 
 	// End it with all its children, whatever they are busy with.
-	async stop_hard(ms = 1500) {
+	async stop_hard(ms = 700) {
 		this.kill();
 		try {
 			await deadline(this.exited, ms, "");
@@ -294,6 +311,7 @@ export class Site {
 		const site = new Site();
 		site.t = t;
 		site.dir = fs.mkdtempSync(path.join(os.tmpdir(), "culvert-"));
+		leftovers.dirs.add(site.dir);
 		fs.chmodSync(site.dir, 0o755); // web servers' own users
 		site.parts = [];
 		// What may be in no log and in no answer.
@@ -387,9 +405,12 @@ export class Site {
 	}
 
 	// The simulated vendors; {http_port, ws_port, part}.
-	async sim(args = [], env = {}) {
-		const part = this.start("sim", [SIM, "--http-port", "0",
-		    "--ws-port", "0", ...args], { env: { ...this.env(), ...env } });
+	async sim(args = []) {
+		const part = this.start("sim", [SIM, ...args], { env: {
+			SIM_OPENAI_KEY: this.vendor_key,
+			SIM_LIVEKIT_KEY: "lkkey",
+			SIM_LIVEKIT_SECRET: this.livekit_secret,
+		} });
 		const [line] = await part.wait_for(/^\{.*\}$/m);
 		return { ...JSON.parse(line), part };
 	}
@@ -457,6 +478,7 @@ export class Site {
 		}
 		this.#check_canaries(problems);
 		fs.rmSync(this.dir, { recursive: true, force: true });
+		leftovers.dirs.delete(this.dir);
 		assert.deepEqual(problems, []);
 	}
 
@@ -483,8 +505,8 @@ export class Site {
 	#describe() {
 		let text = "";
 		for (const [name, log] of this.saved_logs ?? this.#logs()) {
-			const cut = log.length > 12000 ?
-			    `…\n${log.slice(-12000)}` : log;
+			const cut = log.length > 8000 ?
+			    `…\n${log.slice(-8000)}` : log;
 			text += `---- ${name}\n${cut.trimEnd()}\n`;
 		}
 		return text;

@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 
-import { Site, clients_dir, needs } from "../../lib/harness.mjs";
+import { SIM, Site, clients_dir, needs } from "../../lib/harness.mjs";
 import { make_certificates } from "../../lib/servers.mjs";
 import { skip_all } from "../../lib/tap.mjs";
 
@@ -17,6 +17,11 @@ export function need_packages(...names) {
 	if (Number(major) < 22)
 		skip_all(`Node.js ${process.versions.node} is older than 22; ` +
 		    "run deploy/check");
+}
+
+export function need_simulator() {
+	if (!fs.existsSync(SIM))
+		skip_all("the simulator is not built; run deploy/check");
 }
 
 export function need_programs(...names) {
@@ -33,6 +38,7 @@ export async function openai_site(t, { front = "lighttpd", tls = false } = {}) {
 	await site.serve({ rest: `openai {
 	api_key = "env:OPENAI_API_KEY"
 	url = "ws://127.0.0.1:${sim.ws_port}/v1/realtime"
+	alias "gpt-4o-realtime-preview-2024-12-17" { model = "gpt-realtime" }
 }
 livekit {
 	url = "wss://livekit.example"
