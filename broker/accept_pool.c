@@ -40,8 +40,11 @@ struct accept_pool {
 static atomic_bool stopped;
 static atomic_int stop_fd = -1;
 
-/* A pool whose threads did not end: kept, because they use it. */
-static struct accept_pool *abandoned;
+/*
+ * A pool whose threads did not end: kept, because they use it.  volatile: or a
+ * compiler that sees no reader leaves the store out, and it looks leaked.
+ */
+static struct accept_pool *volatile abandoned;
 
 static void
 wake(int fd)
