@@ -211,8 +211,6 @@ for (const name of FRONTS) {
 	test(`${name}: refusals arrive with status and reason`, async (t) => {
 		const { site, front } = await relay_site(t, name);
 		const rows = [
-			["a plain GET", "/raw",
-			    { Upgrade: null, Connection: direct ? null : "close" }, 426],
 			["version 12", "/raw", { "Sec-WebSocket-Version": "12" }, 426],
 			["unknown path", "/nothing", {}, 404],
 			["unknown path, longer", "/raw/more", {}, 404],
@@ -280,6 +278,30 @@ for (const name of FRONTS) {
 			    "203.0.113.9, 127.0.0.1" : "203.0.113.9" },
 		});
 		client.destroy();
+	}, options);
+
+	test(`${name}: no log has a query or a credential of a client`,
+	    async (t) => {
+		const { site, front, server } = await relay_site(t, name);
+		const query = site.canary("client's query");
+		const token = site.canary("client's credential");
+		const headers = {
+			Authorization: `Bearer ${token}`, Cookie: `a=${token}`,
+			"Sec-WebSocket-Protocol": token,
+			"User-Agent": "test",
+		};
+		const { client } = await site.pair(front, `/raw?ticket=${query}`,
+		    server, { headers });
+		await client.send_close(1000);
+		const refused = [
+			["/nothing", {}, 404],
+			["/raw", { Origin: "https://evil.example" }, 403],
+			["/raw", { "Sec-WebSocket-Version": "7" }, 426],
+		];
+		for (const [path, more, status] of refused)
+			assert.equal((await site.handshake(front,
+			    `${path}?ticket=${query}`, { ...headers, ...more },
+			    how)).status, status);
 	}, options);
 
 	test(`${name}: without the broker it is 503`, async (t) => {

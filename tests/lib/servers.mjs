@@ -1,47 +1,49 @@
 // SPDX-License-Identifier: MIT
 // servers: lighttpd, Apache and nginx in front of a Site's broker and tunnel.
 //
-// The routes are those of the sample configurations in deploy/: /api/ goes to
-// the broker over FastCGI, everything else to the tunnel.
+// Each includes its sample of deploy/, as a site would, and has an access log,
+// so that the search for secrets (harness.mjs) covers that too.
 import fs from "node:fs";
 import path from "node:path";
 import { spawnSync } from "node:child_process";
 
-import { find_program, free_port, tcp_listening } from "./harness.mjs";
+import { find_program, free_port, srcdir, tcp_listening } from "./harness.mjs";
 
 export const NAMES = ["lighttpd", "apache", "nginx"];
 export const FRONTS = ["direct", ...NAMES];
 
+// The sample of deploy/ for this server, with the site's sockets.
+function sample(site, name) {
+	const text = fs.readFileSync(
+	    path.join(srcdir, `deploy/${name}.conf.in`), "utf8");
+	return text.replaceAll("@tunnel_socket@", site.tunnel_sock)
+	    .replaceAll("@broker_socket@", site.broker_sock);
+}
+
 function lighttpd_config(site, port, tls) {
 	return `
-server.modules = ("mod_fastcgi", "mod_proxy"${tls ? ', "mod_openssl"' : ""})
+server.modules = ("mod_accesslog"${tls ? ', "mod_openssl"' : ""})
 server.document-root = "${site.dir}"
 server.bind = "127.0.0.1"
 server.port = ${port}
 server.errorlog = "${site.file("lighttpd-error.log")}"
-server.feature-flags = ("server.h2proto" => "disable")
-server.stream-response-body = 2
-server.stream-request-body = 2
+accesslog.filename = "${site.file("lighttpd-access.log")}"
 ${tls ? `ssl.engine = "enable"
 ssl.pemfile = "${tls.cert}"
 ssl.privkey = "${tls.key}"` : ""}
-$HTTP["url"] =~ "^/api/" {
-	fastcgi.server = ("" => ((
-		"socket" => "${site.broker_sock}",
-		"check-local" => "disable"
-	)))
-} else {
-	proxy.server = ("" => (("host" => "${site.tunnel_sock}")))
-	proxy.header = ("upgrade" => "enable")
-}
+${sample(site, "lighttpd")}
 `;
 }
 
+const APACHE_MODULES = ["/usr/lib/apache2/modules", "/usr/lib/httpd/modules"]
+    .find((dir) => fs.existsSync(dir));
+
 function apache_config(site, port, tls) {
-	const modules = apache_modules();
-	const wanted = ["authz_core", "authz_host", "proxy", "proxy_http",
+	const has = (name) =>
+	    fs.existsSync(path.join(APACHE_MODULES, `mod_${name}.so`));
+	const modules = [has("mpm_event") ? "mpm_event" : "mpm_prefork",
+	    "authz_core", "setenvif", "rewrite", "proxy", "proxy_http",
 	    "proxy_fcgi", ...tls ? ["ssl", "socache_shmcb"] : []];
-	const event = fs.existsSync(path.join(modules, "mod_mpm_event.so"));
 	return `
 ServerRoot "${site.dir}"
 ServerName localhost
@@ -49,32 +51,24 @@ PidFile "${site.file("apache.pid")}"
 DefaultRuntimeDir "${site.dir}"
 Mutex file:${site.dir} default
 ErrorLog "${site.file("apache-error.log")}"
-${process.getuid() === 0 ? "User www-data\nGroup www-data" : ""}
 LogLevel warn
 Listen 127.0.0.1:${port}
-LoadModule mpm_${event ? "event" : "prefork"}_module ${modules}/mod_mpm_${
-	event ? "event" : "prefork"}.so
-${wanted.map((m) => `LoadModule ${m}_module ${modules}/mod_${m}.so`).join("\n")}
+${modules.map((m) =>
+    `LoadModule ${m}_module ${APACHE_MODULES}/mod_${m}.so`).join("\n")}
+${process.getuid() === 0 ? "User www-data\nGroup www-data" : ""}
 StartServers 1
 ServerLimit 4
 MaxRequestWorkers 100
 DocumentRoot "${site.dir}"
-ProxyTimeout 120
+LogFormat "%h %t \\"%r\\" %>s" common
+CustomLog "${site.file("apache-access.log")}" common env=!culvert_tunnel
+<VirtualHost 127.0.0.1:${port}>
 ${tls ? `SSLEngine on
 SSLCertificateFile "${tls.cert}"
 SSLCertificateKeyFile "${tls.key}"` : ""}
-<Location "/api/">
-	CGIPassAuth On
-	ProxyPass "unix:${site.broker_sock}|fcgi://localhost/"
-</Location>
-ProxyPass "/api/" "!"
-ProxyPass "/" "unix:${site.tunnel_sock}|http://localhost/" upgrade=websocket
+${sample(site, "apache")}
+</VirtualHost>
 `;
-}
-
-function apache_modules() {
-	return ["/usr/lib/apache2/modules", "/usr/lib/httpd/modules"]
-	    .find((dir) => fs.existsSync(dir));
 }
 
 function nginx_config(site, port, tls) {
@@ -86,47 +80,18 @@ pid ${site.file("nginx.pid")};
 error_log ${site.file("nginx-error.log")} notice;
 events { worker_connections 512; }
 http {
-	access_log off;
+	access_log ${site.file("nginx-access.log")};
 	client_body_temp_path ${site.file("nginx-body")};
 	proxy_temp_path ${site.file("nginx-proxy")};
 	fastcgi_temp_path ${site.file("nginx-fastcgi")};
 	uwsgi_temp_path ${site.file("nginx-uwsgi")};
 	scgi_temp_path ${site.file("nginx-scgi")};
-	map $http_upgrade $connection_upgrade {
-		default Upgrade;
-		"" close;
-	}
 	server {
 		listen 127.0.0.1:${port}${tls ? " ssl" : ""};
+		root ${site.dir};
 		${tls ? `ssl_certificate ${tls.cert};
 		ssl_certificate_key ${tls.key};` : ""}
-		location /api/ {
-			fastcgi_pass unix:${site.broker_sock};
-			fastcgi_param REQUEST_METHOD $request_method;
-			fastcgi_param REQUEST_URI $request_uri;
-			fastcgi_param SCRIPT_NAME $uri;
-			fastcgi_param QUERY_STRING $query_string;
-			fastcgi_param CONTENT_TYPE $content_type;
-			fastcgi_param CONTENT_LENGTH $content_length;
-			fastcgi_param SERVER_PROTOCOL $server_protocol;
-			fastcgi_param REMOTE_ADDR $remote_addr;
-			fastcgi_param REMOTE_PORT $remote_port;
-			fastcgi_param SERVER_NAME $server_name;
-			fastcgi_param SERVER_PORT $server_port;
-			fastcgi_param HTTP_PROXY "";
-		}
-		location / {
-			proxy_pass http://unix:${site.tunnel_sock}:;
-			proxy_http_version 1.1;
-			proxy_set_header Host $http_host;
-			proxy_set_header Upgrade $http_upgrade;
-			proxy_set_header Connection $connection_upgrade;
-			proxy_set_header X-Forwarded-For
-			    $proxy_add_x_forwarded_for;
-			proxy_buffering off;
-			proxy_read_timeout 120s;
-			proxy_send_timeout 120s;
-		}
+${sample(site, "nginx")}
 	}
 }
 `;
