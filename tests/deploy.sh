@@ -94,7 +94,7 @@ check_nginx() {
 		uwsgi_temp_path $dir/uwsgi;
 		scgi_temp_path $dir/scgi;
 		server {
-			listen 127.0.0.1:80;
+			listen unix:$dir/nginx.sock;
 			include $top_builddir/deploy/nginx.conf.example;
 		}
 	}
@@ -117,7 +117,7 @@ check_apache() {
 			echo "LoadModule ${module}_module" \
 				"$modules/mod_$module.so"
 		done
-		echo "<VirtualHost 127.0.0.1:80>"
+		echo "<VirtualHost *:80>"
 		echo "Include $top_builddir/deploy/apache.conf.example"
 		echo "</VirtualHost>"
 	} >"$dir/apache.conf"

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import crypto from "node:crypto";
 
-import { children_of, memory_of, needs, owner_of_port, relay_site }
+import { children_of, memory_of, needs, relay_site }
 	from "../lib/harness.mjs";
 import { OP, frame } from "../lib/rawws.mjs";
 import { FRONTS } from "../lib/servers.mjs";
@@ -107,11 +107,10 @@ for (const name of FRONTS) {
 	}
 }
 
-// The process that serves this upstream connection.
-function server_of(tunnel, upstream) {
-	const pid = owner_of_port(children_of(tunnel.pid),
-	    upstream.socket.remotePort);
-	assert.ok(pid, "a child of the supervisor serves");
+// The process that serves this pair.
+function server_of(tunnel, { pid }) {
+	assert.ok(children_of(tunnel.pid).includes(pid),
+	    "a child of the supervisor serves");
 	return pid;
 }
 
@@ -146,7 +145,7 @@ for (const side of ["client", "upstream"]) {
 			await from.send(OP.binary, Buffer.alloc(300000));
 			await to.frame();
 		}
-		const pid = server_of(tunnel, both.upstream);
+		const pid = server_of(tunnel, both);
 		const before = memory_of(pid);
 		reader.stall();
 		const { pushed, blocked } = await push_until_blocked(pusher);
@@ -173,10 +172,11 @@ for (const side of ["client", "upstream"]) {
 
 test("100 MiB through a tunnel cost no memory", async (t) => {
 	const { pair, tunnel } = await relay_site(t);
-	const { client, upstream } = await pair();
+	const both = await pair();
+	const { client, upstream } = both;
 	await upstream.send(OP.binary, Buffer.alloc(300000));
 	await client.frame();
-	const pid = server_of(tunnel, upstream);
+	const pid = server_of(tunnel, both);
 	const before = memory_of(pid);
 	const block = frame(OP.binary, crypto.randomBytes(MIB), { mask: false });
 	const writing = (async () => {

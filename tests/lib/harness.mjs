@@ -129,35 +129,14 @@ export function cpu_ticks(pid) {
 	return Number(word[11]) + Number(word[12]);
 }
 
-// Proportional and resident memory in KiB.
+// Resident memory in KiB, and the proportional one where we may know it.
 export function memory_of(pid) {
-	const text = fs.readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
-	const value = (name) =>
-	    Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)[1]);
-	return { pss: value("Pss"), rss: value("Rss") };
-}
-
-// Which of these processes has the TCP connection with this local port?
-export function owner_of_port(pids, port) {
-	const hex = port.toString(16).toUpperCase().padStart(4, "0");
-	const inodes = fs.readFileSync("/proc/net/tcp", "latin1").split("\n")
-	    .map((line) => line.trim().split(/\s+/))
-	    .filter((word) => word[1]?.endsWith(`:${hex}`))
-	    .map((word) => `socket:[${word[9]}]`);
-	return pids.find((pid) => {
-		try {
-			return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => {
-				try {
-					return inodes.includes(
-					    fs.readlinkSync(`/proc/${pid}/fd/${fd}`));
-				} catch {
-					return false;
-				}
-			});
-		} catch {
-			return false;
-		}
-	});
+	const read = (file, name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m")
+	    .exec(fs.readFileSync(`/proc/${pid}/${file}`, "latin1"))[1]);
+	const rss = read("status", "VmRSS");
+	if (process.getuid() !== 0)
+		return { rss, pss: rss }; // a tunnel's pages are nobody's to read
+	return { rss, pss: read("smaps_rollup", "Pss") };
 }
 
 // What is left where the script is ended in the middle of a test.
@@ -525,8 +504,22 @@ export async function relay_site(t, front_name = "direct", options = {}) {
 	const front = await site.front(front_name);
 	return {
 		site, server, front, ...parts,
-		pair: (extra) => site.pair(front, "/raw", server, extra),
+		pair: async (extra) => {
+			const from = parts.broker.output.length;
+			const both = await site.pair(front, "/raw", server, extra);
+			return { ...both, pid: await pid_of_lease(parts.broker, from) };
+		},
 	};
+}
+
+// The process that serves the tunnel that the broker's log says was opened:
+// who is not root cannot see whose socket is whose.
+async function pid_of_lease(broker, from) {
+	if (broker.status)
+		return undefined;
+	const [, pid] = await broker.wait_for(/ lease\.open .* pid=(\d+)\n/,
+	    { from });
+	return Number(pid);
 }
 
 // Run fn for every row; failures are collected, each with its row's name.
