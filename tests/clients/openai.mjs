@@ -13,15 +13,17 @@ need_simulator();
 need_packages("openai", "openai-6", "ws");
 need_programs("lighttpd", "openssl");
 
+const SEED_MODEL = "gpt-4o-realtime-preview-2024-12-17";
+
 for (const name of ["openai", "openai-6"])
-	for (const model of ["gpt-realtime",
-	    "gpt-4o-realtime-preview-2024-12-17"])
-		test(`${name} and ${model} converse in text and audio`,
+	for (const [kind, model] of [["ws", "gpt-realtime"], ["ws", SEED_MODEL],
+	    ["websocket", "gpt-realtime"]])
+		test(`${name}, realtime/${kind}: ${model} answers in text and audio`,
 		    async (t) => {
 			const { site, front, certs } = await openai_site(t,
 			    { tls: true });
 			const result = await run([process.execPath,
-			    path.join(clients_dir, "lib/openai-talk.mjs"), name,
+			    path.join(clients_dir, "lib/openai-talk.mjs"), name, kind,
 			    `https://localhost:${front.port}/v1`, model], {
 				env: {
 					NODE_EXTRA_CA_CERTS: certs.ca,
@@ -39,7 +41,8 @@ for (const name of ["openai", "openai-6"])
 				for (const kind of ["total", "input", "output"])
 					assert.ok(one.usage[`${kind}_tokens`] > 0, kind);
 				assert.equal(one.close, 1000);
-				assert.equal(one.protocol, "");
+				assert.equal(one.protocol,
+				    kind === "ws" ? "" : "realtime");
 				assert.equal(one.extensions, "");
 				assert.equal(one.session.model, "gpt-realtime");
 			}

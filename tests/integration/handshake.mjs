@@ -663,3 +663,18 @@ test("max_connections of a route and its Retry-After", async (t) => {
 	assert.equal((await two.upstream.frame()).payload.toString(), "unmoved");
 });
 
+
+test("control's max_connections is for all routes together", async (t) => {
+	const { site, front, server, pair } = await relay_site(t, "direct",
+	    { control: "max_connections = 1" });
+	const { client, upstream } = await pair();
+	assert_refused(await site.handshake(front, "/raw", {}, UNTIL), 503);
+	await client.send_close(1000);
+	await upstream.closed();
+	await upstream.send_close(1000);
+	upstream.end();
+	server.accept().catch(() => {});
+	await until(async () =>
+	    (await site.handshake(front, "/raw")).status === 101,
+	    "the lease is free", 1000);
+});
