@@ -297,6 +297,9 @@ advance_drain(struct supervisor *sup)
 			tell(&sup->children[i], SIGTERM);
 			sup->drain_told++;
 		}
+	/* the turn of those that have left by themselves has passed too */
+	if (sup->drain_told < due)
+		sup->drain_told = (unsigned)due;
 	if (now < sup->kill_ms)
 		return;
 	for (unsigned i = 0; i < sup->count; i++)

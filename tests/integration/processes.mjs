@@ -159,6 +159,27 @@ test("peers that ignore the drain do not hold it up", async (t) => {
 	assert.ok(performance.now() - start < 7000);
 });
 
+test("a client that leaves during the drain does not make it spin",
+    async (t) => {
+	const { tunnel, pair } = await relay_site(t, "direct",
+	    { tunnel: { args: ["--spare", "1", "--drain-timeout", "1"] } });
+	const pairs = [await pair(), await pair()];
+	const told = pairs.map(({ client }, i) => client.closed().then(() => i));
+
+	tunnel.kill("SIGTERM");
+	const first = await Promise.race(told);
+	const ticks = cpu_ticks(tunnel.pid);
+	const start = performance.now();
+	pairs[1 - first].client.destroy(); // before its turn
+	await pairs[1 - first].upstream.closed();
+	// the first answers no close, so the supervisor has to wait for it
+	await pairs[first].client.over();
+	const used = (cpu_ticks(tunnel.pid) - ticks) * 10;
+	const took = performance.now() - start;
+	t.diag(`${used} ms of CPU in ${took.toFixed(0)} ms`);
+	assert.ok(took > 2000 && used < took / 5);
+});
+
 test("tunnels that die at once do not make the supervisor spin",
     async (t) => {
 	const { tunnel, pair } = await relay_site(t, "direct",
