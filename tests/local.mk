@@ -49,6 +49,7 @@ integration_tests = \
 	%D%/integration/bulk.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
+	%D%/integration/hostile.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
 	%D%/integration/processes.mjs \

@@ -20,6 +20,7 @@
 
 #define RETRY_AFTER_MAX_S  3600
 #define FIRST_ANSWER_BYTES 2048 /* enough for nearly all */
+#define INTERIM_MAX	   8	/* answers before the real one */
 
 enum dial_phase {
 	DIAL_CONNECT,
@@ -48,6 +49,7 @@ struct dial {
 	char *answer; /* of at most HTTP_HEAD_MAX_BYTES */
 	size_t answer_len;
 	size_t answer_size;
+	unsigned interim; /* answers that came before it */
 	struct dial_upstream upstream; /* once it is open */
 	struct dial_refusal refusal;   /* the last failure */
 	struct diag why;
@@ -271,6 +273,11 @@ take_answer(struct dial *dial)
 		    head.status > 199)
 			break;
 		/* an interim answer (RFC 9110 15.2): the real one follows */
+		if (++dial->interim > INTERIM_MAX) {
+			diag_set(&dial->why, "interim answers without end");
+			err = ERR_PROTO;
+			break;
+		}
 		dial->answer_len -= head.head_len;
 		memmove(dial->answer, dial->answer + head.head_len,
 		    dial->answer_len);
