@@ -187,6 +187,9 @@ bury(struct supervisor *sup, pid_t pid, int status)
 		return;
 	dead = *child;
 	*child = sup->children[--sup->count];
+	/* one that ended by itself need not be told in the drain */
+	if (sup->draining && !dead.told)
+		sup->drain_told++;
 	if (WIFSIGNALED(status) && !dead.told)
 		log_error("supervisor.child_died", "pid=%d signal=%d", (int)pid,
 		    WTERMSIG(status));
