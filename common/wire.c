@@ -120,6 +120,7 @@ is_side(const char *s, size_t len)
 /* ---- the packets ------------------------------------------------------- */
 
 #define NUMBER_MAX     INT64_MAX /* as much as JSON carries */
+#define TIME_MAX_MS    (INT64_MAX / 4) /* can be added to a clock's time */
 #define REASON_BYTES   123	 /* RFC 6455 5.5.1 */
 #define WORD_BYTES     128
 #define HOST_BYTES     300
@@ -164,12 +165,14 @@ is_side(const char *s, size_t len)
 
 #define LIMIT(member, least) \
 	NUMBER(wire_limits, member, #member, least, NUMBER_MAX)
+#define TIME(member, least) \
+	NUMBER(wire_limits, member, #member, least, TIME_MAX_MS)
 
 TABLE(members_of_limits, LIMIT(client_message_bytes, 0),
     LIMIT(upstream_message_bytes, 0), LIMIT(client_messages_per_s, 0),
-    LIMIT(client_bytes_per_s, 0), LIMIT(connect_ms, 1), LIMIT(idle_ms, 0),
-    LIMIT(lifetime_ms, 0), LIMIT(ping_ms, 0), LIMIT(pong_ms, 1),
-    LIMIT(stall_ms, 0), LIMIT(usage_ms, 0));
+    LIMIT(client_bytes_per_s, 0), TIME(connect_ms, 1), TIME(idle_ms, 0),
+    TIME(lifetime_ms, 0), TIME(ping_ms, 0), TIME(pong_ms, 1),
+    TIME(stall_ms, 0), TIME(usage_ms, 0));
 
 TABLE(totals, NUMBER(wire_totals, messages, "messages", 0, NUMBER_MAX),
     NUMBER(wire_totals, bytes, "bytes", 0, NUMBER_MAX));

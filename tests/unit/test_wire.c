@@ -18,7 +18,7 @@
 	"{\"client_message_bytes\":1,\"upstream_message_bytes\":2,"       \
 	"\"client_messages_per_s\":3,\"client_bytes_per_s\":4,"           \
 	"\"connect_ms\":5,\"idle_ms\":6,\"lifetime_ms\":7,\"ping_ms\":8," \
-	"\"pong_ms\":9,\"stall_ms\":10,\"usage_ms\":9223372036854775807}"
+	"\"pong_ms\":9,\"stall_ms\":10,\"usage_ms\":2305843009213693951}"
 #define UPSTREAM_(addresses, port, headers)                        \
 	"{\"tls\":true,\"addresses\":" addresses ",\"port\":" port \
 	",\"name\":\"api.example\",\"ca_file\":\"/ca.pem\","       \
@@ -119,7 +119,7 @@ reads_every_member_of_a_grant(void **state)
 	assert_string_equal(grant->subprotocol, "realtime");
 	assert_int_equal(grant->limits.client_message_bytes, 1);
 	assert_int_equal(grant->limits.stall_ms, 10);
-	assert_int_equal(grant->limits.usage_ms, INT64_MAX);
+	assert_int_equal(grant->limits.usage_ms, INT64_MAX / 4);
 	wire_packet_free(packet);
 }
 
@@ -195,6 +195,14 @@ refuses_malformed_packets(void **state)
 		{ CLOSE_("1000", "null"), ERR_PROTO },
 		{ CLOSE_("1000", "\"\xff\""), ERR_PROTO },
 		{ "{\"v\":1,\"type\":\"limits\",\"limits\":{}}", ERR_PROTO },
+		/* a time that would not fit beside a clock's */
+		{ "{\"v\":1,\"type\":\"limits\",\"limits\":"
+		  "{\"client_message_bytes\":1,\"upstream_message_bytes\":2,"
+		  "\"client_messages_per_s\":3,\"client_bytes_per_s\":4,"
+		  "\"connect_ms\":9223372036854775807,\"idle_ms\":6,"
+		  "\"lifetime_ms\":7,\"ping_ms\":8,\"pong_ms\":9,"
+		  "\"stall_ms\":10,\"usage_ms\":11}}",
+		    ERR_LIMIT },
 		{ "{\"v\":1,\"type\":\"reply\"}", ERR_PROTO },
 	};
 
