@@ -268,9 +268,8 @@ check_range(const struct field *field, int64_t value)
 	return value < field->min || value > field->max ? ERR_LIMIT : ERR_OK;
 }
 
-/* RFC 6455 7.4: what may stand in a close frame. */
-static bool
-is_close_code(int code)
+bool
+wire_is_close_code(int code)
 {
 	return (code >= 1000 && code <= 1003) ||
 	    (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
@@ -287,9 +286,9 @@ check_packet(const struct wire_packet *packet)
 		    (packet->open.peer_address == NULL);
 	else if (packet->type == WIRE_END)
 		ok = packet->usage.code == 0 ||
-		    is_close_code(packet->usage.code);
+		    wire_is_close_code(packet->usage.code);
 	else if (packet->type == WIRE_CLOSE)
-		ok = is_close_code(packet->close.code);
+		ok = wire_is_close_code(packet->close.code);
 	return ok ? ERR_OK : ERR_PROTO;
 }
 

@@ -156,6 +156,12 @@ enum err wire_format(const struct wire_packet *packet, char **ret,
 
 void wire_text_free(char *text, size_t len);
 
+/*
+ * May this code stand in a close frame, here and in RFC 6455 7.4: 1000 to 1003,
+ * 1007 to 1014, 3000 to 4999.
+ */
+bool wire_is_close_code(int code);
+
 /* An empty packet of this type; free it with wire_packet_free(). */
 struct wire_packet *wire_packet_new(enum wire_type type);
 

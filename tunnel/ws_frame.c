@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/str.h"
+#include "common/wire.h"
 
 static bool
 opcode_is_control(uint8_t opcode)
@@ -149,13 +150,6 @@ ws_close_put(uint8_t out[WS_CONTROL_FRAME_MAX], const uint8_t *mask, int code,
 	return ws_control_put(out, WS_CLOSE, mask, payload, len);
 }
 
-bool
-ws_code_is_legal(int code)
-{
-	return (code >= 1000 && code <= 1003) ||
-	    (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
-}
-
 enum err
 ws_close_parse(const uint8_t *payload, size_t len, int *ret_code,
     const char **ret_reason, size_t *ret_reason_len)
@@ -166,7 +160,7 @@ ws_close_parse(const uint8_t *payload, size_t len, int *ret_code,
 		return ERR_PROTO;
 	if (len >= 2) {
 		code = payload[0] << 8 | payload[1];
-		if (!ws_code_is_legal(code))
+		if (!wire_is_close_code(code))
 			return ERR_PROTO;
 		if (!str_is_utf8(payload + 2, len - 2))
 			return ERR_TYPE;

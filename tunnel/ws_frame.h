@@ -32,18 +32,13 @@ enum ws_sender {
 
 /* Close codes that this project sends itself (docs/architecture.md). */
 enum ws_code {
-	WS_CODE_NORMAL = 1000,
 	WS_CODE_GOING_AWAY = 1001,
 	WS_CODE_PROTOCOL = 1002,
-	WS_CODE_UNSUPPORTED = 1003,
 	WS_CODE_BAD_DATA = 1007,
 	WS_CODE_POLICY = 1008,
 	WS_CODE_TOO_BIG = 1009,
-	WS_CODE_INTERNAL = 1011,
 	WS_CODE_RESTART = 1012,
-	WS_CODE_TRY_LATER = 1013,
 	WS_CODE_UPSTREAM_LOST = 1014,
-	WS_CODE_REVOKED = 4001,
 	WS_CODE_TOO_SLOW = 4101,
 	WS_CODE_NO_PONG = 4102,
 	WS_CODE_IDLE = 4103,
@@ -85,9 +80,6 @@ size_t ws_close_put(uint8_t out[WS_CONTROL_FRAME_MAX], const uint8_t *mask,
 
 /* XOR with the mask, in place; offset is the payload's position (5.3). */
 void ws_mask(uint8_t *data, size_t len, const uint8_t mask[4], uint64_t offset);
-
-/* May this code stand in a close frame (7.4)? 1000-1003, 1007-1014, 3000-4999 */
-bool ws_code_is_legal(int code);
 
 /*
  * Read an unmasked close payload: *ret_code is 0 where it is empty; the

@@ -23,8 +23,7 @@
 	"{\"tls\":true,\"addresses\":" addresses ",\"port\":" port \
 	",\"name\":\"api.example\",\"ca_file\":\"/ca.pem\","       \
 	"\"host\":\"api.example\",\"target\":\"/"                  \
-	"v1?a=b\",\"headers\":" headers                          \
-	",\"subprotocols\":[\"one\",\"two\"]}"
+	"v1?a=b\",\"headers\":" headers ",\"subprotocols\":[\"one\",\"two\"]}"
 #define GRANT_(upstream)                                                   \
 	"{\"v\":1,\"type\":\"grant\",\"lease\":\"l1\",\"session\":\"s1\"," \
 	"\"route\":\"/echo\",\"upstream\":" upstream                       \
@@ -290,6 +289,21 @@ formats_nothing_that_it_would_not_parse(void **state)
 }
 
 static void
+knows_the_codes_of_close_frames(void **state)
+{
+	static const int good[] = { 1000, 1001, 1002, 1003, 1007, 1008, 1009,
+		1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999 };
+	static const int bad[] = { 0, 1, 999, 1004, 1005, 1006, 1015, 1016,
+		1100, 2000, 2999, 5000, 65535 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		assert_true(wire_is_close_code(good[i]));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(wire_is_close_code(bad[i]));
+}
+
+static void
 takes_only_headers_that_can_be_sent(void **state)
 {
 	struct wire_packet *packet = wire_packet_new(WIRE_DENY);
@@ -371,6 +385,7 @@ main(void)
 		cmocka_unit_test(ignores_members_it_does_not_know),
 		cmocka_unit_test(refuses_a_datagram_over_its_size),
 		cmocka_unit_test(formats_nothing_that_it_would_not_parse),
+		cmocka_unit_test(knows_the_codes_of_close_frames),
 		cmocka_unit_test(takes_only_headers_that_can_be_sent),
 		cmocka_unit_test(leaves_no_key_in_memory),
 	};

@@ -124,21 +124,6 @@ masks_as_the_rfc_example(void **state)
 }
 
 static void
-knows_the_codes_that_may_be_sent(void **state)
-{
-	static const int legal[] = { 1000, 1001, 1002, 1003, 1007, 1008, 1009,
-		1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999 };
-	static const int illegal[] = { 0, 1, 999, 1004, 1005, 1006, 1015, 1016,
-		1100, 2000, 2999, 5000, 65535 };
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(legal) / sizeof(legal[0]); i++)
-		assert_true(ws_code_is_legal(legal[i]));
-	for (size_t i = 0; i < sizeof(illegal) / sizeof(illegal[0]); i++)
-		assert_false(ws_code_is_legal(illegal[i]));
-}
-
-static void
 reads_close_payloads(void **state)
 {
 	const char *reason;
@@ -186,7 +171,6 @@ main(void)
 		cmocka_unit_test(reads_headers_and_refuses_illegal_ones),
 		cmocka_unit_test(what_it_writes_it_reads),
 		cmocka_unit_test(masks_as_the_rfc_example),
-		cmocka_unit_test(knows_the_codes_that_may_be_sent),
 		cmocka_unit_test(reads_close_payloads),
 		cmocka_unit_test(a_long_reason_is_cut_between_characters),
 	};
