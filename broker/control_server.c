@@ -78,7 +78,7 @@ static const struct {
 struct connection {
 	int fd;
 	enum state state;
-	bool operator;
+	bool is_operator; /* root, or our own user */
 	struct ucred peer;
 	int64_t deadline_ms; /* without a lease */
 	int64_t second_ms;   /* when the count below began */
@@ -349,7 +349,7 @@ handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
 		return;
 	}
 	if (conn->state == STATE_IDLE && type == WIRE_LIST) {
-		if (conn->operator)
+		if (conn->is_operator)
 			list(srv, conn);
 		else
 			drop(srv, conn, CAUSE_NOT_ALLOWED, NULL);
@@ -446,7 +446,7 @@ adopt(struct server *srv, int fd)
 	}
 	conn->fd = fd;
 	conn->peer = peer;
-	conn->operator= peer.uid == 0 || peer.uid == geteuid();
+	conn->is_operator = peer.uid == 0 || peer.uid == geteuid();
 	enter_state(srv, conn, STATE_IDLE);
 }
 

@@ -68,8 +68,9 @@ struct request {
 
 /* ---- what handlers ask ---------------------------------------------- */
 
-const char *
-request_param(const struct request *req, const char *name)
+/* A CGI meta-variable (RFC 3875 4.1) or NULL. */
+static const char *
+param(const struct request *req, const char *name)
 {
 	return request_parse_param(req->envp, name);
 }
@@ -83,7 +84,7 @@ request_header(const struct request *req, const char *name)
 const char *
 request_method(const struct request *req)
 {
-	return request_param(req, "REQUEST_METHOD");
+	return param(req, "REQUEST_METHOD");
 }
 
 const char *
@@ -95,7 +96,7 @@ request_path(const struct request *req)
 const char *
 request_client(const struct request *req)
 {
-	return request_param(req, "REMOTE_ADDR");
+	return param(req, "REMOTE_ADDR");
 }
 
 const struct config *
@@ -130,13 +131,13 @@ read_body(struct request *req, char *buf, size_t len, struct diag *diag)
 static enum err
 body_length(const struct request *req, uint64_t *ret, struct diag *diag)
 {
-	const char *type = request_param(req, "CONTENT_TYPE");
+	const char *type = param(req, "CONTENT_TYPE");
 
 	if (type == NULL || !request_parse_is_json(type)) {
 		diag_set(diag, "%s", err_text(ERR_TYPE));
 		return ERR_TYPE;
 	}
-	if (request_parse_length(request_param(req, "CONTENT_LENGTH"), ret) !=
+	if (request_parse_length(param(req, "CONTENT_LENGTH"), ret) !=
 		ERR_OK ||
 	    *ret == 0) {
 		diag_set(diag, "there is no body");

@@ -19,12 +19,9 @@
  */
 struct request;
 
-/* CGI meta-variable (RFC 3875 4.1) or NULL; borrowed. */
-const char *request_param(const struct request *req, const char *name);
-
 /*
  * A request header by its HTTP name, as "origin"; NULL where it is absent.
- * "proxy" (httpoxy) is never there.
+ * Borrowed.  "proxy" (httpoxy) is never there.
  */
 const char *request_header(const struct request *req, const char *name);
 

@@ -110,42 +110,28 @@ crypt_equal(const void *a, const void *b, size_t len)
 	return CRYPTO_memcmp(a, b, len) == 0;
 }
 
-/* Only memory or a broken libcrypto can make a digest fail. */
-static void
-digest(const EVP_MD *md, const void *data, size_t len, uint8_t *out)
-{
-	if (EVP_Digest(data, len, out, NULL, md, NULL) != 1)
-		abort();
-}
-
 /*
  * Looked up once: EVP_sha1() is looked up again by every digest, under locks,
  * which in a forked process are pages to be copied.
  */
-static EVP_MD *md_sha1, *md_sha256;
+static EVP_MD *md_sha1;
 static pthread_once_t md_once = PTHREAD_ONCE_INIT;
 
 static void
-fetch_digests(void)
+fetch_sha1(void)
 {
 	md_sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
-	md_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-	if (md_sha1 == NULL || md_sha256 == NULL)
+	if (md_sha1 == NULL)
 		abort();
 }
 
 void
 crypt_sha1(const void *data, size_t len, uint8_t out[20])
 {
-	(void)pthread_once(&md_once, fetch_digests);
-	digest(md_sha1, data, len, out);
-}
-
-void
-crypt_sha256(const void *data, size_t len, uint8_t out[32])
-{
-	(void)pthread_once(&md_once, fetch_digests);
-	digest(md_sha256, data, len, out);
+	(void)pthread_once(&md_once, fetch_sha1);
+	/* only memory or a broken libcrypto can make it fail */
+	if (EVP_Digest(data, len, out, NULL, md_sha1, NULL) != 1)
+		abort();
 }
 
 /* ---- base64 ---- */

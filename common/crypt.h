@@ -21,7 +21,6 @@ void crypt_random_hex(char *out, size_t len);
 bool crypt_equal(const void *a, const void *b, size_t len);
 
 void crypt_sha1(const void *data, size_t len, uint8_t out[20]);
-void crypt_sha256(const void *data, size_t len, uint8_t out[32]);
 
 /*
  * Base64 with padding (RFC 4648 4), and base64url without (5).  Encoding

@@ -2,6 +2,7 @@
 #include "common/json.h"
 
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,19 +111,6 @@ json_get_int(const json_t *object, const char *name, int64_t min, int64_t max,
 	if (json_integer_value(value) < min || json_integer_value(value) > max)
 		return ERR_LIMIT;
 	*ret = json_integer_value(value);
-	return ERR_OK;
-}
-
-enum err
-json_get_bool(const json_t *object, const char *name, bool *ret)
-{
-	const json_t *value = member(object, name);
-
-	if (value == NULL)
-		return ERR_NOTFOUND;
-	if (!json_is_boolean(value))
-		return ERR_PROTO;
-	*ret = json_is_true(value);
 	return ERR_OK;
 }
 

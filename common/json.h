@@ -3,7 +3,6 @@
 #define COMMON_JSON_H
 
 #include <jansson.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,8 +37,6 @@ enum err json_get_string(const json_t *object, const char *name,
     size_t max_bytes, const char **ret) MUST_CHECK;
 enum err json_get_int(const json_t *object, const char *name, int64_t min,
     int64_t max, int64_t *ret) MUST_CHECK;
-enum err json_get_bool(const json_t *object, const char *name,
-    bool *ret) MUST_CHECK;
 
 /* Compact text of a value, NUL-terminated; the caller frees it. */
 char *json_text(const json_t *value, size_t *ret_len);

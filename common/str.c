@@ -200,7 +200,7 @@ str_list_has(const char *list, size_t len, const char *word)
 		if ((size_t)(to - from) == word_len &&
 		    strncasecmp(from, word, word_len) == 0)
 			return true;
-		list = stop + 1;
+		list = comma == NULL ? end : comma + 1;
 	}
 	return false;
 }

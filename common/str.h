@@ -41,7 +41,7 @@ const char *str_path_fault(const char *s, size_t len);
 enum err str_to_u64(const char *s, size_t len, uint64_t max,
     uint64_t *ret) MUST_CHECK;
 
-/* Glob of literal characters and '*' (any run, also empty); ASCII case. */
+/* Glob: '*' is any run of characters, also none; all else, case too, itself. */
 bool str_match(const char *pattern, const char *s);
 
 /*

@@ -8,7 +8,7 @@
 void *xcalloc(size_t n, size_t size);
 void *xreallocarray(void *p, size_t n, size_t size);
 
-
+/* Copies; the caller frees them. */
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t len);
 

@@ -100,6 +100,16 @@ on_lingered(void *arg)
 	finish(session);
 }
 
+/* It may hold credentials of the client. */
+static void
+drop_head(struct session *session)
+{
+	if (session->head != NULL)
+		explicit_bzero(session->head, session->head_len);
+	free(session->head);
+	session->head = NULL;
+}
+
 /* Nothing but the client's connection, if that, is needed any more. */
 static void
 drop_all(struct session *session)
@@ -113,8 +123,7 @@ drop_all(struct session *session)
 	buf_free(session->early);
 	session->early = NULL;
 	session->early_len = 0;
-	free(session->head);
-	session->head = NULL;
+	drop_head(session);
 	loop_timer_stop(session->timer);
 }
 
@@ -488,7 +497,7 @@ keep_early(struct session *session, const void *data, size_t len)
 	if (len == 0)
 		return;
 	if (session->early == NULL)
-		session->early = buf_new(EARLY_MAX_BYTES + HTTP_HEAD_MAX_BYTES);
+		session->early = buf_new(EARLY_MAX_BYTES);
 	/* no more is read than fits */
 	if (buf_add(session->early, data, len) == ERR_OK)
 		session->early_len += len;
@@ -513,9 +522,7 @@ take_request(struct session *session, const struct http_head *head)
 	question = make_question(session, head);
 	keep_early(session, session->head + head->head_len,
 	    session->head_len - head->head_len);
-	explicit_bzero(session->head, session->head_len);
-	free(session->head);
-	session->head = NULL;
+	drop_head(session);
 	loop_timer_stop(session->timer);
 	session->phase = SESSION_ASK;
 	err = question == NULL

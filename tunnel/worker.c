@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "common/crypt.h"
-#include "common/log.h"
 #include "common/xalloc.h"
 #include "tunnel/loop.h"
 #include "tunnel/session.h"
@@ -147,10 +146,9 @@ report(const struct worker *worker, enum worker_event event)
 {
 	const struct worker_status status = { (int)getpid(), event };
 
-	if (worker->sockets.status != -1 &&
-	    write(worker->sockets.status, &status, sizeof(status)) !=
-		(ssize_t)sizeof(status))
-		log_debug("worker.status", "the supervisor does not listen");
+	/* where it fails, the supervisor is dead, and the lifeline tells */
+	if (worker->sockets.status != -1)
+		(void)!write(worker->sockets.status, &status, sizeof(status));
 }
 
 /*

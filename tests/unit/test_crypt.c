@@ -123,14 +123,11 @@ digests_as_fips_180_shows(void **state)
 	static const uint8_t sha1[20] = { 0xa9, 0x99, 0x3e, 0x36, 0x47, 0x06,
 		0x81, 0x6a, 0xba, 0x3e, 0x25, 0x71, 0x78, 0x50, 0xc2, 0x6c,
 		0x9c, 0xd0, 0xd8, 0x9d };
-	static const uint8_t sha256[4] = { 0xba, 0x78, 0x16, 0xbf };
-	uint8_t out[32];
+	uint8_t out[20];
 
 	(void)state;
 	crypt_sha1("abc", 3, out);
 	assert_memory_equal(out, sha1, sizeof(sha1));
-	crypt_sha256("abc", 3, out);
-	assert_memory_equal(out, sha256, sizeof(sha256));
 }
 
 static void
