@@ -16,6 +16,7 @@
 #include "broker/accept_pool.h"
 #include "broker/request_parse.h"
 #include "common/clock.h"
+#include "common/http.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/str.h"
@@ -232,11 +233,7 @@ void
 request_reply_status(struct request *req, int status, const char *code,
     const char *message)
 {
-	/* a message may quote what is no UTF-8: then it is left out */
-	json_t *body = json_pack("{s:{s:s,s:s}}", "error", "code", code,
-	    "message", str_is_utf8(message, strlen(message)) ? message : code);
-
-	request_reply_json(req, status, body);
+	request_reply_json(req, status, http_error(code, message));
 }
 
 void
@@ -244,41 +241,6 @@ request_reply_error(struct request *req, enum err err, const char *message)
 {
 	request_reply_status(req, err_http_status(err), err_code(err),
 	    message == NULL ? err_text(err) : message);
-}
-
-static const char *
-reason_phrase(int status)
-{
-	static const struct {
-		int status;
-		const char *phrase;
-	} phrases[] = {
-		{ 200, "OK" },
-		{ 201, "Created" },
-		{ 204, "No Content" },
-		{ 304, "Not Modified" },
-		{ 400, "Bad Request" },
-		{ 401, "Unauthorized" },
-		{ 403, "Forbidden" },
-		{ 404, "Not Found" },
-		{ 405, "Method Not Allowed" },
-		{ 408, "Request Timeout" },
-		{ 409, "Conflict" },
-		{ 413, "Content Too Large" },
-		{ 415, "Unsupported Media Type" },
-		{ 426, "Upgrade Required" },
-		{ 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" },
-		{ 502, "Bad Gateway" },
-		{ 503, "Service Unavailable" },
-		{ 504, "Gateway Timeout" },
-	};
-
-	for (size_t i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++)
-		if (phrases[i].status == status)
-			return phrases[i].phrase;
-	return "Status";
 }
 
 /* What every answer has, unless its handler says something else. */
@@ -316,7 +278,7 @@ format_head(const struct request *req, size_t *ret_len)
 	if (out == NULL)
 		abort(); /* out of memory */
 	(void)fprintf(out, "Status: %d %s\r\n", req->status,
-	    reason_phrase(req->status));
+	    http_phrase(req->status));
 	if (req->answer != NULL)
 		(void)fprintf(out,
 		    "Content-Type: application/json\r\n"

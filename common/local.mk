@@ -4,6 +4,7 @@ libcommon_a_SOURCES = \
 	%D%/clock.c %D%/clock.h \
 	%D%/crypt.c %D%/crypt.h \
 	%D%/err.c %D%/err.h %D%/err.def \
+	%D%/http.c %D%/http.h \
 	%D%/json.c %D%/json.h \
 	%D%/jwt.c %D%/jwt.h \
 	%D%/log.c %D%/log.h \

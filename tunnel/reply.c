@@ -1,46 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/reply.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/http.h"
 #include "common/json.h"
 #include "common/xalloc.h"
-
-static const char *
-reason_phrase(int status)
-{
-	static const struct {
-		int status;
-		const char *phrase;
-	} phrases[] = {
-		{ 400, "Bad Request" },
-		{ 401, "Unauthorized" },
-		{ 403, "Forbidden" },
-		{ 404, "Not Found" },
-		{ 405, "Method Not Allowed" },
-		{ 408, "Request Timeout" },
-		{ 426, "Upgrade Required" },
-		{ 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" },
-		{ 502, "Bad Gateway" },
-		{ 503, "Service Unavailable" },
-		{ 504, "Gateway Timeout" },
-	};
-
-	for (size_t i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++)
-		if (phrases[i].status == status)
-			return phrases[i].phrase;
-	return "Refused";
-}
 
 static char *
 error_body(const char *code, const char *message, size_t *ret_len)
 {
-	json_t *body = json_pack("{s:{s:s,s:s}}", "error", "code", code,
-	    "message", message);
+	json_t *body = http_error(code, message);
 	char *text = json_text(body, ret_len);
 
 	json_decref(body);
@@ -85,7 +56,7 @@ reply_refusal(int status, const char *code, const char *message,
 			 "Cache-Control: no-store\r\n"
 			 "Connection: close\r\n"
 			 "%s%s\r\n%s",
-	    status, reason_phrase(status), body_len, headers_of_status(status),
+	    status, http_phrase(status), body_len, headers_of_status(status),
 	    lines, body);
 	free(lines);
 	free(body);

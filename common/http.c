@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/http.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/str.h"
+
+const char *
+http_phrase(int status)
+{
+	static const struct {
+		int status;
+		const char *phrase;
+	} phrases[] = {
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 204, "No Content" },
+		{ 304, "Not Modified" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 409, "Conflict" },
+		{ 413, "Content Too Large" },
+		{ 415, "Unsupported Media Type" },
+		{ 426, "Upgrade Required" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+	};
+
+	for (size_t i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++)
+		if (phrases[i].status == status)
+			return phrases[i].phrase;
+	return "Status";
+}
+
+json_t *
+http_error(const char *code, const char *message)
+{
+	json_t *body = json_pack("{s:{s:s,s:s}}", "error", "code", code,
+	    "message", str_is_utf8(message, strlen(message)) ? message : code);
+
+	if (body == NULL)
+		abort(); /* out of memory */
+	return body;
+}
