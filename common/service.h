@@ -25,6 +25,12 @@ int service_passed_socket(int type);
 enum err service_listen_unix(const char *path, int type, mode_t mode,
     int *ret_fd, struct diag *diag) MUST_CHECK;
 
+/*
+ * For a process that holds keys: no core file, nothing for other processes of
+ * the same user to read or trace, no way to gain privileges.
+ */
+void service_harden(void);
+
 /* Tell the manager, where there is one: sd_notify(3). */
 void service_ready(const char *status);
 void service_reloading(void);

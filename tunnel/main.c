@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -221,17 +220,6 @@ find_socket(const struct options *options, struct diag *diag)
 	return -1;
 }
 
-/* What happens to hold a vendor's key is nobody's to read. */
-static void
-harden(void)
-{
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-#if !defined(__SANITIZE_ADDRESS__)
-	/* no core file, no ptrace; the leak check would need that one */
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-#endif
-}
-
 /* Block what the worker takes from a descriptor. */
 static void
 block_signals(void)
@@ -287,7 +275,7 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &options);
 	log_init("culvert-tunnel", options.level);
 	(void)signal(SIGPIPE, SIG_IGN);
-	harden();
+	service_harden();
 	fd = find_socket(&options, &diag);
 	if (fd == -1) {
 		(void)fprintf(stderr, "culvert-tunnel: %s\n", diag.text);
