@@ -8,11 +8,8 @@
 #include "broker/config_value.h"
 #include "broker/url.h"
 #include "common/crypt.h"
-#include "common/log.h"
 #include "common/str.h"
 #include "common/xalloc.h"
-
-#define KEY_MIN_BYTES 32 /* as long as SHA-256 is, RFC 7518 3.2 */
 
 /* What LiveKit's protocol defines, for value_check. */
 static bool
@@ -451,11 +448,6 @@ build_secrets(struct conf_section *section, struct config_livekit *livekit,
 	if (!str_is_utf8(text, len)) /* it is a claim of every token */
 		return conf_fail(section, "api_key", diag,
 		    "has to be UTF-8 text");
-	(void)secret_peek(livekit->api_secret, &len);
-	if (len < KEY_MIN_BYTES)
-		log_warning("config.short_secret",
-		    "section=livekit key=api_secret bytes=%zu wanted=%d", len,
-		    KEY_MIN_BYTES);
 	return ERR_OK;
 }
 

@@ -7,7 +7,6 @@
 
 #include "broker/config_value.h"
 #include "broker/url.h"
-#include "common/log.h"
 #include "common/str.h"
 #include "common/xalloc.h"
 
@@ -320,22 +319,6 @@ build_relay_paths(struct conf_section *section, struct config *config,
 	return check_paths(section, config, relay, diag);
 }
 
-/* A key that travels in the clear is for a service on this machine. */
-static void
-warn_plain(const struct config_relay *relay)
-{
-	const char *host = relay->upstream.host;
-	bool secret = false;
-
-	for (size_t i = 0; i < relay->header_count; i++)
-		secret = secret || relay->headers[i].secret != NULL;
-	if (secret && !relay->upstream.tls && strcmp(host, "localhost") != 0 &&
-	    strcmp(host, "::1") != 0 && strncmp(host, "127.", 4) != 0)
-		log_warning("config.plain_secret",
-		    "relay=%s reason=\"ws:// sends its key in the clear\"",
-		    relay->name);
-}
-
 static enum err
 build_relay(struct conf_section *section, const struct relay_limits *base,
     struct config *config, struct diag *diag)
@@ -465,8 +448,6 @@ config_relay_build(struct conf_section *root, struct config *config,
 	     err == ERR_OK && i < conf_section_count(root, "relay"); i++)
 		err = build_relay(conf_section(root, "relay", i), &base, config,
 		    diag);
-	for (size_t i = 0; err == ERR_OK && i < config->relay_count; i++)
-		warn_plain(&config->relays[i]);
 	return err;
 }
 

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/config_notice.h"
+
+#include <string.h>
+
+#include "broker/access.h"
+#include "common/log.h"
+
+/* Shorter than SHA-256 is (RFC 7518 3.2), it can be guessed from a token. */
+#define LIVEKIT_SECRET_BYTES 32
+
+static bool
+is_on_this_machine(const char *host)
+{
+	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+	    strncmp(host, "127.", 4) == 0;
+}
+
+static void
+notice_relay(const struct config_relay *relay)
+{
+	bool has_key = false;
+
+	for (size_t i = 0; i < relay->header_count; i++)
+		has_key |= relay->headers[i].secret != NULL;
+	if (!has_key)
+		log_warning("config.no_key",
+		    "route=%s reason=\"the vendor gets no key from us\"",
+		    relay->name);
+	else if (!relay->upstream.tls &&
+	    !is_on_this_machine(relay->upstream.host))
+		log_warning("config.plain_secret",
+		    "route=%s reason=\"ws:// sends its key in the clear\"",
+		    relay->name);
+}
+
+static void
+notice_livekit(const struct config_livekit *livekit)
+{
+	size_t len;
+
+	(void)secret_peek(livekit->api_secret, &len);
+	if (len < LIVEKIT_SECRET_BYTES)
+		log_warning("config.short_secret",
+		    "key=livekit.api_secret "
+		    "bytes=%zu reason=\"under %d bytes it can be guessed\"",
+		    len, LIVEKIT_SECRET_BYTES);
+}
+
+void
+config_notice_log(const struct config *config)
+{
+	if (access_is_loopback_only(config))
+		log_notice("config.loopback_only",
+		    "file=%s reason=\"only clients of this machine are "
+		    "served: `clients' and `origins' in section `access' "
+		    "admit others\"",
+		    config->path);
+	if (config->relay_count == 0 && config->livekit == NULL)
+		log_warning("config.no_routes",
+		    "file=%s reason=\"no `openai', `relay' or `livekit' "
+		    "section: nothing is served\"",
+		    config->path);
+	for (size_t i = 0; i < config->relay_count; i++)
+		notice_relay(&config->relays[i]);
+	if (config->livekit != NULL)
+		notice_livekit(config->livekit);
+}
