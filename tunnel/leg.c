@@ -29,17 +29,30 @@ enqueue(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms)
 		leg->lost = true;
 }
 
+/*
+ * The peer takes no more.  What it sent before that, its close frame perhaps,
+ * is still to be read: the end of that makes the connection lost.
+ */
+static void
+go_deaf(struct leg *leg)
+{
+	leg->deaf = leg->hung_up = true;
+	buf_free(leg->queue);
+	leg->queue = NULL;
+	leg->queued = 0;
+}
+
 void
 leg_send(struct leg *leg, const void *data, size_t len, int64_t now_ms)
 {
 	const uint8_t *p = data;
 	size_t n = 0;
 
-	if (leg->lost)
+	if (leg->lost || leg->deaf)
 		return;
 	if (leg->queued == 0 &&
 	    stream_write(leg->stream, p, len, &n) == STREAM_LOST)
-		leg->lost = true;
+		go_deaf(leg);
 	else if (n < len)
 		enqueue(leg, p + n, len - n, now_ms);
 }
@@ -53,8 +66,10 @@ leg_flush(struct leg *leg, int64_t now_ms)
 	if (leg->queued == 0 || leg->lost)
 		return;
 	data = buf_peek(leg->queue, &len);
-	if (stream_write(leg->stream, data, len, &n) == STREAM_LOST)
-		leg->lost = true;
+	if (stream_write(leg->stream, data, len, &n) == STREAM_LOST) {
+		go_deaf(leg);
+		return;
+	}
 	if (n == 0)
 		return;
 	buf_drain(leg->queue, n);
@@ -120,7 +135,7 @@ leg_ping(struct leg *leg, int64_t now_ms)
 	uint8_t frame[WS_CONTROL_FRAME_MAX], mask[4];
 	size_t len;
 
-	if (leg->out != LEG_OPEN || leg->queued > 0 ||
+	if (leg->out != LEG_OPEN || leg->deaf || leg->queued > 0 ||
 	    !flow_at_boundary(&leg->other->in))
 		return false;
 	crypt_random(leg->ping, sizeof(leg->ping));
@@ -307,7 +322,7 @@ may_read(const struct leg *leg, int64_t now_ms)
 	if (leg->in_ended || leg->lost)
 		return false;
 	/* what it sends goes nowhere: only its close frame is waited for */
-	if (other->out == LEG_CLOSED || other->lost)
+	if (other->out == LEG_CLOSED || other->lost || other->deaf)
 		return true;
 	return other->queued == 0 && now_ms >= leg->resume_ms;
 }
@@ -332,6 +347,17 @@ leg_update_interest(struct leg *leg, int64_t now_ms)
 	loop_watch_set(leg->watch, wants_read, wants_write);
 	if (read && stream_has_more(leg->stream))
 		loop_watch_kick(leg->watch);
+}
+
+int64_t
+leg_gone_ms(const struct leg *leg, int64_t now_ms)
+{
+	if (!leg->hung_up)
+		return 0;
+	if (leg->reading)
+		return now_ms - leg->heard_ms;
+	/* else it waits for its rate, and is read again by itself */
+	return leg->other->queued > 0 ? now_ms - leg->other->moved_ms : 0;
 }
 
 bool

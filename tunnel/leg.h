@@ -36,6 +36,8 @@ struct leg {
 	enum leg_out out;  /* how far we are with this peer */
 	bool in_ended;	   /* nothing that comes is understood any more */
 	bool lost;	   /* the connection is of no use any more */
+	bool deaf;	   /* nothing can be sent to it; it is read on */
+	bool hung_up;	   /* it has left, but may have sent more before */
 	bool reading;	   /* its silence counts */
 	size_t queued;	   /* bytes that wait for this peer */
 	int64_t moved_ms;  /* since when none of them has gone */
@@ -65,6 +67,12 @@ void leg_send(struct leg *leg, const void *data, size_t len, int64_t now_ms);
 
 /* Send what is queued. */
 void leg_flush(struct leg *leg, int64_t now_ms);
+
+/*
+ * How long it can be said of a peer that has hung up that nothing more of it
+ * has come, or could be passed on.
+ */
+int64_t leg_gone_ms(const struct leg *leg, int64_t now_ms);
 
 /* Free the queue's memory if it is empty; true if there is none left. */
 bool leg_trim(struct leg *leg);

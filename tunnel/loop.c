@@ -16,6 +16,7 @@
 #define SCRATCH_BYTES (64 * 1024)
 #define SCRATCH_PAGES (SCRATCH_BYTES + 4096) /* LOOP_HEADROOM is in front */
 #define EVENTS_MAX    32		     /* of one wait */
+#define HANGUP_ONCE   ((uint32_t)(EPOLLRDHUP | EPOLLONESHOT))
 
 struct loop_watch {
 	struct loop *loop;
@@ -24,6 +25,7 @@ struct loop_watch {
 	void *arg;
 	uint32_t events; /* what epoll was told; 0: the fd is not in it */
 	bool freed;
+	bool tells_hangup, hangup_told;
 	bool due_read, due_write; /* without waiting; is in loop->due then */
 	TAILQ_ENTRY(loop_watch) due;
 	SLIST_ENTRY(loop_watch) dead;
@@ -133,6 +135,13 @@ loop_watch_bind(struct loop_watch *watch, loop_ready ready, void *arg)
 {
 	watch->ready = ready;
 	watch->arg = arg;
+	watch->tells_hangup = watch->hangup_told = false;
+}
+
+void
+loop_watch_tell_hangup(struct loop_watch *watch)
+{
+	watch->tells_hangup = true;
 }
 
 static void
@@ -153,14 +162,22 @@ unset_due(struct loop_watch *watch)
 }
 
 /*
- * A descriptor of which nothing is wanted is taken out: epoll would go on to
- * report a peer that has hung up.
+ * A descriptor of which nothing is wanted is taken out, or asked for one
+ * report: epoll would go on to report a peer that has hung up.
  */
+static uint32_t
+wanted_events(const struct loop_watch *watch, bool read, bool write)
+{
+	if (!read && !write && watch->tells_hangup && !watch->hangup_told)
+		return HANGUP_ONCE;
+	return (read ? EPOLLIN : 0U) | (write ? EPOLLOUT : 0U);
+}
+
 void
 loop_watch_set(struct loop_watch *watch, bool read, bool write)
 {
 	struct epoll_event event = {
-		.events = (read ? EPOLLIN : 0U) | (write ? EPOLLOUT : 0U),
+		.events = wanted_events(watch, read, write),
 		.data.ptr = watch,
 	};
 	int op = watch->events == 0 ? EPOLL_CTL_ADD
@@ -170,7 +187,7 @@ loop_watch_set(struct loop_watch *watch, bool read, bool write)
 	if (event.events == watch->events)
 		return;
 	if (epoll_ctl(watch->loop->epoll_fd, op, watch->fd, &event) == -1 &&
-	    event.events != 0)
+	    (read || write))
 		set_due(watch, read, write);
 	watch->events = event.events;
 }
@@ -186,6 +203,7 @@ loop_watch_free(struct loop_watch *watch)
 {
 	if (watch == NULL)
 		return;
+	watch->tells_hangup = false;
 	loop_watch_set(watch, false, false);
 	unset_due(watch);
 	watch->freed = true;
@@ -199,6 +217,21 @@ dispatch(struct loop_watch *watch, bool readable, bool writable)
 	writable = writable && (watch->events & EPOLLOUT) != 0;
 	if (!watch->freed && (readable || writable))
 		watch->ready(watch->arg, readable, writable);
+}
+
+static void
+dispatch_event(struct loop_watch *watch, uint32_t events)
+{
+	const uint32_t broken = EPOLLERR | EPOLLHUP;
+
+	if (watch->events != HANGUP_ONCE) {
+		dispatch(watch, (events & (EPOLLIN | broken)) != 0,
+		    (events & (EPOLLOUT | broken)) != 0);
+	} else if ((events & (EPOLLRDHUP | broken)) != 0 &&
+	    !watch->hangup_told) {
+		watch->hangup_told = true;
+		watch->ready(watch->arg, false, false);
+	}
 }
 
 /* Call back those that are due now; what they make due comes next time. */
@@ -339,7 +372,6 @@ expire_timers(struct loop *loop, int64_t now)
 enum err
 loop_run(struct loop *loop)
 {
-	const uint32_t broken = EPOLLERR | EPOLLHUP;
 	struct epoll_event events[EVENTS_MAX];
 	int n;
 
@@ -351,9 +383,7 @@ loop_run(struct loop *loop)
 			return ERR_SYS;
 		dispatch_due(loop);
 		for (int i = 0; i < n; i++)
-			dispatch(events[i].data.ptr,
-			    (events[i].events & (EPOLLIN | broken)) != 0,
-			    (events[i].events & (EPOLLOUT | broken)) != 0);
+			dispatch_event(events[i].data.ptr, events[i].events);
 		expire_timers(loop, clock_ms());
 		bury_dead(loop);
 	}

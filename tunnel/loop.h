@@ -49,7 +49,8 @@ void loop_rest(struct loop *loop);
  *
  * After the peer has hung up, reading and writing no longer wait, so the
  * callback comes for whatever is wanted until the watch is freed; while
- * nothing is wanted there is none, and nothing is lost or spun on.
+ * nothing is wanted there is none, and nothing is lost or spun on, unless
+ * loop_watch_tell_hangup() asks for one.
  */
 struct loop_watch;
 typedef void (*loop_ready)(void *arg, bool readable, bool writable);
@@ -66,6 +67,13 @@ void loop_watch_bind(struct loop_watch *watch, loop_ready ready, void *arg);
  * (no memory) counts as ready, so that its owner meets the error.
  */
 void loop_watch_set(struct loop_watch *watch, bool read, bool write);
+
+/*
+ * If the peer hangs up (or has) while nothing is wanted, call back once, with
+ * neither readable nor writable.  Holds from the next loop_watch_set() until
+ * loop_watch_bind().
+ */
+void loop_watch_tell_hangup(struct loop_watch *watch);
 
 /*
  * Call back once for reading, without waiting, if reading is wanted then:

@@ -11,6 +11,7 @@
 #include "tunnel/linger.h"
 
 #define CLOSE_MS      5000 /* for a peer's answer to a close frame */
+#define GONE_MS	      5000 /* for the last words of a peer that has left */
 #define CLOSE_DEAD_MS 1000 /* the same, where a peer is known not to answer */
 #define PING_RETRY_MS 1000 /* where a ping could not be put in */
 #define TRIM_MS	      1000 /* how long an empty queue keeps its memory */
@@ -147,7 +148,7 @@ linger_leg(struct relay *relay, struct leg *leg)
 
 	if (leg->stream == NULL)
 		return;
-	if (!leg->lost && leg->queued == 0) {
+	if (!leg->lost && !leg->deaf && leg->queued == 0) {
 		relay->lingers[which] =
 		    linger_start(relay->loop, leg->stream, leg->watch,
 			which == 0 ? LINGER_SERVER : LINGER_CLIENT, NULL, 0,
@@ -189,6 +190,8 @@ earliest_of_leg(const struct relay *relay, const struct leg *leg, int64_t now,
 		earliest(at, leg->resume_ms - 1, 1);
 	if (leg->queued > 0)
 		earliest(at, leg->moved_ms, relay->limits.stall_ms);
+	if (leg->hung_up)
+		earliest(at, now - leg_gone_ms(leg, now), GONE_MS);
 	if (!leg->reading)
 		return;
 	if (leg->pinged_ms != 0)
@@ -258,6 +261,10 @@ check_leg_time(struct relay *relay, struct leg *leg, int64_t now)
 	if (leg->queued > 0 &&
 	    is_over(now, leg->moved_ms, relay->limits.stall_ms)) {
 		close_both(relay, CAUSE_TOO_SLOW, leg->side, 0, NULL);
+		return;
+	}
+	if (is_over(now, now - leg_gone_ms(leg, now), GONE_MS)) {
+		leg->lost = true;
 		return;
 	}
 	if (!leg->reading)
@@ -346,6 +353,8 @@ on_leg_ready(struct relay *relay, struct leg *leg, bool readable, bool writable)
 {
 	int64_t now = clock_ms();
 
+	if (!readable && !writable)
+		leg->hung_up = true;
 	stream_readiness(leg->stream, readable, writable, &readable, &writable);
 	if (writable)
 		leg_flush(leg, now);
@@ -443,6 +452,8 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	relay->upstream.watch = streams->upstream_watch;
 	loop_watch_bind(relay->client.watch, on_client_ready, relay);
 	loop_watch_bind(relay->upstream.watch, on_upstream_ready, relay);
+	loop_watch_tell_hangup(relay->client.watch);
+	loop_watch_tell_hangup(relay->upstream.watch);
 	return relay;
 }
 

@@ -22,6 +22,7 @@ struct stream {
 	SSL *ssl;	  /* NULL: plain */
 	bool established; /* the handshake is over */
 	bool broken;	  /* a call failed for good */
+	bool unwritable;  /* a write did; what has come can still be read */
 	bool cert_refused;
 	bool read_wants_write; /* the last SSL_read() waits to write */
 	bool write_wants_read; /* the last SSL_write() waits to read */
@@ -175,7 +176,6 @@ ssl_result(struct stream *stream, int rc, bool *wants_other, int other)
 	case SSL_ERROR_ZERO_RETURN:
 		return STREAM_EOF;
 	default:
-		stream->broken = true;
 		return STREAM_LOST;
 	}
 }
@@ -269,6 +269,7 @@ tls_read(struct stream *stream, uint8_t *out, size_t size, size_t *ret_len)
 			result = ssl_result(stream, rc,
 			    &stream->read_wants_write, SSL_ERROR_WANT_WRITE);
 			ERR_clear_error();
+			stream->broken = result == STREAM_LOST;
 			/* an end is found again by the next call */
 			stream->ended = result != STREAM_WAIT;
 			return *ret_len > 0 ? STREAM_OK : result;
@@ -314,7 +315,7 @@ tls_write(struct stream *stream, const uint8_t *data, size_t len,
 	int rc;
 
 	stream->write_wants_read = false;
-	if (stream->broken)
+	if (stream->broken || stream->unwritable)
 		return STREAM_LOST;
 	/* with partial writes a call sends one record at most */
 	while (*ret_len < len) {
@@ -325,7 +326,10 @@ tls_write(struct stream *stream, const uint8_t *data, size_t len,
 			result = ssl_result(stream, rc,
 			    &stream->write_wants_read, SSL_ERROR_WANT_READ);
 			ERR_clear_error();
-			return result == STREAM_WAIT ? result : STREAM_LOST;
+			if (result == STREAM_WAIT)
+				return STREAM_WAIT;
+			stream->unwritable = true;
+			return STREAM_LOST;
 		}
 		*ret_len += n;
 	}
@@ -373,7 +377,8 @@ stream_readiness(const struct stream *stream, bool readable, bool writable,
 void
 stream_shut(struct stream *stream)
 {
-	if (stream->ssl != NULL && stream->established && !stream->broken) {
+	if (stream->ssl != NULL && stream->established && !stream->broken &&
+	    !stream->unwritable) {
 		ERR_clear_error();
 		(void)SSL_shutdown(stream->ssl);
 		ERR_clear_error();

@@ -32,7 +32,7 @@ enum stream_result {
 	STREAM_OK,
 	STREAM_WAIT, /* nothing for now; see stream_interest() */
 	STREAM_EOF,  /* the peer sends no more */
-	STREAM_LOST, /* the connection is broken: no more either way */
+	STREAM_LOST, /* the connection is broken: no more this way */
 };
 
 /* A plain stream; it owns the descriptor from now on, non-blocking. */
@@ -71,7 +71,8 @@ enum stream_result stream_read(struct stream *stream, void *out, size_t size,
 /*
  * Write as much as can be written now; *ret_len bytes of it went.  STREAM_OK
  * where that is all; STREAM_WAIT where it is less: the rest must come first
- * in the next call, which may add to it but not take from it.  STREAM_LOST.
+ * in the next call, which may add to it but not take from it.  STREAM_LOST:
+ * what the peer has sent before can still be read.
  */
 enum stream_result stream_write(struct stream *stream, const void *data,
     size_t len, size_t *ret_len);

@@ -17,7 +17,7 @@ struct fixture {
 	int fds[2];
 	struct loop_watch *watch;
 	struct loop_timer *timer, *other;
-	int reads, writes, expired;
+	int calls, reads, writes, expired;
 	char order[8];
 	size_t order_len;
 };
@@ -27,6 +27,7 @@ count(void *arg, bool readable, bool writable)
 {
 	struct fixture *f = arg;
 
+	f->calls++;
 	f->reads += readable;
 	f->writes += writable;
 	loop_stop(f->loop);
@@ -115,6 +116,28 @@ a_hang_up_waits_until_something_is_wanted(void **state)
 	loop_watch_set(f->watch, false, true);
 	assert_int_equal(loop_run(f->loop), ERR_OK);
 	assert_int_equal(f->writes, 1);
+}
+
+static void
+a_hang_up_is_told_once_where_that_is_asked_for(void **state)
+{
+	struct fixture *f = *state;
+
+	loop_watch_tell_hangup(f->watch);
+	loop_watch_set(f->watch, false, false);
+	assert_int_equal(write(f->fds[1], "x", 1), 1);
+	(void)shutdown(f->fds[1], SHUT_RDWR);
+	assert_int_equal(loop_run(f->loop), ERR_OK);
+	assert_int_equal(f->calls, 1);
+	loop_watch_set(f->watch, false, false);
+	loop_timer_set(f->timer, 10);
+	assert_int_equal(loop_run(f->loop), ERR_OK);
+	assert_int_equal(f->expired, 1);
+	assert_int_equal(f->calls, 1);
+	assert_int_equal(f->reads + f->writes, 0);
+	loop_watch_set(f->watch, true, false);
+	assert_int_equal(loop_run(f->loop), ERR_OK);
+	assert_int_equal(f->reads, 1);
 }
 
 static void
@@ -227,6 +250,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(calls_back_for_what_is_wanted_only),
 		TEST(a_hang_up_waits_until_something_is_wanted),
+		TEST(a_hang_up_is_told_once_where_that_is_asked_for),
 		TEST(a_kick_calls_back_once_without_waiting),
 		TEST(may_be_freed_by_its_own_callback),
 		TEST(timers_expire_in_the_order_of_their_times),

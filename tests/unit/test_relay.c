@@ -462,6 +462,26 @@ what_a_peer_sent_before_it_left_still_arrives(void **state)
 	assert_int_equal(fix->end.cause, CAUSE_UPSTREAM_CLOSED);
 }
 
+static void
+the_last_words_of_a_peer_that_takes_no_more_arrive(void **state)
+{
+	struct fixture *fix = *state;
+
+	start(fix);
+	say(&fix->upstream, B("\x81\x01z\x88\x02\x13\x87"));
+	loop_watch_free(fix->upstream.watch);
+	fix->upstream.watch = NULL;
+	(void)shutdown(fix->upstream.fd, SHUT_RDWR);
+	/* writing this to the vendor fails before its words are read */
+	say(&fix->client, B("\x81\x81\1\2\3\4a"));
+	run_until(fix, 3 + 4);
+	assert_got(&fix->client, B("\x81\x01z\x88\x02\x13\x87"));
+	say(&fix->client, B("\x88\x82\0\0\0\0\x13\x87"));
+	run_until(fix, 0);
+	assert_int_equal(fix->end.cause, CAUSE_UPSTREAM_CLOSED);
+	assert_int_equal(fix->end.code, 4999);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -482,6 +502,7 @@ main(void)
 		TEST(a_stalled_reader_stops_the_writer),
 		TEST(a_stalled_reader_is_4101),
 		TEST(what_a_peer_sent_before_it_left_still_arrives),
+		TEST(the_last_words_of_a_peer_that_takes_no_more_arrive),
 	};
 
 	return cmocka_run_group_tests_name("relay", tests, NULL, NULL);
