@@ -238,7 +238,7 @@ send_packet(struct server *srv, struct connection *conn,
 
 	err = wire_format(packet, &text, &len);
 	if (err != ERR_OK) {
-		log_error("control.format", "type=%d error=\"%s\"",
+		log_error("control.format", "type=%d reason=\"%s\"",
 		    (int)packet->type, err_text(err));
 		drop(srv, conn, CAUSE_INTERNAL, NULL);
 		return;
@@ -439,7 +439,8 @@ adopt(struct server *srv, int fd)
 	}
 	conn = xcalloc(1, sizeof(*conn));
 	if (!watch(srv, fd, conn)) {
-		log_error("control.epoll", "error=\"%s\"", strerror(errno));
+		log_error("control.accept_failed", "reason=\"%s\"",
+		    strerror(errno));
 		(void)close(fd);
 		free(conn);
 		return;
@@ -470,7 +471,7 @@ accept_all(struct server *srv)
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			/* EMFILE and the like: it would come at once again */
-			log_warning("control.accept_paused", "error=\"%s\"",
+			log_warning("control.accept_paused", "reason=\"%s\"",
 			    strerror(errno));
 			stop_accepting(srv, ACCEPT_PAUSE_MS);
 			return;

@@ -282,7 +282,7 @@ main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (serve(&options, fd, &diag) != ERR_OK) {
-		log_error("tunnel.failed", "error=\"%s\"", diag.text);
+		log_error("tunnel.failed", "reason=\"%s\"", diag.text);
 		return EXIT_FAILURE;
 	}
 	return EXIT_SUCCESS;

@@ -186,7 +186,7 @@ refuse(struct session *session, const struct refusal *refusal)
 		own.items = &retry;
 		own.count = 1;
 	}
-	log_info("tunnel.refused", "status=%d code=%s route=%s why=\"%s\"",
+	log_info("tunnel.refused", "status=%d code=%s route=%s reason=\"%s\"",
 	    refusal->status, refusal->code, route_name(session),
 	    refusal->why != NULL ? refusal->why : "");
 	text = reply_refusal(refusal->status, refusal->code, refusal->message,
@@ -361,8 +361,7 @@ on_dialled(void *arg, const struct dial_upstream *upstream,
 		return;
 	}
 	log_warning("upstream.refused",
-	    "session=%s route=%s status=%d "
-	    "why=\"%s\"",
+	    "session=%s route=%s status=%d reason=\"%s\"",
 	    session->grant->grant.session, route_name(session), refused->status,
 	    refused->why);
 	refusal = (struct refusal){
@@ -384,7 +383,7 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 	struct refusal refusal;
 
 	if (answer == NULL) {
-		log_warning("broker.unavailable", "why=\"%s\"", why);
+		log_warning("broker.unavailable", "reason=\"%s\"", why);
 		refuse_unavailable(session, why);
 		return;
 	}
@@ -430,7 +429,7 @@ on_broker_lost(void *arg, const char *why)
 	struct session *session = arg;
 
 	/* what has been granted goes on: the broker may be restarting */
-	log_warning("broker.lost", "session=%s route=%s why=\"%s\"",
+	log_warning("broker.lost", "session=%s route=%s reason=\"%s\"",
 	    session->grant->grant.session, route_name(session), why);
 }
 

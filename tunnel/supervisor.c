@@ -73,7 +73,7 @@ be_child(struct supervisor *sup)
 	(void)close(sup->lifeline[1]);
 	err = worker_run(sup->worker, &sockets);
 	if (err != ERR_OK)
-		log_error("worker.failed", "error=\"%s\"", err_text(err));
+		log_error("worker.failed", "reason=\"%s\"", err_text(err));
 	/* what the parent would do at its end is not ours to do */
 	_exit(err == ERR_OK ? 0 : 1);
 }
@@ -130,7 +130,7 @@ back_off(struct supervisor *sup, const char *why)
 	if (sup->backoff_ms > BACKOFF_MAX_MS)
 		sup->backoff_ms = BACKOFF_MAX_MS;
 	sup->start_ms = clock_ms() + sup->backoff_ms;
-	log_error("supervisor.start_failed", "why=\"%s\" wait_ms=%lld", why,
+	log_error("supervisor.start_failed", "reason=\"%s\" wait_ms=%lld", why,
 	    (long long)sup->backoff_ms);
 }
 
