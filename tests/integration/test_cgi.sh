@@ -233,6 +233,17 @@ for bad in '[]' '1' '"x"' null '{}x' '{' '{"a":1,"a":1}' '{"a":"\u0000"}'; do
 done
 check "a client's Proxy header changes nothing" \
     token 200 conf "$body" "$page" HTTP_PROXY=http://192.0.2.1:1/
+# A web server makes arguments of such a query: RFC 3875 4.4.
+for argument in --dump -t --version --help "--listen $dir/evil"; do
+	query=$(echo "$argument" | tr ' ' +)
+	# shellcheck disable=SC2086 # one or two words
+	check "a query without = is no argument: $argument" exits 0 \
+	    env GATEWAY_INTERFACE=CGI/1.1 QUERY_STRING="$query" \
+	    CULVERT_CONFIG="$dir/conf" "$broker" $argument
+	check "it is 400" says '^Status: 400 '
+done
+check "a query with = leaves the arguments alone" \
+    status 200 conf "" REQUEST_URI='/healthz?a=b' QUERY_STRING=a=b
 check "a bad configuration answers nothing" exits 1 \
     env GATEWAY_INTERFACE=CGI/1.1 "$broker" -f "$dir/bad"
 
