@@ -86,6 +86,7 @@ struct connection {
 	struct wire_packet *open; /* while resolving ... */
 	struct config *config;	  /* ... and what it began with */
 	struct lease *lease;
+	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(connection) entry;
 };
 
@@ -281,6 +282,7 @@ grant(struct server *srv, struct connection *conn, struct lease *lease,
 	const struct lease_info *info = lease_peek(lease);
 
 	conn->lease = lease;
+	conn->limits = packet->grant.limits;
 	set_state(srv, conn, STATE_LEASED);
 	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
 	    info->id, info->session, info->route, info->client,
@@ -335,6 +337,87 @@ list(struct server *srv, struct connection *conn)
 	wire_packet_free(packet);
 }
 
+static struct connection *
+find_lease(struct server *srv, const char *id)
+{
+	struct connection *conn;
+
+	TAILQ_FOREACH (conn, &srv->leased, entry)
+		if (strcmp(lease_peek(conn->lease)->id, id) == 0)
+			return conn;
+	return NULL;
+}
+
+/* An operator's order to a tunnel, which ends by itself then. */
+static void
+close_tunnel(struct server *srv, struct connection *conn,
+    const struct wire_close *order)
+{
+	struct connection *tunnel = find_lease(srv, order->lease);
+	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
+	char *text;
+	size_t len;
+
+	packet->reply = json_pack("{s:b}", "closed", tunnel != NULL);
+	set_state(srv, conn, STATE_IDLE);
+	send_packet(srv, conn, packet);
+	wire_packet_free(packet);
+	if (tunnel == NULL)
+		return;
+	log_notice("lease.close", "lease=%s code=%d", order->lease,
+	    order->code);
+	packet = wire_packet_new(WIRE_CLOSE);
+	packet->close.code = order->code;
+	packet->close.reason = xstrdup(order->reason);
+	if (wire_format(packet, &text, &len) == ERR_OK) {
+		/* it may have an event of its own in this turn: no drop() */
+		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
+		    -1)
+			(void)shutdown(tunnel->fd, SHUT_RDWR);
+		wire_text_free(text, len);
+	}
+	wire_packet_free(packet);
+}
+
+static const struct config_relay *
+find_relay(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->relay_count; i++)
+		if (strcmp(config->relays[i].name, name) == 0)
+			return &config->relays[i];
+	return NULL;
+}
+
+/* A report: limits that a reload has changed are the answer to it. */
+static void
+take_usage(struct server *srv, struct connection *conn,
+    const struct wire_usage *usage)
+{
+	struct config *config = config_current();
+	const struct config_relay *relay =
+	    find_relay(config, lease_peek(conn->lease)->route);
+	struct wire_packet *packet;
+
+	lease_update(conn->lease, usage);
+	if (relay != NULL &&
+	    memcmp(&relay->limits, &conn->limits, sizeof(conn->limits)) != 0) {
+		conn->limits = relay->limits;
+		packet = wire_packet_new(WIRE_LIMITS);
+		packet->limits = relay->limits;
+		send_packet(srv, conn, packet);
+		wire_packet_free(packet);
+	}
+	config_unref(config);
+}
+
+/* From an operator, about somebody else's tunnel. */
+static bool
+is_close_order(const struct connection *conn, const struct wire_packet *packet)
+{
+	return conn->state == STATE_IDLE && conn->is_operator &&
+	    packet->type == WIRE_CLOSE && packet->close.lease != NULL;
+}
+
 /* Act on a packet, which is this function's. */
 static void
 handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
@@ -353,8 +436,10 @@ handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
 			list(srv, conn);
 		else
 			drop(srv, conn, CAUSE_NOT_ALLOWED, NULL);
+	} else if (is_close_order(conn, packet)) {
+		close_tunnel(srv, conn, &packet->close);
 	} else if (conn->state == STATE_LEASED && type == WIRE_USAGE) {
-		lease_update(conn->lease, &packet->usage);
+		take_usage(srv, conn, &packet->usage);
 	} else if (conn->state == STATE_LEASED && type == WIRE_END) {
 		lease_update(conn->lease, &packet->usage);
 		drop(srv, conn, CAUSE_ENDED, &packet->usage);

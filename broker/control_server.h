@@ -12,7 +12,9 @@
  * peer that sends rubbish, more or other than it may, nothing, or that does not
  * read, is dropped.  One connection is one tunnel, and its end frees the
  * lease.  Who may connect is decided by SO_PEERCRED: the users of the
- * configuration open tunnels, root and our own user may list them too.
+ * configuration open tunnels, root and our own user may list them and end them
+ * too.  Limits that a new configuration changes reach a tunnel when it reports
+ * its usage next.
  *
  * There is one in a process.  config_set_current() comes first.
  */

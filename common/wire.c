@@ -224,7 +224,9 @@ TABLE(end, USAGE_FIELDS, TEXT(wire_usage, side, "side", WORD_BYTES, is_side),
 	.optional = true));
 
 TABLE(close, NUMBER(wire_close, code, "code", 1000, CLOSE_CODE_MAX),
-    TEXT(wire_close, reason, "reason", REASON_BYTES, is_text));
+    TEXT(wire_close, reason, "reason", REASON_BYTES, is_text),
+    TEXT(wire_close, lease, "lease", WORD_BYTES, str_is_token,
+	.optional = true));
 
 TABLE(limits,
     { .name = "limits",

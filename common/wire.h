@@ -34,7 +34,7 @@ enum wire_type {
 	WIRE_DENY,   /* broker -> tunnel: no, answer this */
 	WIRE_USAGE,  /* tunnel -> broker: totals so far */
 	WIRE_END,    /* tunnel -> broker: it is over, last totals */
-	WIRE_CLOSE,  /* broker -> tunnel: end it */
+	WIRE_CLOSE,  /* operator -> broker -> tunnel: end it */
 	WIRE_LIMITS, /* broker -> tunnel: new limits */
 	WIRE_LIST,   /* operator -> broker: the open leases */
 	WIRE_REPLY,  /* broker -> operator: a JSON value */
@@ -123,6 +123,7 @@ struct wire_usage { /* also of WIRE_END */
 struct wire_close {
 	int code; /* RFC 6455 7.4, a code that may be sent */
 	char *reason;
+	char *lease; /* which one: from the operator; else NULL */
 };
 
 struct wire_packet {

@@ -266,7 +266,7 @@ grants_leases_and_lists_them(void **state)
 	struct world *world = *state;
 	struct wire_packet *packet;
 	const json_t *lease;
-	int one, operator;
+	int one, admin;
 
 	start(world, PATIENCE_MS, PATIENCE_MS);
 	one = peer(world);
@@ -277,13 +277,13 @@ grants_leases_and_lists_them(void **state)
 	assert_string_equal(packet->grant.upstream.target, "/echo");
 	say(one, USAGE);
 
-	operator= peer(world);
+	admin = peer(world);
 	for (;;) {
 		struct wire_packet *reply;
 		json_int_t bytes;
 
-		say(operator, LIST);
-		reply = hear(operator);
+		say(admin, LIST);
+		reply = hear(admin);
 		assert_non_null(reply);
 		lease =
 		    json_array_get(json_object_get(reply->reply, "leases"), 0);
@@ -299,8 +299,100 @@ grants_leases_and_lists_them(void **state)
 		(void)poll(NULL, 0, 50);
 	}
 	wire_packet_free(packet);
-	(void)close(operator);
+	(void)close(admin);
 	(void)close(one);
+}
+
+/* Put a configuration in force in which one text has become another. */
+static void
+reload(const char *from, const char *to)
+{
+	const char *at = strstr(config_text, from);
+	char *text = xasprintf("%.*s%s%s", (int)(at - config_text), config_text,
+	    to, at + strlen(from));
+	struct config *config;
+	struct diag diag;
+
+	if (config_parse("reload", text, strlen(text), &config, &diag) !=
+	    ERR_OK)
+		fail_msg("%s", diag.text);
+	free(text);
+	config_set_current(config);
+}
+
+static void
+answers_a_report_with_limits_that_have_changed(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	int fd;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say(fd, OPEN("/echo"));
+	hear_grant(fd);
+	say(fd, USAGE);
+	reload("max_connections = 1", "lifetime = 7");
+	say(fd, USAGE);
+	say(fd, USAGE);
+	packet = hear(fd);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_LIMITS);
+	assert_int_equal(packet->limits.lifetime_ms, 7000);
+	wire_packet_free(packet);
+	/* once, and none where the relay is there no more */
+	reload("relay \"/echo\"", "relay \"/other\"");
+	say(fd, USAGE);
+	say(fd, END);
+	hear_end(fd);
+	reload("", "");
+}
+
+static void
+tells_a_tunnel_that_the_operator_ends_it(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	int one, admin;
+	char *order;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	one = peer(world);
+	say(one, OPEN("/echo"));
+	packet = hear(one);
+	assert_non_null(packet);
+	order = xasprintf("{\"v\":1,\"type\":\"close\",\"code\":4001,"
+			  "\"reason\":\"go\",\"lease\":\"%s\"}",
+	    packet->grant.lease);
+	wire_packet_free(packet);
+	admin = peer(world);
+	say(admin, order);
+	free(order);
+	packet = hear(admin);
+	assert_non_null(packet);
+	assert_true(json_is_true(json_object_get(packet->reply, "closed")));
+	wire_packet_free(packet);
+	packet = hear(one);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_CLOSE);
+	assert_int_equal(packet->close.code, 4001);
+	assert_string_equal(packet->close.reason, "go");
+	assert_null(packet->close.lease);
+	wire_packet_free(packet);
+	say(one, END);
+	hear_end(one);
+	say(admin,
+	    "{\"v\":1,\"type\":\"close\",\"code\":4001,"
+	    "\"reason\":\"\",\"lease\":\"gone\"}");
+	packet = hear(admin);
+	assert_non_null(packet);
+	assert_true(json_is_false(json_object_get(packet->reply, "closed")));
+	wire_packet_free(packet);
+	/* which one? */
+	say(admin,
+	    "{\"v\":1,\"type\":\"close\",\"code\":4001,"
+	    "\"reason\":\"\"}");
+	hear_end(admin);
 }
 
 static void
@@ -651,6 +743,8 @@ main(void)
 		/* first: a resolver that hung gives its descriptor back late */
 		SERVER_TEST(pauses_without_spinning_when_descriptors_run_out),
 		SERVER_TEST(grants_leases_and_lists_them),
+		SERVER_TEST(answers_a_report_with_limits_that_have_changed),
+		SERVER_TEST(tells_a_tunnel_that_the_operator_ends_it),
 		SERVER_TEST(frees_the_lease_when_the_tunnel_says_so),
 		SERVER_TEST(frees_the_lease_of_a_tunnel_that_vanishes),
 		SERVER_TEST(answers_every_refusal_and_serves_no_second_request),

@@ -55,6 +55,7 @@ static const char *const legal[] = {
 	     "\"reason\":\"bye\""),
 	END_("\"side\":\"tunnel\",\"cause\":\"idle\",\"code\":0"),
 	CLOSE_("4001", "\"\""),
+	CLOSE_("4001", "\"\",\"lease\":\"l1\""),
 	"{\"v\":1,\"type\":\"limits\",\"limits\":" LIMITS "}",
 	"{\"v\":1,\"type\":\"list\"}",
 	"{\"v\":1,\"type\":\"reply\",\"value\":[1,{\"a\":null}]}",
