@@ -168,6 +168,12 @@ read_status(struct supervisor *sup)
 		child = find_child(sup, status.pid);
 		if (child == NULL)
 			continue;
+		if (child->told && !child->accepted) {
+			/* retired in the moment in which it accepted */
+			child->told = false;
+			child->full = true;
+			sup->drain_count += sup->draining;
+		}
 		child->accepted = true;
 		child->full |= status.event == WORKER_FULL;
 		sup->backoff_ms = 0;
@@ -187,9 +193,6 @@ bury(struct supervisor *sup, pid_t pid, int status)
 		return;
 	dead = *child;
 	*child = sup->children[--sup->count];
-	/* one that ended by itself need not be told in the drain */
-	if (sup->draining && !dead.told)
-		sup->drain_told++;
 	if (WIFSIGNALED(status) && !dead.told)
 		log_error("supervisor.child_died", "pid=%d signal=%d", (int)pid,
 		    WTERMSIG(status));
@@ -209,7 +212,10 @@ reap(struct supervisor *sup)
 
 /* ---- signals ----------------------------------------------------------- */
 
-/* Those that wait go; those that serve and would accept more do not. */
+/*
+ * Those that wait go; those that serve accept no more.  One signal does either,
+ * because who has just accepted knows it before we do.
+ */
 static void
 retire_waiting(struct supervisor *sup)
 {
@@ -218,10 +224,8 @@ retire_waiting(struct supervisor *sup)
 
 		if (child->told || child->full)
 			continue;
-		if (child->accepted)
-			(void)kill(child->pid, SIGUSR1);
-		else
-			tell(child, SIGTERM);
+		(void)kill(child->pid, SIGUSR1);
+		child->told = !child->accepted;
 	}
 }
 

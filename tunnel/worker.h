@@ -42,7 +42,8 @@ struct worker_status {
  * early, with nothing served, when the supervisor has died.
  *
  * Signals (blocked by the caller): SIGTERM ends the child, and
- * what it serves with close 1012; SIGUSR1 makes it accept no more.
+ * what it serves with close 1012; SIGUSR1 makes it accept no more:
+ * one that has nothing to serve ends by it.
  */
 enum err worker_run(struct worker *worker,
     const struct worker_sockets *sockets) MUST_CHECK;
