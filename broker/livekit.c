@@ -102,15 +102,9 @@ livekit_token_handle(struct request *req)
 	struct diag diag = { "" };
 	enum err err;
 
-	request_add_header(req, "Cache-Control", "no-store");
 	if (template == NULL) {
 		request_reply_error(req, ERR_NOTFOUND,
 		    "there is no such LiveKit token template");
-		return;
-	}
-	if (strcmp(request_method(req), "POST") != 0) {
-		request_add_header(req, "Allow", "POST");
-		request_reply_error(req, ERR_METHOD, err_text(ERR_METHOD));
 		return;
 	}
 	err = request_json(req, &body, &diag);

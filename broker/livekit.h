@@ -9,7 +9,7 @@
  *
  * NAME is a `token' section of the configuration; without it, "default".  The
  * body decides the form of the answer, see broker/livekit_token.h.  404 where
- * LiveKit is not configured or the template unknown, 405 but for POST.
+ * LiveKit is not configured or the template unknown.
  */
 void livekit_token_handle(struct request *req);
 
