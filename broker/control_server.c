@@ -31,7 +31,7 @@
 
 const struct control_server_options control_server_defaults = {
 	.lookup = resolver_system,
-	.lookup_ms = 5000,
+	.lookup_ms = 4000, /* a tunnel waits 5 s for its answer */
 	.silence_ms = 10000,
 };
 
