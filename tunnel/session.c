@@ -462,8 +462,10 @@ describe_peer(const struct session *session, struct wire_open *open)
 	open->peer_address = xstrdup(text);
 }
 
-static struct wire_packet *
-make_question(const struct session *session, const struct http_head *head)
+/* ERR_LIMIT, or ERR_PROTO where a header cannot be put into JSON. */
+static enum err
+make_question(const struct session *session, const struct http_head *head,
+    struct wire_packet **ret)
 {
 	struct wire_packet *packet = wire_packet_new(WIRE_OPEN);
 	struct wire_open *open = &packet->open;
@@ -481,11 +483,13 @@ make_question(const struct session *session, const struct http_head *head)
 		free(value);
 		free(name);
 	}
+	if (err != ERR_OK) {
+		wire_packet_free(packet);
+		return err;
+	}
 	describe_peer(session, open);
-	if (err == ERR_OK)
-		return packet;
-	wire_packet_free(packet);
-	return NULL;
+	*ret = packet;
+	return ERR_OK;
 }
 
 /* ---- the request ------------------------------------------------------- */
@@ -505,7 +509,7 @@ keep_early(struct session *session, const void *data, size_t len)
 static void
 take_request(struct session *session, const struct http_head *head)
 {
-	struct wire_packet *question;
+	struct wire_packet *question = NULL;
 	struct http_span key;
 	struct diag diag;
 	enum err err;
@@ -518,20 +522,21 @@ take_request(struct session *session, const struct http_head *head)
 		return;
 	}
 	crypt_ws_accept(key.data, key.len, session->accept);
-	question = make_question(session, head);
+	err = make_question(session, head, &question);
 	keep_early(session, session->head + head->head_len,
 	    session->head_len - head->head_len);
 	drop_head(session);
 	loop_timer_stop(session->timer);
 	session->phase = SESSION_ASK;
-	err = question == NULL
-	    ? ERR_HEAD
-	    : broker_link_open(session->env->loop, session->env->control_path,
-		  question, &broker_events, session, &session->link);
+	if (err == ERR_OK)
+		err = broker_link_open(session->env->loop,
+		    session->env->control_path, question, &broker_events,
+		    session, &session->link);
 	wire_packet_free(question);
 	if (err != ERR_OK)
 		refuse_err(session, err == ERR_LIMIT ? ERR_HEAD : err, NULL,
-		    "the request cannot be put to the broker");
+		    err == ERR_PROTO ? "a header is not UTF-8"
+				     : "too large for the broker");
 }
 
 static void

@@ -103,6 +103,9 @@ test("a head that is not a good handshake is refused", async (t) => {
 		    "\r\nX-A: b\0c\r\nUpgrade"), 400],
 		["a control character", good.replace("\r\nUpgrade",
 		    "\r\nX-A: b\x01c\r\nUpgrade"), 400],
+		["a header that is not UTF-8", Buffer.from(good.replace(
+		    "\r\nUpgrade", "\r\nCookie: caf\xe9\r\nUpgrade"),
+		    "latin1"), 400],
 		["a header without a colon", good.replace("\r\nUpgrade",
 		    "\r\nnonsense\r\nUpgrade"), 400],
 		["an empty name", good.replace("\r\nUpgrade",
