@@ -24,6 +24,7 @@ unit_tests = \
 	%D%/unit/test_dial \
 	%D%/unit/test_flow \
 	%D%/unit/test_http_head \
+	%D%/unit/test_json \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_livekit \
@@ -34,6 +35,7 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_secret \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_str \
