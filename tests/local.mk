@@ -30,12 +30,14 @@ unit_tests = \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
+	%D%/unit/test_log \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
 	%D%/unit/test_secret \
+	%D%/unit/test_service \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_str \

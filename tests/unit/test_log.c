@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "common/log.h"
+
+/* Standard error is a pipe during a test. */
+static int saved, reader;
+
+static int
+capture(void **state)
+{
+	int fds[2];
+
+	(void)state;
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) == -1)
+		return -1;
+	saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (saved == -1 || dup2(fds[1], STDERR_FILENO) == -1)
+		return -1;
+	(void)close(fds[1]);
+	reader = fds[0];
+	return unsetenv("JOURNAL_STREAM");
+}
+
+static int
+restore(void **state)
+{
+	(void)state;
+	(void)dup2(saved, STDERR_FILENO);
+	(void)close(saved);
+	return close(reader);
+}
+
+/* What has been logged since the last call. */
+static const char *
+logged(void)
+{
+	static char text[128 * 1024];
+	ssize_t n = read(reader, text, sizeof(text) - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+static void
+writes_time_program_event_and_values(void **state)
+{
+	const char *line;
+
+	(void)state;
+	log_init("prog", LOG_LEVEL_INFO);
+	log_info("event.name", "key=%d word=%s", 7, "x");
+	line = logged();
+	assert_int_equal(line[4], '-');
+	assert_int_equal(line[23], 'Z');
+	assert_non_null(strstr(line, "Z prog["));
+	assert_non_null(strstr(line, "] event.name key=7 word=x\n"));
+}
+
+static void
+under_the_journal_a_line_begins_with_its_priority(void **state)
+{
+	(void)state;
+	assert_int_equal(setenv("JOURNAL_STREAM", "8:1", 1), 0);
+	log_init("prog", LOG_LEVEL_DEBUG);
+	log_error("a.b", "k=%d", 1);
+	assert_string_equal(logged(), "<3>a.b k=1\n");
+	log_debug("a.b", "k=%d", 1);
+	assert_string_equal(logged(), "<7>a.b k=1\n");
+}
+
+static void
+leaves_out_what_is_over_the_level(void **state)
+{
+	(void)state;
+	log_init("prog", LOG_LEVEL_WARNING);
+	log_notice("a.b", "k=%d", 1);
+	assert_string_equal(logged(), "");
+	log_warning("a.b", "k=%d", 1);
+	assert_string_not_equal(logged(), "");
+}
+
+static void
+cuts_a_long_line_and_ends_it(void **state)
+{
+	char value[5000];
+	const char *line;
+
+	(void)state;
+	memset(value, 'x', sizeof(value) - 1);
+	value[sizeof(value) - 1] = '\0';
+	log_init("prog", LOG_LEVEL_INFO);
+	log_info("a.b", "k=%s", value);
+	line = logged();
+	assert_int_equal(strlen(line), 2048);
+	assert_int_equal(line[2047], '\n');
+}
+
+static void
+drops_lines_that_nobody_takes_and_counts_them(void **state)
+{
+	(void)state;
+	log_init("prog", LOG_LEVEL_INFO);
+	for (int i = 0; i < 10000; i++)
+		log_info("a.b", "i=%d", i);
+	assert_non_null(strstr(logged(), "a.b i=0\n"));
+	log_info("a.b", "last=%d", 1);
+	assert_non_null(strstr(logged(), "log.dropped lines="));
+	log_info("a.b", "last=%d", 2);
+	assert_null(strstr(logged(), "log.dropped"));
+}
+
+static void
+knows_its_levels_by_name(void **state)
+{
+	enum log_level level = LOG_LEVEL_INFO;
+
+	(void)state;
+	assert_int_equal(log_level_parse("error", &level), ERR_OK);
+	assert_int_equal(level, LOG_LEVEL_ERROR);
+	assert_int_equal(log_level_parse("debug", &level), ERR_OK);
+	assert_int_equal(level, LOG_LEVEL_DEBUG);
+	assert_int_equal(log_level_parse("Debug", &level), ERR_NOTFOUND);
+	assert_int_equal(log_level_parse("", &level), ERR_NOTFOUND);
+	assert_int_equal(level, LOG_LEVEL_DEBUG);
+}
+
+#define LOG_TEST(test) cmocka_unit_test_setup_teardown(test, capture, restore)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LOG_TEST(writes_time_program_event_and_values),
+		LOG_TEST(under_the_journal_a_line_begins_with_its_priority),
+		LOG_TEST(leaves_out_what_is_over_the_level),
+		LOG_TEST(cuts_a_long_line_and_ends_it),
+		LOG_TEST(drops_lines_that_nobody_takes_and_counts_them),
+		cmocka_unit_test(knows_its_levels_by_name),
+	};
+
+	return cmocka_run_group_tests_name("log", tests, NULL, NULL);
+}
