@@ -8,6 +8,7 @@
 #include "broker/config_value.h"
 #include "broker/url.h"
 #include "common/crypt.h"
+#include "common/json.h"
 #include "common/str.h"
 #include "common/xalloc.h"
 
@@ -109,19 +110,6 @@ static const char *const numbers[][2] = {
 
 /* ---- from keys to claims ---- */
 
-/* The object of this name within claims; made where it is not there yet. */
-static json_t *
-group(json_t *claims, const char *name)
-{
-	json_t *object = json_object_get(claims, name);
-
-	if (object == NULL) {
-		object = json_object();
-		(void)json_object_set_new(claims, name, object);
-	}
-	return object;
-}
-
 static enum err
 build_strings(struct conf_section *section, const struct string_claim *claims,
     json_t *object, struct diag *diag)
@@ -159,7 +147,7 @@ build_pairs(struct conf_section *section, const char *name, json_t *object,
 			return ERR_PROTO;
 		if (value == NULL)
 			return conf_fail(pair, "value", diag, "is missing");
-		(void)json_object_set_new(group(object, claim),
+		(void)json_object_set_new(json_make_object(object, claim),
 		    conf_title(pair), json_string(value));
 		free(value);
 	}
@@ -183,14 +171,14 @@ static enum err
 build_grants(struct conf_section *section, json_t *claims, struct diag *diag)
 {
 	struct config_strings sources = { .count = 0 };
-	json_t *video = group(claims, "video");
+	json_t *video = json_make_object(claims, "video");
 	enum err err;
 
 	for (size_t i = 0; i < sizeof(grants) / sizeof(grants[0]); i++)
 		if (conf_given(section, grants[i].key) &&
 		    build_bool(section, grants[i].key,
-			group(claims, grants[i].group), grants[i].claim,
-			diag) != ERR_OK)
+			json_make_object(claims, grants[i].group),
+			grants[i].claim, diag) != ERR_OK)
 			return ERR_PROTO;
 	err = value_get_list(section, "can_publish_sources", check_source, NULL,
 	    &sources, diag);
@@ -285,8 +273,8 @@ build_claims(struct conf_section *section, json_t *claims, struct diag *diag)
 		err = build_pairs(section, "attribute", claims, "attributes",
 		    diag);
 	if (err == ERR_OK && room != NULL)
-		err =
-		    build_room_config(room, group(claims, "roomConfig"), diag);
+		err = build_room_config(room,
+		    json_make_object(claims, "roomConfig"), diag);
 	return err;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/crypt.h"
+#include "common/json.h"
 #include "common/jwt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
@@ -406,19 +407,6 @@ make_room(const struct config_token *t, const struct wishes *wishes)
 	return NULL;
 }
 
-/* The object of this name in claims, made where it is absent. */
-static json_t *
-claim_object(json_t *claims, const char *name)
-{
-	json_t *object = json_object_get(claims, name);
-
-	if (object == NULL) {
-		object = json_object();
-		(void)json_object_set_new(claims, name, object);
-	}
-	return object;
-}
-
 static bool
 dispatches(const json_t *agents, const char *name)
 {
@@ -444,7 +432,7 @@ merge_agents(json_t *claims, json_t *agents)
 
 	if (json_array_size(agents) == 0)
 		return;
-	config = claim_object(claims, "roomConfig");
+	config = json_make_object(claims, "roomConfig");
 	all = json_object_get(config, "agents");
 	if (all == NULL) {
 		all = json_array();
@@ -476,7 +464,7 @@ merge_wishes(json_t *claims, const struct wishes *wishes)
 	set_missing(claims, "name", wishes->wish[WISH_NAME]);
 	set_missing(claims, "metadata", wishes->wish[WISH_METADATA]);
 	if (attributes != NULL)
-		(void)json_object_update_missing(claim_object(claims,
+		(void)json_object_update_missing(json_make_object(claims,
 						     "attributes"),
 		    attributes);
 }
@@ -499,8 +487,8 @@ add_registered(const struct config_livekit *livekit,
 	(void)json_object_set_new(claims, "exp", json_integer(now + t->ttl_s));
 	(void)json_object_set_new(claims, "jti", random_text(16));
 	if (token->room != NULL)
-		(void)json_object_set_new(claim_object(claims, "video"), "room",
-		    json_string(token->room));
+		(void)json_object_set_new(json_make_object(claims, "video"),
+		    "room", json_string(token->room));
 	/* a key or an identity that is not UTF-8 could not be set */
 	return json_is_string(json_object_get(claims, "iss")) &&
 		json_is_string(json_object_get(claims, "sub"))

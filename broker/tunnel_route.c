@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/tunnel_route.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -31,7 +30,6 @@ static enum err
 forwarded_for(const struct wire_headers *headers, char *out, size_t size)
 {
 	const char *list = NULL, *last;
-	struct in6_addr in;
 	size_t len;
 
 	for (size_t i = 0; i < headers->count; i++)
@@ -47,10 +45,7 @@ forwarded_for(const struct wire_headers *headers, char *out, size_t size)
 	if (len >= size)
 		return ERR_PROTO;
 	memcpy(out, last, len + 1);
-	return inet_pton(AF_INET, out, &in) == 1 ||
-		inet_pton(AF_INET6, out, &in) == 1
-	    ? ERR_OK
-	    : ERR_PROTO;
+	return str_is_address(out) ? ERR_OK : ERR_PROTO;
 }
 
 enum err

@@ -114,6 +114,18 @@ json_get_int(const json_t *object, const char *name, int64_t min, int64_t max,
 	return ERR_OK;
 }
 
+json_t *
+json_make_object(json_t *object, const char *name)
+{
+	json_t *value = json_object_get(object, name);
+
+	if (value == NULL) {
+		value = json_object();
+		(void)json_object_set_new(object, name, value);
+	}
+	return value;
+}
+
 char *
 json_text(const json_t *value, size_t *ret_len)
 {

@@ -19,7 +19,8 @@ int service_passed_socket(int type);
 /*
  * Make a listening Unix socket, non-blocking and close-on-exec.  A socket
  * file that nobody listens on any more is replaced; one that is in use is
- * ERR_UNAVAIL.  mode is the file's.  ERR_LIMIT for a path over 107 bytes,
+ * ERR_UNAVAIL.  mode is the file's; it is set with umask(2), so this is for
+ * the time before there are threads.  ERR_LIMIT for a path over 107 bytes,
  * ERR_SYS else; diag says which.
  */
 enum err service_listen_unix(const char *path, int type, mode_t mode,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/str.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -100,6 +101,15 @@ str_is_utf8(const void *data, size_t len)
 		len -= n;
 	}
 	return true;
+}
+
+bool
+str_is_address(const char *s)
+{
+	struct in6_addr address; /* the larger one */
+
+	return inet_pton(AF_INET, s, &address) == 1 ||
+	    inet_pton(AF_INET6, s, &address) == 1;
 }
 
 static bool

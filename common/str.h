@@ -26,6 +26,9 @@ bool str_is_field_value(const char *s, size_t len);
 /* Well-formed UTF-8 (RFC 3629): no overlong form, surrogate or > 10FFFF. */
 bool str_is_utf8(const void *data, size_t len);
 
+/* A numeric IPv4 or IPv6 address, as inet_pton(3) reads it: no zone. */
+bool str_is_address(const char *s);
+
 /*
  * Why this is not a path that everybody reads alike: it begins with "/", has
  * only characters that stand for themselves (RFC 3986 3.3, no escapes), no

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/wire.h"
 
-#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -97,11 +97,8 @@ is_host(const char *s, size_t len)
 static bool
 is_address(const char *s, size_t len)
 {
-	struct in6_addr address;
-
 	(void)len;
-	return inet_pton(AF_INET, s, &address) == 1 ||
-	    inet_pton(AF_INET6, s, &address) == 1;
+	return str_is_address(s);
 }
 
 static bool

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/stream.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <openssl/err.h>
@@ -12,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/str.h"
 #include "common/xalloc.h"
 
 /* one read(2) for several records; OpenSSL frees it while it is empty */
@@ -118,21 +118,12 @@ stream_fd(const struct stream *stream)
 }
 
 static bool
-is_address(const char *name)
-{
-	unsigned char addr[sizeof(struct in6_addr)];
-
-	return inet_pton(AF_INET, name, addr) == 1 ||
-	    inet_pton(AF_INET6, name, addr) == 1;
-}
-
-static bool
 set_name(SSL *ssl, const char *name)
 {
 	char *copy; /* OpenSSL's macro casts const away */
 	bool ok;
 
-	if (is_address(name))
+	if (str_is_address(name))
 		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl),
 			   name) == 1;
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);

@@ -157,6 +157,19 @@ members_are_absent_mistyped_out_of_range_or_read(void **state)
 }
 
 static void
+an_object_in_an_object_is_made_once(void **state)
+{
+	json_t *object = json_object();
+	json_t *inner = json_make_object(object, "inner");
+
+	(void)state;
+	assert_true(json_is_object(inner));
+	assert_ptr_equal(json_make_object(object, "inner"), inner);
+	assert_ptr_equal(json_object_get(object, "inner"), inner);
+	json_decref(object);
+}
+
+static void
 errors_have_one_form_whatever_the_message(void **state)
 {
 	json_t *error = http_error("bad_request", "say \"it\"");
@@ -190,6 +203,7 @@ main(void)
 		cmocka_unit_test(does_not_repeat_what_it_refuses),
 		cmocka_unit_test(
 		    members_are_absent_mistyped_out_of_range_or_read),
+		cmocka_unit_test(an_object_in_an_object_is_made_once),
 		cmocka_unit_test(errors_have_one_form_whatever_the_message),
 	};
 

@@ -145,10 +145,26 @@ finds_the_fault_of_a_path(void **state)
 	assert_non_null(str_path_fault(B("/a\0b")));
 }
 
+static void
+knows_numeric_addresses(void **state)
+{
+	(void)state;
+	assert_true(str_is_address("192.0.2.1"));
+	assert_true(str_is_address("2001:db8::1"));
+	assert_true(str_is_address("::ffff:192.0.2.1"));
+	assert_false(str_is_address(""));
+	assert_false(str_is_address("192.0.2"));
+	assert_false(str_is_address("192.0.2.01x"));
+	assert_false(str_is_address("[::1]"));
+	assert_false(str_is_address("fe80::1%eth0"));
+	assert_false(str_is_address("localhost"));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(knows_numeric_addresses),
 		cmocka_unit_test(escapes_what_could_forge_a_log_line),
 		cmocka_unit_test(knows_utf8),
 		cmocka_unit_test(reads_decimal_numbers_and_nothing_else),
