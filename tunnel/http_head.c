@@ -267,6 +267,10 @@ check_request_line(const struct http_head *head, struct diag *diag)
 		diag_set(diag, "the request target is not a path");
 		return ERR_PROTO;
 	}
+	if (memchr(head->target.data, '#', head->target.len) != NULL) {
+		diag_set(diag, "the request target has a fragment");
+		return ERR_PROTO;
+	}
 	if (http_head_get(head, "host", &host) != ERR_OK || host.len == 0) {
 		diag_set(diag, "there has to be one Host header");
 		return ERR_PROTO;

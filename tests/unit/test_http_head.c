@@ -87,6 +87,8 @@ static const struct head_case requests[] = {
 	{ "GET http://h/x HTTP/1.1\r\nHost: h\r\n" UPGRADE WS_VERSION KEY
 	  "\r\n",
 	    ERR_OK, ERR_PROTO },
+	{ "GET /x#y HTTP/1.1\r\nHost: h\r\n" UPGRADE WS_VERSION KEY "\r\n",
+	    ERR_OK, ERR_PROTO },
 	{ "GET * HTTP/1.1\r\nHost: h\r\n" UPGRADE WS_VERSION KEY "\r\n", ERR_OK,
 	    ERR_PROTO },
 	{ "GET /x HTTP/1.1\r\n" UPGRADE WS_VERSION KEY "\r\n", ERR_OK,
