@@ -356,6 +356,9 @@ leg_gone_ms(const struct leg *leg, int64_t now_ms)
 		return 0;
 	if (leg->reading)
 		return now_ms - leg->heard_ms;
+	/* who is left may be slow to take what the vendor said last */
+	if (leg->side == SIDE_UPSTREAM)
+		return 0;
 	/* else it waits for its rate, and is read again by itself */
 	return leg->other->queued > 0 ? now_ms - leg->other->moved_ms : 0;
 }

@@ -37,7 +37,7 @@ struct leg {
 	bool in_ended;	   /* nothing that comes is understood any more */
 	bool lost;	   /* the connection is of no use any more */
 	bool deaf;	   /* nothing can be sent to it; it is read on */
-	bool hung_up;	   /* it has left, but may have sent more before */
+	bool hung_up;	   /* it is known to have left; more may be unread */
 	bool reading;	   /* its silence counts */
 	size_t queued;	   /* bytes that wait for this peer */
 	int64_t moved_ms;  /* since when none of them has gone */
@@ -70,7 +70,7 @@ void leg_flush(struct leg *leg, int64_t now_ms);
 
 /*
  * How long it can be said of a peer that has hung up that nothing more of it
- * has come, or could be passed on.
+ * has come, or, if it is the client, could be passed on.
  */
 int64_t leg_gone_ms(const struct leg *leg, int64_t now_ms);
 

@@ -452,8 +452,8 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	relay->upstream.watch = streams->upstream_watch;
 	loop_watch_bind(relay->client.watch, on_client_ready, relay);
 	loop_watch_bind(relay->upstream.watch, on_upstream_ready, relay);
+	/* a vendor's last words are worth stall_timeout: it needs no telling */
 	loop_watch_tell_hangup(relay->client.watch);
-	loop_watch_tell_hangup(relay->upstream.watch);
 	return relay;
 }
 
