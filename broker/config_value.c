@@ -181,11 +181,31 @@ value_get_list(struct conf_section *section, const char *key,
 
 /* ---- files ---- */
 
+/*
+ * What is wrong with a key, or NULL.  What editors and copying leave around
+ * one would make the vendor refuse it, and nobody could see why.
+ */
+static const char *
+key_fault(const char *key, size_t len)
+{
+	static const char bom[] = "\xef\xbb\xbf";
+
+	if (!str_is_field_value(key, len) || strlen(key) != len)
+		return "a key is one line without control characters";
+	if (strchr(" \t", key[0]) != NULL ||
+	    strchr(" \t", key[len - 1]) != NULL)
+		return "a key has no blank at its beginning or end";
+	if (strncmp(key, bom, sizeof(bom) - 1) == 0)
+		return "the file begins with a byte order mark, which is no "
+		       "part of the key: save it without";
+	return NULL;
+}
+
 enum err
 value_get_secret(struct conf_section *section, const char *key,
     const char *fallback, struct secret **ret, struct diag *diag)
 {
-	const char *spec = conf_string(section, key, 0);
+	const char *spec = conf_string(section, key, 0), *wrong;
 	struct diag why;
 	size_t len;
 
@@ -198,10 +218,10 @@ value_get_secret(struct conf_section *section, const char *key,
 	if (secret_load(spec, ret, &why) != ERR_OK)
 		return conf_fail(section, key, diag, "%s", why.text);
 	spec = secret_peek(*ret, &len);
-	if (!str_is_field_value(spec, len) || strlen(spec) != len) {
-		(void)conf_fail(section, key, diag,
-		    "%s: a key is one line without control characters",
-		    secret_describe(*ret));
+	wrong = key_fault(spec, len);
+	if (wrong != NULL) {
+		(void)conf_fail(section, key, diag, "%s: %s",
+		    secret_describe(*ret), wrong);
 		secret_free(*ret);
 		*ret = NULL;
 		return ERR_PROTO;

@@ -161,6 +161,9 @@ static const struct bad bad_relays[] = {
 	{ RELAY "subprotocols = {\"a,b\"} }\n", 2, "token" },
 	{ RELAY "subprotocol_mode = \"both\" }\n", 2, "answer" },
 	{ "openai { api_key = \"env:T_NONE\" }\n", 1, "not set" },
+	{ "openai { api_key = \"env:T_BEFORE\" }\n", 1, "blank" },
+	{ "openai { api_key = \"env:T_AFTER\" }\n", 1, "blank" },
+	{ "openai { api_key = \"env:T_BOM\" }\n", 1, "byte order mark" },
 	{ "openai { api_key = \"env:T_KEY\" models = {} }\n", 1, "any" },
 	{ "openai { api_key = \"env:T_KEY\" paths = {} }\n", 1, "empty" },
 	{ "openai { api_key = \"env:T_KEY\" default_model = \"x\" }\n", 1,
@@ -790,6 +793,9 @@ main(void)
 
 	if (setenv("T_KEY", CANARY, 1) != 0 ||
 	    setenv("T_LINES", "a\nb", 1) != 0 ||
+	    setenv("T_BEFORE", " " CANARY, 1) != 0 ||
+	    setenv("T_AFTER", CANARY "\t", 1) != 0 ||
+	    setenv("T_BOM", "\xef\xbb\xbf" CANARY, 1) != 0 ||
 	    setenv("T_SHORT", "secret", 1) != 0 || unsetenv("T_NONE") != 0)
 		return 1;
 	return cmocka_run_group_tests_name("config", tests, NULL, NULL);

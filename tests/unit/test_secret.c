@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/secret.h"
@@ -129,6 +130,19 @@ a_file_that_is_absent_empty_or_too_large_is_none(void **state)
 }
 
 static void
+a_pipe_is_not_waited_for(void **state)
+{
+	const struct world *world = *state;
+
+	(void)unlink(world->path);
+	assert_int_equal(mkfifo(world->path, 0600), 0);
+	(void)alarm(10); /* ends a test that waits */
+	assert_fails(world->spec, ERR_NOTFOUND);
+	(void)alarm(0);
+	assert_int_equal(unlink(world->path), 0);
+}
+
+static void
 comes_from_a_credential_of_systemd(void **state)
 {
 	const struct world *world = *state;
@@ -164,6 +178,7 @@ main(void)
 		    comes_from_a_file_without_its_last_line_ending),
 		cmocka_unit_test(
 		    a_file_that_is_absent_empty_or_too_large_is_none),
+		cmocka_unit_test(a_pipe_is_not_waited_for),
 		cmocka_unit_test(comes_from_a_credential_of_systemd),
 		cmocka_unit_test(
 		    a_key_in_the_place_of_its_source_is_not_repeated),
