@@ -82,6 +82,19 @@ check_params(char *const envp[], struct diag *diag)
 	return ERR_OK;
 }
 
+/* Whether a parameter is there twice: then somebody reads the other one. */
+static bool
+is_twice(char *const envp[], const char *name)
+{
+	const char *first = request_parse_param(envp, name);
+	size_t len = strlen(name) + 1; /* and the = */
+
+	while (first != NULL && *envp != NULL && *envp + len != first)
+		envp++;
+	return first != NULL && *envp != NULL &&
+	    request_parse_param(envp + 1, name) != NULL;
+}
+
 enum err
 request_parse_check(char *const envp[], struct diag *diag)
 {
@@ -95,6 +108,11 @@ request_parse_check(char *const envp[], struct diag *diag)
 	if (method == NULL || strlen(method) > REQUEST_METHOD_MAX_BYTES ||
 	    !str_is_token(method, strlen(method))) {
 		diag_set(diag, "the method is no token");
+		return ERR_PROTO;
+	}
+	/* nginx passes a header that came twice as it came */
+	if (is_twice(envp, "HTTP_ORIGIN")) {
+		diag_set(diag, "more than one Origin header");
 		return ERR_PROTO;
 	}
 	/* empty is what nginx sends for "no body" */

@@ -31,8 +31,8 @@ const char *request_parse_header(char *const envp[], const char *name);
 /*
  * Check what every request must keep to: the number and size of parameters
  * (ERR_HEAD), no control character in what comes from the client, a method
- * that is a token, a CONTENT_LENGTH that is a number where there is one
- * (ERR_PROTO).
+ * that is a token, one Origin at most, a CONTENT_LENGTH that is a number where
+ * there is one (ERR_PROTO).
  */
 enum err request_parse_check(char *const envp[], struct diag *diag) MUST_CHECK;
 

@@ -210,34 +210,41 @@ static void
 refuses_what_no_request_may_have(void **state)
 {
 	static const struct {
-		const char *a, *b;
+		const char *a, *b, *c;
 		enum err err;
 	} cases[] = {
-		{ "REQUEST_METHOD=GET", "CONTENT_LENGTH=", ERR_OK },
-		{ "REQUEST_METHOD=POST", "CONTENT_LENGTH=12", ERR_OK },
-		{ "REQUEST_METHOD=M-SEARCH", "X=\x01", ERR_OK },
-		{ "REQUEST_METHOD=GET", "SSL_CLIENT_CERT=a\nb", ERR_OK },
-		{ "REQUEST_METHOD=GET", "HTTP_X=\xc3\xa9\t", ERR_OK },
-		{ "REQUEST_METHOD=GET", "HTTP_X=a\rb", ERR_PROTO },
-		{ "REQUEST_METHOD=GET", "HTTP_ORIGIN=a\n", ERR_PROTO },
-		{ "REQUEST_METHOD=GET", "REMOTE_ADDR=1\n", ERR_PROTO },
-		{ "REQUEST_METHOD=GET", "CONTENT_TYPE=\x7f", ERR_PROTO },
-		{ "REQUEST_METHOD=GET", "CONTENT_LENGTH=-1", ERR_PROTO },
-		{ "REQUEST_METHOD=GET", "CONTENT_LENGTH=12x", ERR_PROTO },
-		{ "REQUEST_METHOD=", "A=b", ERR_PROTO },
-		{ "REQUEST_METHOD=G T", "A=b", ERR_PROTO },
-		{ "REQUEST_METHOD=G\nT", "A=b", ERR_PROTO },
-		{ "REQUEST_METHOD=G\xc3\xa9T", "A=b", ERR_PROTO },
-		{ "REQUEST_METHODX=GET", "A=b", ERR_PROTO },
+		{ "REQUEST_METHOD=GET", "CONTENT_LENGTH=", "C=", ERR_OK },
+		{ "REQUEST_METHOD=POST", "CONTENT_LENGTH=12", "C=", ERR_OK },
+		{ "REQUEST_METHOD=M-SEARCH", "X=\x01", "C=", ERR_OK },
+		{ "REQUEST_METHOD=GET", "SSL_CLIENT_CERT=a\nb", "C=", ERR_OK },
+		{ "REQUEST_METHOD=GET", "HTTP_X=\xc3\xa9\t", "C=", ERR_OK },
+		{ "REQUEST_METHOD=GET", "HTTP_X=a\rb", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=GET", "HTTP_ORIGIN=a\n", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=GET", "REMOTE_ADDR=1\n", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=GET", "CONTENT_TYPE=\x7f", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=GET", "CONTENT_LENGTH=-1", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=GET", "CONTENT_LENGTH=12x", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=", "A=b", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=G T", "A=b", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=G\nT", "A=b", "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=G\xc3\xa9T", "A=b", "C=", ERR_PROTO },
+		{ "REQUEST_METHODX=GET", "A=b", "C=", ERR_PROTO },
 		{ "REQUEST_METHOD=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "A=b",
+		    "C=", ERR_PROTO },
+		{ "REQUEST_METHOD=GET", "HTTP_ORIGIN=a", "HTTP_ORIGIN=b",
 		    ERR_PROTO },
+		{ "REQUEST_METHOD=GET", "HTTP_COOKIE=a", "HTTP_COOKIE=b",
+		    ERR_OK },
+		{ "REQUEST_METHOD=GET", "HTTP_ORIGIN=a", "HTTP_ORIGINAL=b",
+		    ERR_OK },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct diag diag = { "" };
 
-		if (request_parse_check(ENVP(P(cases[i].a), P(cases[i].b)),
+		if (request_parse_check(ENVP(P(cases[i].a), P(cases[i].b),
+					    P(cases[i].c)),
 			&diag) != cases[i].err)
 			fail_msg("case %zu: %s", i, cases[i].a);
 		assert_true((cases[i].err == ERR_OK) == (diag.text[0] == 0));
