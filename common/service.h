@@ -32,6 +32,12 @@ enum err service_listen_unix(const char *path, int type, mode_t mode,
  */
 void service_harden(void);
 
+/*
+ * Raise the soft limit of open descriptors, which is 1024 for the sake of
+ * select(2), to the hard one.
+ */
+void service_use_all_descriptors(void);
+
 /* Tell the manager, where there is one: sd_notify(3). */
 void service_ready(const char *status);
 void service_reloading(void);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -179,6 +180,21 @@ tells_the_manager_what_it_does(void **state)
 	(void)close(fd);
 }
 
+static void
+raises_the_limit_of_descriptors_to_the_hard_one(void **state)
+{
+	struct rlimit old, low, now;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	low = (struct rlimit){ .rlim_cur = 64, .rlim_max = old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	service_use_all_descriptors();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_int_equal(now.rlim_cur, old.rlim_max);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
 #define SERVICE_TEST(test) cmocka_unit_test_teardown(test, remove_socket)
 
 int
@@ -193,6 +209,8 @@ main(void)
 		SERVICE_TEST(
 		    without_systemd_no_socket_is_passed_and_nobody_told),
 		SERVICE_TEST(tells_the_manager_what_it_does),
+		cmocka_unit_test(
+		    raises_the_limit_of_descriptors_to_the_hard_one),
 	};
 
 	return cmocka_run_group_tests_name("service", tests, make_world,
