@@ -508,8 +508,12 @@ relay_set_limits(struct relay *relay, const struct wire_limits *limits)
 	    limits->upstream_message_bytes);
 	set_rates(relay, now);
 	relay->usage_ms = limits->usage_ms > 0 ? now + limits->usage_ms : NEVER;
-	if (relay->state == RELAY_OPEN)
-		arm(relay, now);
+	/* what the old rate asked to wait for is over */
+	relay->client.resume_ms = now;
+	if (relay->state != RELAY_OPEN)
+		return;
+	leg_update_interest(&relay->client, now);
+	arm(relay, now);
 }
 
 void

@@ -482,6 +482,23 @@ the_last_words_of_a_peer_that_takes_no_more_arrive(void **state)
 	assert_int_equal(fix->end.code, 4999);
 }
 
+static void
+a_higher_rate_holds_at_once(void **state)
+{
+	static const uint8_t frame[6 + 20] = { 0x82, 0x80 | 20 };
+	struct fixture *fix = *state;
+
+	fix->limits.client_bytes_per_s = 1;
+	start(fix);
+	say(&fix->client, frame, sizeof(frame));
+	run_until(fix, sizeof(frame));
+	/* to be read in 25 s */
+	say(&fix->client, frame, sizeof(frame));
+	fix->limits.client_bytes_per_s = 0;
+	relay_set_limits(fix->relay, &fix->limits);
+	run_until(fix, 2 * sizeof(frame));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -502,6 +519,7 @@ main(void)
 		TEST(a_stalled_reader_stops_the_writer),
 		TEST(a_stalled_reader_is_4101),
 		TEST(what_a_peer_sent_before_it_left_still_arrives),
+		TEST(a_higher_rate_holds_at_once),
 		TEST(the_last_words_of_a_peer_that_takes_no_more_arrive),
 	};
 
