@@ -39,6 +39,20 @@ is_alive(const struct sockaddr_un *addr, int type)
 	return alive;
 }
 
+/* Why no socket could be made at a path, so that one knows what to do. */
+static const char *
+listen_fault(int error)
+{
+	switch (error) {
+	case ENOENT:
+		return "its directory does not exist";
+	case EADDRINUSE:
+		return "another file is there already";
+	default:
+		return strerror(error);
+	}
+}
+
 enum err
 service_listen_unix(const char *path, int type, mode_t mode, int *ret_fd,
     struct diag *diag)
@@ -67,7 +81,8 @@ service_listen_unix(const char *path, int type, mode_t mode, int *ret_fd,
 	rc = fd == -1 ? -1 : bind(fd, (void *)&addr, sizeof(addr));
 	(void)umask(old_mask);
 	if (rc == -1 || listen(fd, SOMAXCONN) == -1) {
-		diag_set(diag, "%s: cannot listen: %s", path, strerror(errno));
+		diag_set(diag, "%s: cannot listen: %s", path,
+		    listen_fault(errno));
 		if (fd != -1)
 			(void)close(fd);
 		return ERR_SYS;

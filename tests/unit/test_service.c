@@ -127,6 +127,23 @@ leaves_a_file_alone_that_is_no_socket(void **state)
 	    ERR_SYS);
 	assert_int_equal(stat(world->path, &st), 0);
 	assert_true(S_ISREG(st.st_mode));
+	assert_non_null(strstr(diag.text, "another file"));
+}
+
+static void
+says_that_the_directory_is_missing(void **state)
+{
+	struct world *world = *state;
+	struct diag diag = { "" };
+	char path[sizeof(world->path) + 8];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s.d/sock", world->path);
+	assert_int_equal(service_listen_unix(path, SOCK_STREAM, 0600, &fd,
+			     &diag),
+	    ERR_SYS);
+	assert_non_null(strstr(diag.text, path));
+	assert_non_null(strstr(diag.text, "its directory does not exist"));
 }
 
 static void
@@ -205,6 +222,7 @@ main(void)
 		SERVICE_TEST(replaces_a_socket_that_nobody_listens_on),
 		SERVICE_TEST(leaves_a_socket_alone_that_is_in_use),
 		SERVICE_TEST(leaves_a_file_alone_that_is_no_socket),
+		SERVICE_TEST(says_that_the_directory_is_missing),
 		SERVICE_TEST(says_which_path_is_too_long),
 		SERVICE_TEST(
 		    without_systemd_no_socket_is_passed_and_nobody_told),
