@@ -41,6 +41,7 @@ unit_tests = \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_str \
+	%D%/unit/test_stream \
 	%D%/unit/test_target \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_wire \
