@@ -44,6 +44,7 @@ unit_tests = \
 	%D%/unit/test_stream \
 	%D%/unit/test_target \
 	%D%/unit/test_tunnel_route \
+	%D%/unit/test_url \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
