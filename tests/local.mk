@@ -18,6 +18,7 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_access \
 	%D%/unit/test_buf \
+	%D%/unit/test_conf_tree \
 	%D%/unit/test_control_server \
 	%D%/unit/test_config \
 	%D%/unit/test_crypt \
