@@ -2,9 +2,11 @@
 #include "broker/config_notice.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "broker/access.h"
 #include "common/log.h"
+#include "common/secret.h"
 
 /* Shorter than SHA-256 is (RFC 7518 3.2), it can be guessed from a token. */
 #define LIVEKIT_SECRET_BYTES 32
@@ -16,13 +18,32 @@ is_on_this_machine(const char *host)
 	    strncmp(host, "127.", 4) == 0;
 }
 
+/* A group may be meant to read it, the others never are. */
+static void
+notice_secret(const struct secret *secret)
+{
+	const char *source = secret_source(secret);
+	struct stat st;
+
+	if (strncmp(source, "file:", 5) == 0 && stat(source + 5, &st) == 0 &&
+	    S_ISREG(st.st_mode) && (st.st_mode & S_IROTH) != 0)
+		log_warning("config.open_secret",
+		    "secret=%s mode=%04o reason=\"every user of this machine "
+		    "may read it: chmod o= it\"",
+		    source, (unsigned int)st.st_mode & 07777);
+}
+
 static void
 notice_relay(const struct config_relay *relay)
 {
 	bool has_key = false;
 
-	for (size_t i = 0; i < relay->header_count; i++)
-		has_key |= relay->headers[i].secret != NULL;
+	for (size_t i = 0; i < relay->header_count; i++) {
+		if (relay->headers[i].secret == NULL)
+			continue;
+		has_key = true;
+		notice_secret(relay->headers[i].secret);
+	}
 	if (!has_key)
 		log_warning("config.no_key",
 		    "route=%s reason=\"the vendor gets no key from us\"",
@@ -39,6 +60,8 @@ notice_livekit(const struct config_livekit *livekit)
 {
 	size_t len;
 
+	notice_secret(livekit->api_key);
+	notice_secret(livekit->api_secret);
 	(void)secret_peek(livekit->api_secret, &len);
 	if (len < LIVEKIT_SECRET_BYTES)
 		log_warning("config.short_secret",

@@ -6,7 +6,8 @@
 
 /*
  * config_notice: log what an operator may not expect of a configuration that
- * is correct: that it serves nobody else, or nothing, or a key in the clear.
+ * is correct: that it serves nobody else, or nothing, or a key in the clear,
+ * or from a file that everybody may read.
  */
 void config_notice_log(const struct config *config);
 

@@ -29,14 +29,24 @@ find_template(struct request *req)
 	return config_find_token(config, path + 1);
 }
 
+static const char *
+escape_client(const struct request *req, char *out, size_t size)
+{
+	const char *client = request_client(req);
+
+	return str_escape(out, size, client == NULL ? "-" : client,
+	    client == NULL ? 1 : strlen(client));
+}
+
 static void
-log_token(const struct livekit_token *token,
+log_token(const struct request *req, const struct livekit_token *token,
     const struct config_token *template)
 {
-	char identity[128], room[128];
+	char client[64], identity[128], room[128];
 	const char *name = token->room == NULL ? "" : token->room;
 
-	log_info("livekit.token", "identity=%s room=%s template=%s",
+	log_info("livekit.token", "client=%s identity=%s room=%s template=%s",
+	    escape_client(req, client, sizeof(client)),
 	    str_escape(identity, sizeof(identity), token->identity,
 		strlen(token->identity)),
 	    str_escape(room, sizeof(room), name, strlen(name)), template->name);
@@ -54,15 +64,26 @@ reply(struct request *req, const struct config_livekit *livekit,
 			"participant_token", text));
 }
 
-/* Our own failures are for the log, the client's for the client. */
+/*
+ * Our own failures are for the log; the client's are for the client, and for
+ * the log where it may be the template that is wrong.
+ */
 static void
-refuse(struct request *req, enum err err, const struct diag *diag)
+refuse(struct request *req, const struct config_token *template, enum err err,
+    const struct diag *diag)
 {
+	char client[64];
+
 	if (err == ERR_SYS) {
 		log_error("livekit.failed", "reason=\"%s\"", diag->text);
 		request_reply_error(req, err, err_text(err));
 		return;
 	}
+	if (err == ERR_DENIED)
+		log_info("livekit.denied",
+		    "client=%s template=%s reason=\"%s\"",
+		    escape_client(req, client, sizeof(client)), template->name,
+		    diag->text);
 	request_reply_error(req, err, diag->text);
 }
 
@@ -79,17 +100,17 @@ answer(struct request *req, const struct config_token *template,
 	err = livekit_token_make(livekit, template, body, clock_unix(), &token,
 	    &diag);
 	if (err != ERR_OK) {
-		refuse(req, err, &diag);
+		refuse(req, template, err, &diag);
 		return;
 	}
 	err = livekit_token_sign(livekit, &token, &text, &diag);
 	if (err == ERR_OK) {
-		log_token(&token, template);
+		log_token(req, &token, template);
 		reply(req, livekit, &token, text);
 		explicit_bzero(text, strlen(text));
 		free(text);
 	} else {
-		refuse(req, err, &diag);
+		refuse(req, template, err, &diag);
 	}
 	livekit_token_done(&token);
 }
@@ -109,7 +130,7 @@ livekit_token_handle(struct request *req)
 	}
 	err = request_json(req, &body, &diag);
 	if (err != ERR_OK) {
-		refuse(req, err, &diag);
+		refuse(req, template, err, &diag);
 		return;
 	}
 	answer(req, template, body);

@@ -215,7 +215,7 @@ apply(const struct config_query *rule, const struct target *target,
 			break;
 		}
 	if (!is_allowed(rule, value)) {
-		diag_set(diag, "this value of \"%s\" is not allowed",
+		diag_set(diag, "this value of `%s' is not allowed",
 		    rule->name);
 		return ERR_DENIED;
 	}

@@ -233,6 +233,14 @@ url_check_origin(const char *text, struct diag *diag)
 	CURLU *url;
 	char *origin;
 
+	if (strcmp(text, "null") == 0) {
+		diag_set(diag, "is never served: any site can send it");
+		return ERR_PROTO;
+	}
+	if (strstr(text, "://") == NULL) {
+		diag_set(diag, "has no scheme: write https://%.100s", text);
+		return ERR_PROTO;
+	}
 	if (parse(text, &url, diag) != ERR_OK)
 		return ERR_PROTO;
 	origin = origin_of(url);

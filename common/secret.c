@@ -125,7 +125,9 @@ load_credential(const char *name, const char *spec, struct secret **ret,
 	char path[PATH_MAX];
 
 	if (dir == NULL) {
-		diag_set(diag, "%s: not started by systemd with LoadCredential=",
+		diag_set(diag,
+		    "%s: CREDENTIALS_DIRECTORY is not set: systemd sets it for "
+		    "LoadCredential=",
 		    spec);
 		return ERR_NOTFOUND;
 	}

@@ -31,6 +31,13 @@ request_path(const struct request *req)
 	return req->path;
 }
 
+const char *
+request_client(const struct request *req)
+{
+	(void)req;
+	return "192.0.2.1";
+}
+
 const struct config *
 request_config(const struct request *req)
 {
