@@ -258,8 +258,12 @@ static void
 log_denied(const struct wire_open *open, enum err err, const struct diag *diag)
 {
 	int status = err_http_status(err);
-	char path[256], client[INET6_ADDRSTRLEN];
+	const char *header = wire_headers_find(&open->headers, "Origin");
+	char path[256], client[INET6_ADDRSTRLEN], origin[128];
 
+	if (header == NULL)
+		header = "-";
+	(void)str_escape(origin, sizeof(origin), header, strlen(header));
 	/* the query may hold a token */
 	(void)str_escape(path, sizeof(path), open->target,
 	    strcspn(open->target, "?"));
@@ -267,12 +271,12 @@ log_denied(const struct wire_open *open, enum err err, const struct diag *diag)
 		(void)strcpy(client, "unknown");
 	if (status >= 500)
 		log_warning("tunnel.denied",
-		    "status=%d client=%s path=%s reason=\"%s\"", status, client,
-		    path, diag->text);
+		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
+		    status, client, origin, path, diag->text);
 	else
 		log_notice("tunnel.denied",
-		    "status=%d client=%s path=%s reason=\"%s\"", status, client,
-		    path, diag->text);
+		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
+		    status, client, origin, path, diag->text);
 }
 
 static void

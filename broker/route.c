@@ -106,11 +106,19 @@ static void
 log_denied(const struct request *req, const struct diag *diag)
 {
 	const char *client = request_client(req);
-	char word[64];
+	const char *origin = request_header(req, "origin");
+	char client_word[64], origin_word[128];
 
-	(void)str_escape(word, sizeof(word), client == NULL ? "-" : client,
-	    client == NULL ? 1 : strlen(client));
-	log_info("request.denied", "client=%s reason=\"%s\"", word, diag->text);
+	if (client == NULL)
+		client = "-";
+	if (origin == NULL)
+		origin = "-";
+	(void)str_escape(client_word, sizeof(client_word), client,
+	    strlen(client));
+	(void)str_escape(origin_word, sizeof(origin_word), origin,
+	    strlen(origin));
+	log_info("request.denied", "client=%s origin=%s reason=\"%s\"",
+	    client_word, origin_word, diag->text);
 }
 
 /* Let a page of this Origin read the answer, where it may be served. */

@@ -185,7 +185,7 @@ rewrites_by_the_rules_of_the_relay(void **state)
 		if (err == ERR_OK)
 			assert_string_equal(result, cases[i].result);
 		else
-			assert_non_null(strstr(diag.text, "\"model\""));
+			assert_non_null(strstr(diag.text, "`model'"));
 		free(result);
 		target_free(target);
 	}
