@@ -41,7 +41,7 @@ conversation.addEventListener("state", ({ detail }) => {
     return;
   answer = null;
   if (detail.state === "bad")
-    add_line("error", detail.text);
+    add_line("error", detail.why);
 });
 
 conversation.addEventListener("event", ({ detail }) => events.add(detail));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // realtime: one conversation with OpenAI Realtime through culvert.
 //
-// Emits (as CustomEvents, their detail in brackets): state {state, text},
+// Emits (as CustomEvents, their detail in brackets): state {state, text, why},
 // event {way, data, size}, text {delta}, audio {delta}, done {usage},
 // problem {text}.
 
@@ -11,7 +11,7 @@ const CODES = {
   1001: "the session's time is over",
   1002: "a protocol error",
   1003: "a kind of message that is not taken",
-  1006: "refused, or the connection was lost: the server's log says why",
+  1006: "the connection was lost",
   1007: "a text that is not UTF-8",
   1008: "against the server's policy",
   1009: "a message over the limit",
@@ -29,6 +29,7 @@ const CODES = {
 export class Conversation extends EventTarget {
   #ws = null;
   #early = []; // texts that wait for the session
+  #opened = false;
   #answering = false; // one response at a time may write to a conversation
   #asked = false; // another response is wanted
 
@@ -43,9 +44,10 @@ export class Conversation extends EventTarget {
   open(url, modality) {
     const ws = new WebSocket(url);
     this.#ws = ws;
-    this.#answering = this.#asked = false;
+    this.#answering = this.#asked = this.#opened = false;
     this.#emit("state", { state: "busy", text: "connecting" });
     ws.onopen = () => {
+      this.#opened = true;
       this.#emit("state", { state: "open", text: "connected" });
       this.#send({
         type: "session.update",
@@ -133,15 +135,20 @@ export class Conversation extends EventTarget {
     }
   }
 
+  // A browser keeps to itself why a connection never came about.
   #closed({ code, reason }) {
-    const what = reason || CODES[code] || "closed";
+    const refused = !this.#opened && code === 1006;
+    const normal = code === 1000;
+    const what = refused ? "refused, or nobody there: the log says why"
+      : reason || CODES[code] || "closed";
     this.#ws = null;
     this.#early.length = 0;
     this.#emit("event", { way: "end", data: null, size: 0,
       text: `closed ${code}: ${what}` });
     this.#emit("state", {
-      state: code === 1000 ? "idle" : "bad",
-      text: `closed ${code}: ${what}`,
+      state: normal ? "idle" : "bad",
+      text: refused ? "not connected" : normal ? what : `closed ${code}`,
+      why: `closed ${code}: ${what}`,
     });
   }
 }

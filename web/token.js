@@ -12,7 +12,7 @@ export async function request_token(room, name) {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
-  });
+  }).catch(() => { throw new Error("the server does not answer"); });
   const value = await answer.json().catch(() => null);
   if (!answer.ok)
     throw new Error(value?.error?.message ?? `HTTP status ${answer.status}`);
