@@ -237,7 +237,7 @@ url_check_origin(const char *text, struct diag *diag)
 		diag_set(diag, "is never served: any site can send it");
 		return ERR_PROTO;
 	}
-	if (strstr(text, "://") == NULL) {
+	if (*text != '\0' && strstr(text, "://") == NULL) {
 		diag_set(diag, "has no scheme: write https://%.100s", text);
 		return ERR_PROTO;
 	}

@@ -218,8 +218,8 @@ takes_origins_as_browsers_write_them(void **state)
 
 static const struct bad bad_origins[] = {
 	{ "", "scheme://host" },
-	{ "null", "scheme://host" },
-	{ "a.example", "scheme://host" },
+	{ "null", "never served" },
+	{ "a.example", "write https://a.example" },
 	{ "https://", "scheme://host" },
 	{ "https://a.example/", "write https://a.example" },
 	{ "https://a.example/x", "write https://a.example" },
