@@ -55,6 +55,20 @@ notice_relay(const struct config_relay *relay)
 		    relay->name);
 }
 
+/* Whether any group of grants ("video", "sip", ...) has one. */
+static bool
+grants_something(const struct config_token *token)
+{
+	static const char *const groups[] = { "video", "sip", "agent",
+		"inference", "observability" };
+
+	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+		if (json_object_size(
+			json_object_get(token->claims, groups[i])) > 0)
+			return true;
+	return false;
+}
+
 static void
 notice_livekit(const struct config_livekit *livekit)
 {
@@ -62,6 +76,13 @@ notice_livekit(const struct config_livekit *livekit)
 
 	notice_secret(livekit->api_key);
 	notice_secret(livekit->api_secret);
+	for (size_t i = 0; i < livekit->token_count; i++)
+		if (!grants_something(&livekit->tokens[i]))
+			log_warning("config.no_grants",
+			    "token=%s reason=\"its tokens allow nothing: "
+			    "`room_join = true' lets a client join\"",
+			    livekit->tokens[i].name);
+
 	(void)secret_peek(livekit->api_secret, &len);
 	if (len < LIVEKIT_SECRET_BYTES)
 		log_warning("config.short_secret",

@@ -2,6 +2,7 @@
 #include "common/log.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -69,15 +70,22 @@ put_prefix(char *line, enum log_level level)
 	    (int)getpid());
 }
 
-/* Write a whole line, or drop and count it where the reader is stuck. */
+/*
+ * Write a whole line, or drop and count it where the reader is stuck.  One
+ * thread at a time: the room that poll() saw is for the line that it was asked
+ * for.
+ */
 static void
 put_line(const char *line, size_t len)
 {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
 
+	(void)pthread_mutex_lock(&lock);
 	if (poll(&pfd, 1, 0) != 1 || (pfd.revents & POLLOUT) == 0 ||
 	    write(STDERR_FILENO, line, len) != (ssize_t)len)
 		atomic_fetch_add(&log_dropped, 1);
+	(void)pthread_mutex_unlock(&lock);
 }
 
 PRINTF_LIKE(3, 0)

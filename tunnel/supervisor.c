@@ -73,7 +73,8 @@ be_child(struct supervisor *sup)
 	(void)close(sup->lifeline[1]);
 	err = worker_run(sup->worker, &sockets);
 	if (err != ERR_OK)
-		log_error("worker.failed", "reason=\"%s\"", err_text(err));
+		log_error("worker.failed", "reason=\"%s: %s\"", err_text(err),
+		    strerror(errno));
 	/* what the parent would do at its end is not ours to do */
 	_exit(err == ERR_OK ? 0 : 1);
 }

@@ -80,6 +80,10 @@ says() { # says PATTERN: on standard output or error
 	cat "$dir/out" "$dir/err" | grep -q -e "$1"
 }
 
+says_not() { # says_not PATTERN: neither there nor there
+	! says "$1"
+}
+
 token() { # token CODE CONF BODY NAME=VALUE...: POST to the token endpoint
 	token_status=$1
 	token_conf=$2
@@ -108,6 +112,12 @@ check "so is no socket at all" exits 2 \
 check "and it says what is missing" says 'no FastCGI socket'
 check "-t accepts a good file" exits 0 "$broker" -t -f "$dir/conf"
 check "and says so" says 'conf: ok$'
+check "-t says nothing of grants that are there" \
+    says_not config.no_grants
+sed 's/^livekit {/&\n\ttoken "empty" { ttl = 60 }/' "$dir/conf" >"$dir/conf.none"
+check "-t accepts a template that grants nothing" \
+    exits 0 "$broker" -t -f "$dir/conf.none"
+check "but tells of it" says 'config.no_grants token=empty'
 printf 'access {\n\tclint = {"any"}\n}\n' >"$dir/bad"
 check "-t refuses a bad file" exits 1 "$broker" -t -f "$dir/bad"
 check "with the line" says 'bad:2:'
