@@ -17,6 +17,7 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 # A unit test is one line: its source is tests/unit/NAME.c.
 unit_tests = \
 	%D%/unit/test_access \
+	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_control_server \
