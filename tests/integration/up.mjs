@@ -58,6 +58,13 @@ test("serves the page, a token and a conversation, then stops", async (t) => {
 	});
 	assert.equal(answer.status, 201);
 	await talk(site, port);
+	const refused = await fetch(`${base}/api/livekit/token`, {
+		method: "POST", body: "{}",
+		headers: { "Content-Type": "application/json",
+		    "Origin": "https://evil.example" },
+	});
+	assert.equal(refused.status, 403);
+	await up.wait_for(/request\.denied .*origin=https:\/\/evil\.example /);
 	assert.ok(pids.length >= 4, "four parts");
 	assert.equal(fs.statSync(site.file(folders(site)[0])).mode & 0o777,
 	    0o700);
