@@ -99,6 +99,18 @@ test("the standard form is answered 201 with the server's address",
 	assert.notEqual(one_claims.sub, two_claims.sub);
 });
 
+test("the log says who was given or denied a token", async (t) => {
+	const site = await open(t);
+	assert.equal((await site.post('{"room_name":"lobby"}')).status, 201);
+	assert.equal((await site.post('{"participant_identity":"x"}')).status,
+	    403);
+	const log = site.parts.find((p) => p.name === "broker").output;
+	assert.match(log,
+	    /livekit\.token client=127\.0\.0\.1 identity=\S+ room=lobby /);
+	assert.match(log,
+	    /livekit\.denied client=127\.0\.0\.1 template=default reason="/);
+});
+
 test("what a client may not send is refused", async (t) => {
 	const site = await open(t);
 	const deep = (n) => `{"room_name":${"[".repeat(n)}${"]".repeat(n)}}`;
