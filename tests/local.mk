@@ -20,6 +20,7 @@ unit_tests = \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_conf_tree \
+	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
