@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/unit/test_access \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
+	%D%/unit/test_cause \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_relay \
@@ -28,10 +29,12 @@ unit_tests = \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
 	%D%/unit/test_flow \
+	%D%/unit/test_http \
 	%D%/unit/test_http_head \
 	%D%/unit/test_json \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
+	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
