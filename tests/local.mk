@@ -16,6 +16,7 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 
 # A unit test is one line: its source is tests/unit/NAME.c.
 unit_tests = \
+	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
