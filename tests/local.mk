@@ -45,6 +45,7 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_route \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_sim_knobs \

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "broker/livekit.h"
+#include "broker/route.h"
+#include "common/json.h"
+#include "common/log.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- a request and a handler that stand in for the real ones ---- */
+
+struct request {
+	const char *method, *path, *origin, *client;
+	const struct config *config;
+	unsigned answers;
+	int status;
+	bool handled;
+	char message[256];
+	char headers[1024]; /* "Name: value\n", as they were added */
+};
+
+static struct config *config;
+
+const char *
+request_method(const struct request *req)
+{
+	return req->method;
+}
+
+const char *
+request_path(const struct request *req)
+{
+	return req->path;
+}
+
+const char *
+request_client(const struct request *req)
+{
+	return req->client;
+}
+
+const char *
+request_header(const struct request *req, const char *name)
+{
+	return strcmp(name, "origin") == 0 ? req->origin : NULL;
+}
+
+const struct config *
+request_config(const struct request *req)
+{
+	return req->config;
+}
+
+void
+request_add_header(struct request *req, const char *name, const char *value)
+{
+	size_t len = strlen(req->headers);
+
+	(void)snprintf(req->headers + len, sizeof(req->headers) - len,
+	    "%s: %s\n", name, value);
+}
+
+void
+request_reply_json(struct request *req, int status, json_t *body)
+{
+	req->answers++;
+	req->status = status;
+	assert_string_equal(json_string_value(json_object_get(body, "status")),
+	    "ok");
+	json_decref(body);
+}
+
+void
+request_reply_error(struct request *req, enum err err, const char *message)
+{
+	req->answers++;
+	req->status = err_http_status(err);
+	(void)snprintf(req->message, sizeof(req->message), "%s",
+	    message == NULL ? "" : message);
+}
+
+void
+request_reply_empty(struct request *req, int status)
+{
+	req->answers++;
+	req->status = status;
+}
+
+void
+livekit_token_handle(struct request *req)
+{
+	req->answers++;
+	req->handled = true;
+	req->status = 200;
+}
+
+/* ---- who is answered what ---- */
+
+#define TOKEN "/api/livekit/token"
+#define GOOD  "https://a.example"
+#define EVIL  "https://evil.example"
+#define HERE  "10.1.2.3"
+
+#define VARY  "Vary: Origin\n"
+#define MAY   VARY "Access-Control-Allow-Origin: " GOOD "\n"
+#define POSTS "Allow: POST, OPTIONS\n"
+#define GETS  "Allow: GET, HEAD, OPTIONS\n"
+#define PREFLIGHT                                                 \
+	MAY POSTS "Access-Control-Allow-Methods: POST, OPTIONS\n" \
+		  "Access-Control-Allow-Headers: content-type, "  \
+		  "authorization, x-anon-id\nAccess-Control-Max-Age: 600\n"
+
+struct row {
+	const char *method, *path, *origin, *client;
+	int status;
+	const char *headers;
+};
+
+static struct request
+handle(const struct row *row)
+{
+	struct request req = { .method = row->method,
+		.path = row->path,
+		.origin = row->origin,
+		.client = row->client,
+		.config = config };
+
+	route_handle(&req);
+	return req;
+}
+
+static void
+check_rows(const struct row *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct row *row = &rows[i];
+		struct request req = handle(row);
+
+		if (req.answers != 1 || req.status != row->status ||
+		    strcmp(req.headers, row->headers) != 0 ||
+		    req.handled != (row->status == 200 && row->path[1] == 'a'))
+			fail_msg("%s %s of %s from %s: %u answers, %d\n%s",
+			    row->method, row->path, row->origin, row->client,
+			    req.answers, req.status, req.headers);
+	}
+}
+
+static void
+health_is_for_whomever_asks_and_for_no_page(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", "/healthz", NULL, HERE, 200, "" },
+		{ "HEAD", "/healthz", NULL, HERE, 200, "" },
+		{ "GET", "/healthz", GOOD, HERE, 200, "" },
+		{ "GET", "/healthz", EVIL, HERE, 200, "" },
+		{ "GET", "/healthz", NULL, "192.0.2.1", 200, "" },
+		{ "GET", "/healthz", NULL, NULL, 200, "" },
+		{ "OPTIONS", "/healthz", NULL, NULL, 204, GETS },
+		{ "OPTIONS", "/healthz", EVIL, HERE, 204, GETS },
+		{ "POST", "/healthz", GOOD, HERE, 405, GETS },
+		{ "get", "/healthz", NULL, HERE, 405, GETS },
+		{ "GETS", "/healthz", NULL, HERE, 405, GETS },
+		{ "", "/healthz", NULL, HERE, 405, GETS },
+		{ "TRACE", "/readyz", NULL, HERE, 405, GETS },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+readiness_is_what_was_last_set(void **state)
+{
+	static const struct row row = { "GET", "/readyz", EVIL, NULL, 0, "" };
+
+	(void)state;
+	assert_int_equal(handle(&row).status, 503);
+	route_set_ready(true);
+	assert_int_equal(handle(&row).status, 200);
+	route_set_ready(false);
+	assert_int_equal(handle(&row).status, 503);
+}
+
+static void
+a_token_is_for_admitted_origins_and_clients(void **state)
+{
+	static const struct row rows[] = {
+		{ "POST", TOKEN, GOOD, HERE, 200, MAY },
+		{ "POST", TOKEN "/stage", GOOD, HERE, 200, MAY },
+		{ "POST", TOKEN "/a/b", GOOD, HERE, 200, MAY },
+		{ "POST", TOKEN, GOOD, "::ffff:10.0.0.1", 200, MAY },
+		{ "POST", TOKEN, NULL, HERE, 403, VARY },
+		{ "POST", TOKEN, "", HERE, 403, VARY },
+		{ "POST", TOKEN, "null", HERE, 403, VARY },
+		{ "POST", TOKEN, EVIL, HERE, 403, VARY },
+		{ "POST", TOKEN, GOOD ".evil.example", HERE, 403, VARY },
+		{ "POST", TOKEN, "http://a.example", HERE, 403, VARY },
+		{ "POST", TOKEN, GOOD ":8443", HERE, 403, VARY },
+		{ "POST", TOKEN, GOOD "/", HERE, 403, VARY },
+		{ "POST", TOKEN, GOOD ", " EVIL, HERE, 403, VARY },
+		{ "POST", TOKEN, GOOD, "192.0.2.1", 403, VARY },
+		{ "POST", TOKEN, GOOD, "::1", 403, VARY },
+		{ "POST", TOKEN, GOOD, "", 403, VARY },
+		{ "POST", TOKEN, GOOD, "unix:", 403, VARY },
+		{ "POST", TOKEN, GOOD, NULL, 403, VARY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+a_preflight_is_answered_to_admitted_pages_only(void **state)
+{
+	static const struct row rows[] = {
+		{ "OPTIONS", TOKEN, GOOD, HERE, 204, PREFLIGHT },
+		{ "OPTIONS", TOKEN "/stage", GOOD, HERE, 204, PREFLIGHT },
+		{ "OPTIONS", TOKEN, EVIL, HERE, 403, VARY },
+		{ "OPTIONS", TOKEN, NULL, HERE, 403, VARY },
+		{ "OPTIONS", TOKEN, GOOD, "192.0.2.1", 403, VARY },
+		{ "OPTIONS", "/nothing", GOOD, HERE, 404, MAY },
+		{ "OPTIONS", "*", GOOD, HERE, 404, MAY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+other_paths_and_methods_are_refused_in_words_a_page_may_read(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", TOKEN, GOOD, HERE, 405, MAY POSTS },
+		{ "HEAD", TOKEN, GOOD, HERE, 405, MAY POSTS },
+		{ "PUT", TOKEN "/stage", GOOD, HERE, 405, MAY POSTS },
+		{ "post", TOKEN, GOOD, HERE, 405, MAY POSTS },
+		{ "GET", TOKEN, EVIL, HERE, 405, VARY POSTS },
+		{ "GET", "/", GOOD, HERE, 404, MAY },
+		{ "GET", "/", EVIL, HERE, 404, VARY },
+		{ "POST", TOKEN "/", GOOD, HERE, 404, MAY },
+		{ "POST", TOKEN "s", GOOD, HERE, 404, MAY },
+		{ "POST", "/api/livekit", GOOD, HERE, 404, MAY },
+		{ "POST", "/API/livekit/token", GOOD, HERE, 404, MAY },
+		{ "GET", "/healthz/", NULL, HERE, 404, VARY },
+		{ "GET", "/healthzz", NULL, HERE, 404, VARY },
+		{ "GET", "/health", NULL, NULL, 404, VARY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+who_is_refused_is_told_why(void **state)
+{
+	static const struct row origin = { "POST", TOKEN, EVIL, HERE, 0, "" };
+	static const struct row client = { "POST", TOKEN, GOOD, NULL, 0, "" };
+
+	(void)state;
+	assert_string_not_equal(handle(&origin).message, "");
+	assert_string_not_equal(handle(&client).message, "");
+	assert_string_not_equal(handle(&origin).message,
+	    handle(&client).message);
+}
+
+static int
+set_up(void **state)
+{
+	static const char text[] = "access { clients = {\"10.0.0.0/8\"}\n"
+				   "origins = {\"https://a.example\"} }";
+	struct diag diag = { "" };
+
+	(void)state;
+	return config_parse("t", text, strlen(text), &config, &diag) == ERR_OK
+	    ? 0
+	    : -1;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	config_unref(config);
+	return 0;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(health_is_for_whomever_asks_and_for_no_page),
+		cmocka_unit_test(readiness_is_what_was_last_set),
+		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
+		cmocka_unit_test(
+		    a_preflight_is_answered_to_admitted_pages_only),
+		cmocka_unit_test(
+		    other_paths_and_methods_are_refused_in_words_a_page_may_read),
+		cmocka_unit_test(who_is_refused_is_told_why),
+	};
+
+	log_init("test_route", LOG_LEVEL_WARNING);
+	return cmocka_run_group_tests_name("route", tests, set_up, tear_down);
+}
