@@ -48,6 +48,7 @@ unit_tests = \
 	%D%/unit/test_route \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
+	%D%/unit/test_session \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_str \
