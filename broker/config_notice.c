@@ -7,6 +7,7 @@
 #include "broker/access.h"
 #include "common/log.h"
 #include "common/secret.h"
+#include "common/str.h"
 
 /* Shorter than SHA-256 is (RFC 7518 3.2), it can be guessed from a token. */
 #define LIVEKIT_SECRET_BYTES 32
@@ -15,7 +16,7 @@ static bool
 is_on_this_machine(const char *host)
 {
 	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-	    strncmp(host, "127.", 4) == 0;
+	    (strncmp(host, "127.", 4) == 0 && str_is_address(host));
 }
 
 /* A group may be meant to read it, the others never are. */
