@@ -23,6 +23,7 @@ unit_tests = \
 	%D%/unit/test_cause \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config_livekit \
+	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
