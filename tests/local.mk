@@ -21,6 +21,7 @@ unit_tests = \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_cause \
+	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_notice \
@@ -30,6 +31,7 @@ unit_tests = \
 	%D%/unit/test_config \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
+	%D%/unit/test_err \
 	%D%/unit/test_flow \
 	%D%/unit/test_http \
 	%D%/unit/test_http_head \
@@ -55,6 +57,7 @@ unit_tests = \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_target \
+	%D%/unit/test_thread \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_url \
 	%D%/unit/test_wire \
