@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "broker/config_notice.h"
@@ -120,12 +121,44 @@ says_what_an_operator_may_not_expect_and_nothing_else(void **state)
 	}
 }
 
+static void
+warns_of_a_key_that_every_user_may_read(void **state)
+{
+	static const struct {
+		mode_t mode;
+		bool warns;
+	} rows[] = { { 0600, false }, { 0640, false }, { 0644, true },
+		{ 0604, true } };
+	char path[] = "/tmp/test_config_notice.XXXXXX";
+	int fd = mkstemp(path);
+	char *text = xasprintf(OPEN "openai { api_key = \"file:%s\" }", path);
+
+	(void)state;
+	assert_int_equal(write(fd, "canary", 6), 6);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char *out;
+
+		assert_int_equal(fchmod(fd, rows[i].mode), 0);
+		out = notices_of(text);
+		if ((strstr(out, " config.open_secret ") != NULL) !=
+			rows[i].warns ||
+		    count_lines(out) != rows[i].warns ||
+		    strstr(out, "canary") != NULL)
+			fail_msg("%o: %s", (unsigned)rows[i].mode, out);
+		free(out);
+	}
+	(void)close(fd);
+	(void)unlink(path);
+	free(text);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 		    says_what_an_operator_may_not_expect_and_nothing_else),
+		cmocka_unit_test(warns_of_a_key_that_every_user_may_read),
 	};
 
 	if (setenv("T_KEY", "canary", 1) != 0 ||
