@@ -134,7 +134,8 @@ async function push_until_blocked(conn) {
 }
 
 for (const side of ["client", "upstream"]) {
-	test(`a ${side} that does not read costs no memory`, async (t) => {
+	test(`${side === "client" ? "a client" : "an upstream"} that does ` +
+	    "not read costs no memory", async (t) => {
 		const { pair, tunnel } = await relay_site(t);
 		const both = await pair();
 		const pusher = both[side === "client" ? "upstream" : "client"];

@@ -165,6 +165,24 @@ a_nul_byte_is_malformed(void **state)
 }
 
 static void
+what_is_no_text_is_refused_before_its_line_ends(void **state)
+{
+	static const char hello[] = "\x16\x03\x01\x02\x00\x01";
+	struct http_head head;
+
+	(void)state;
+	assert_int_equal(http_head_parse_request(hello, sizeof(hello) - 1,
+			     &head, NULL),
+	    ERR_PROTO);
+	assert_int_equal(http_head_parse_request("GET /\x01", 6, &head, NULL),
+	    ERR_PROTO);
+	/* half of a line end may still become one */
+	assert_int_equal(http_head_parse_request("GET / HTTP/1.1\r", 15, &head,
+			     NULL),
+	    ERR_AGAIN);
+}
+
+static void
 bounds_the_size_and_the_number_of_headers(void **state)
 {
 	static char big[HTTP_HEAD_MAX_BYTES + 1];
@@ -261,6 +279,8 @@ main(void)
 		cmocka_unit_test(
 		    refuses_what_two_readers_could_read_differently),
 		cmocka_unit_test(a_nul_byte_is_malformed),
+		cmocka_unit_test(
+		    what_is_no_text_is_refused_before_its_line_ends),
 		cmocka_unit_test(bounds_the_size_and_the_number_of_headers),
 		cmocka_unit_test(checks_the_upstreams_answer),
 	};
