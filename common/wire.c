@@ -114,11 +114,25 @@ is_side(const char *s, size_t len)
 	return false;
 }
 
+static bool
+is_form(const char *s, size_t len)
+{
+	(void)len;
+	return strcmp(s, "beta") == 0 || strcmp(s, "text") == 0;
+}
+
+static bool
+is_log(const char *s, size_t len)
+{
+	(void)len;
+	return strcmp(s, "metadata") == 0 || strcmp(s, "full") == 0;
+}
+
 /* ---- the packets ------------------------------------------------------- */
 
-#define NUMBER_MAX     INT64_MAX /* as much as JSON carries */
+#define NUMBER_MAX     INT64_MAX       /* as much as JSON carries */
 #define TIME_MAX_MS    (INT64_MAX / 4) /* can be added to a clock's time */
-#define REASON_BYTES   123	 /* RFC 6455 5.5.1 */
+#define REASON_BYTES   123	       /* RFC 6455 5.5.1 */
 #define WORD_BYTES     128
 #define HOST_BYTES     300
 #define TARGET_BYTES   (16 * 1024)
@@ -145,7 +159,9 @@ is_side(const char *s, size_t len)
 	FIELD(type, member, json_name, KIND_NUMBER, .min = (least), \
 	    .max = (most))
 #define FLAG(type, member, json_name) FIELD(type, member, json_name, KIND_FLAG)
-#define HEADERS(type, member)	      FIELD(type, member, "headers", KIND_HEADERS)
+#define VALUE(type, member, json_name) \
+	FIELD(type, member, json_name, KIND_VALUE, .optional = true)
+#define HEADERS(type, member) FIELD(type, member, "headers", KIND_HEADERS)
 /* a JSON object whose members are members of the same structure */
 #define GROUP(json_name, group)                                             \
 	{                                                                   \
@@ -168,8 +184,8 @@ is_side(const char *s, size_t len)
 TABLE(members_of_limits, LIMIT(client_message_bytes, 0),
     LIMIT(upstream_message_bytes, 0), LIMIT(client_messages_per_s, 0),
     LIMIT(client_bytes_per_s, 0), TIME(connect_ms, 1), TIME(idle_ms, 0),
-    TIME(lifetime_ms, 0), TIME(ping_ms, 0), TIME(pong_ms, 1),
-    TIME(stall_ms, 0), TIME(usage_ms, 0));
+    TIME(lifetime_ms, 0), TIME(ping_ms, 0), TIME(pong_ms, 1), TIME(stall_ms, 0),
+    TIME(usage_ms, 0));
 
 TABLE(totals, NUMBER(wire_totals, messages, "messages", 0, NUMBER_MAX),
     NUMBER(wire_totals, bytes, "bytes", 0, NUMBER_MAX));
@@ -195,22 +211,32 @@ TABLE(upstream, FLAG(wire_grant, upstream.tls, "tls"),
     TEXTS(wire_grant, upstream.subprotocols, upstream.subprotocol_count,
 	"subprotocols", 0, WIRE_SUBPROTOCOLS_MAX, WORD_BYTES, str_is_token));
 
+TABLE(messages,
+    TEXT(wire_messages, form, "form", WORD_BYTES, is_form, .optional = true),
+    VALUE(wire_messages, session, "session"), VALUE(wire_messages, pin, "pin"),
+    FLAG(wire_messages, usage, "usage"),
+    TEXT(wire_messages, log, "log", WORD_BYTES, is_log, .optional = true),
+    NUMBER(wire_messages, inspect_bytes, "inspect_bytes", 0, NUMBER_MAX));
+
 TABLE(grant, TEXT(wire_grant, lease, "lease", WORD_BYTES, str_is_token),
     TEXT(wire_grant, session, "session", WORD_BYTES, str_is_token),
     TEXT(wire_grant, route, "route", PATH_BYTES, is_visible),
     GROUP("upstream", upstream_table),
     TEXT(wire_grant, subprotocol, "subprotocol", WORD_BYTES, str_is_token,
 	.optional = true),
-    OBJECT(wire_grant, limits, "limits", members_of_limits_table));
+    OBJECT(wire_grant, limits, "limits", members_of_limits_table),
+    FIELD(wire_grant, messages, "messages", KIND_OBJECT,
+	.table = &messages_table, .optional = true));
 
 TABLE(deny, NUMBER(wire_deny, status, "status", 400, 599),
     TEXT(wire_deny, code, "code", WORD_BYTES, str_is_token),
     TEXT(wire_deny, message, "message", MESSAGE_BYTES, is_line),
     HEADERS(wire_deny, headers));
 
-#define USAGE_FIELDS                                        \
-	OBJECT(wire_usage, client, "client", totals_table), \
-	    OBJECT(wire_usage, upstream, "upstream", totals_table)
+#define USAGE_FIELDS                                                \
+	OBJECT(wire_usage, client, "client", totals_table),         \
+	    OBJECT(wire_usage, upstream, "upstream", totals_table), \
+	    VALUE(wire_usage, events, "events")
 
 TABLE(usage, USAGE_FIELDS);
 
@@ -232,6 +258,9 @@ TABLE(limits,
 
 TABLE(reply, { .name = "value", .kind = KIND_VALUE });
 
+TABLE(log, VALUE(wire_log, records, "records"),
+    NUMBER(wire_log, dropped, "dropped", 0, NUMBER_MAX));
+
 static const struct table list_table = { "list", NULL, 0 };
 
 static const struct table *const packets[] = {
@@ -244,6 +273,7 @@ static const struct table *const packets[] = {
 	[WIRE_LIMITS] = &limits_table,
 	[WIRE_LIST] = &list_table,
 	[WIRE_REPLY] = &reply_table,
+	[WIRE_LOG] = &log_table,
 };
 
 /* Every member of the packet's union starts where it starts. */
@@ -274,6 +304,33 @@ wire_is_close_code(int code)
 	    (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
 }
 
+/* Whether this is NULL or an array of at most so many objects. */
+static bool
+is_objects(const json_t *value, size_t max)
+{
+	if (value == NULL)
+		return true;
+	if (!json_is_array(value) || json_array_size(value) > max)
+		return false;
+	for (size_t i = 0; i < json_array_size(value); i++)
+		if (!json_is_object(json_array_get(value, i)))
+			return false;
+	return true;
+}
+
+/* Rules and a session are objects; whoever reads messages has a maximum. */
+static bool
+is_consistent(const struct wire_messages *messages)
+{
+	bool whole = messages->form != NULL || messages->session != NULL ||
+	    messages->pin != NULL;
+
+	return (messages->session == NULL ||
+		   json_is_object(messages->session)) &&
+	    (messages->pin == NULL || json_is_object(messages->pin)) &&
+	    (!whole || messages->inspect_bytes > 0);
+}
+
 /* What one field alone cannot tell. */
 static enum err
 check_packet(const struct wire_packet *packet)
@@ -288,6 +345,12 @@ check_packet(const struct wire_packet *packet)
 		    wire_is_close_code(packet->usage.code);
 	else if (packet->type == WIRE_CLOSE)
 		ok = wire_is_close_code(packet->close.code);
+	else if (packet->type == WIRE_GRANT)
+		ok = is_consistent(&packet->grant.messages);
+	else if (packet->type == WIRE_LOG)
+		ok = is_objects(packet->log.records, WIRE_RECORDS_MAX);
+	if (packet->type == WIRE_USAGE || packet->type == WIRE_END)
+		ok = ok && is_objects(packet->usage.events, WIRE_EVENTS_MAX);
 	return ok ? ERR_OK : ERR_PROTO;
 }
 
@@ -614,8 +677,11 @@ format_table(const struct table *table, const void *base, json_t *object)
 			err = format_headers(field, from, object);
 			break;
 		case KIND_VALUE:
-			err = put(object, field->name,
-			    json_incref(*(json_t *const *)from));
+			if (*(json_t *const *)from != NULL)
+				err = put(object, field->name,
+				    json_incref(*(json_t *const *)from));
+			else if (!field->optional)
+				err = ERR_PROTO;
 			break;
 		case KIND_OBJECT:
 			err = format_object(field, from, object);

@@ -27,17 +27,20 @@
 #define WIRE_HEADERS_MAX      100 /* of one request, or for one upstream */
 #define WIRE_ADDRESSES_MAX    8
 #define WIRE_SUBPROTOCOLS_MAX 16
+#define WIRE_EVENTS_MAX	      64  /* of one usage packet */
+#define WIRE_RECORDS_MAX      512 /* of one log packet */
 
 enum wire_type {
 	WIRE_OPEN,   /* tunnel -> broker: may this request be tunnelled? */
 	WIRE_GRANT,  /* broker -> tunnel: yes, and this is how */
 	WIRE_DENY,   /* broker -> tunnel: no, answer this */
-	WIRE_USAGE,  /* tunnel -> broker: totals so far */
+	WIRE_USAGE,  /* tunnel -> broker: totals so far, the vendor's usage */
 	WIRE_END,    /* tunnel -> broker: it is over, last totals */
 	WIRE_CLOSE,  /* operator -> broker -> tunnel: end it */
 	WIRE_LIMITS, /* broker -> tunnel: new limits */
 	WIRE_LIST,   /* operator -> broker: the open leases */
 	WIRE_REPLY,  /* broker -> operator: a JSON value */
+	WIRE_LOG,    /* tunnel -> broker: for the route's message log */
 };
 
 struct wire_header {
@@ -61,10 +64,10 @@ struct wire_open {
 
 /* Limits of one tunnel; 0 means none, except where said otherwise. */
 struct wire_limits {
-	uint64_t client_message_bytes;   /* a message from the client */
+	uint64_t client_message_bytes;	 /* a message from the client */
 	uint64_t upstream_message_bytes; /* a message from the vendor */
-	uint64_t client_messages_per_s;  /* over it: close 1008 */
-	uint64_t client_bytes_per_s;     /* over it: reading waits */
+	uint64_t client_messages_per_s;	 /* over it: close 1008 */
+	uint64_t client_bytes_per_s;	 /* over it: reading waits */
 	int64_t connect_ms;  /* dial, TLS and 101 together; never 0 */
 	int64_t idle_ms;     /* no data frame either way: close 4103 */
 	int64_t lifetime_ms; /* from the 101: close 4200 */
@@ -72,6 +75,29 @@ struct wire_limits {
 	int64_t pong_ms;     /* silence after that: close 4102; never 0 */
 	int64_t stall_ms;    /* a peer takes nothing: close 4101 */
 	int64_t usage_ms;    /* between two usage packets */
+};
+
+/*
+ * What a tunnel reads, and makes, of the messages that pass: nothing where all
+ * of it is absent, and frames pass verbatim then.
+ */
+struct wire_messages {
+	/*
+	 * How the client speaks: NULL as the vendor does, "beta" OpenAI's
+	 * older events (tunnel/dialect.h), "text" plain text
+	 * (tunnel/text_chat.h).
+	 */
+	char *form;
+	/*
+	 * Members of `session' in a session.update that the tunnel sends
+	 * first; the client is heard when the vendor has taken it.  NULL: none.
+	 */
+	json_t *session;
+	json_t *pin; /* rules of common/pin.h; NULL: the client is free */
+	bool usage;  /* report the vendor's usage events */
+	char *log;   /* "metadata" or "full", see WIRE_LOG; NULL: no log */
+	/* the largest message that is read whole; never 0 where one is */
+	uint64_t inspect_bytes;
 };
 
 struct wire_grant {
@@ -97,13 +123,14 @@ struct wire_grant {
 	 */
 	char *subprotocol;
 	struct wire_limits limits;
+	struct wire_messages messages;
 };
 
 /* A refusal, to be answered as HTTP with an error body. */
 struct wire_deny {
-	int status;    /* 400 to 599 */
-	char *code;    /* for {"error":{"code"}} */
-	char *message; /* for {"error":{"message"}} */
+	int status;		     /* 400 to 599 */
+	char *code;		     /* for {"error":{"code"}} */
+	char *message;		     /* for {"error":{"message"}} */
 	struct wire_headers headers; /* as Retry-After */
 };
 
@@ -111,8 +138,15 @@ struct wire_totals {
 	uint64_t messages, bytes; /* data messages, payload bytes */
 };
 
-struct wire_usage { /* also of WIRE_END */
+struct wire_usage {			     /* also of WIRE_END */
 	struct wire_totals client, upstream; /* by who sent them */
+	/*
+	 * The vendor's usage since the last report, or NULL: an array of
+	 * {"n","type","id","status"?,"usage"}.  n counts the tunnel's events
+	 * from 1, so that none is booked twice; type is the vendor's event,
+	 * id its response or item; usage its object, as it came.
+	 */
+	json_t *events;
 	/* WIRE_END only: */
 	char *side;   /* "client", "upstream", "tunnel", "broker" */
 	char *cause;  /* stable word, as "client_closed" */
@@ -126,6 +160,12 @@ struct wire_close {
 	char *lease; /* which one: from the operator; else NULL */
 };
 
+/* Records of the message log; what they hold is tunnel/message_log.h's. */
+struct wire_log {
+	json_t *records;  /* array of objects */
+	uint64_t dropped; /* that there was no room for, before these */
+};
+
 struct wire_packet {
 	enum wire_type type;
 	union {
@@ -136,6 +176,7 @@ struct wire_packet {
 		struct wire_close close;
 		struct wire_limits limits;
 		json_t *reply;
+		struct wire_log log;
 	};
 };
 

@@ -24,10 +24,19 @@
 	",\"name\":\"api.example\",\"ca_file\":\"/ca.pem\","       \
 	"\"host\":\"api.example\",\"target\":\"/"                  \
 	"v1?a=b\",\"headers\":" headers ",\"subprotocols\":[\"one\",\"two\"]}"
-#define GRANT_(upstream)                                                   \
+#define MESSAGES_(form, session, inspect_bytes)                    \
+	"{\"form\":" form ",\"session\":" session                  \
+	",\"pin\":{\"allow\":[]},\"usage\":true,\"log\":\"full\"," \
+	"\"inspect_bytes\":" inspect_bytes "}"
+#define GRANT_WITH(upstream, messages)                                     \
 	"{\"v\":1,\"type\":\"grant\",\"lease\":\"l1\",\"session\":\"s1\"," \
 	"\"route\":\"/echo\",\"upstream\":" upstream                       \
-	",\"subprotocol\":\"realtime\",\"limits\":" LIMITS "}"
+	",\"subprotocol\":\"realtime\",\"limits\":" LIMITS                 \
+	",\"messages\":" messages "}"
+#define GRANT_(upstream)     \
+	GRANT_WITH(upstream, \
+	    MESSAGES_("\"beta\"", "{\"voice\":\"x\"}", "65536"))
+#define UPSTREAM UPSTREAM_("[\"::1\"]", "443", "[]")
 #define GRANT \
 	GRANT_(UPSTREAM_("[\"192.0.2.1\",\"::1\"]", "443", "[[\"A\",\"k\"]]"))
 #define OPEN_(method, target, headers, peer)                                  \
@@ -51,6 +60,10 @@ static const char *const legal[] = {
 	GRANT,
 	DENY_("403", "\"no\""),
 	"{\"v\":1,\"type\":\"usage\"," TOTALS "}",
+	"{\"v\":1,\"type\":\"usage\"," TOTALS
+	",\"events\":[{\"n\":1,\"usage\":{}}]}",
+	"{\"v\":1,\"type\":\"log\",\"records\":[{\"type\":\"a\"}],"
+	"\"dropped\":3}",
 	END_("\"side\":\"client\",\"cause\":\"client_closed\",\"code\":1000,"
 	     "\"reason\":\"bye\""),
 	END_("\"side\":\"tunnel\",\"cause\":\"idle\",\"code\":0"),
@@ -179,12 +192,27 @@ refuses_malformed_packets(void **state)
 		{ GRANT_(UPSTREAM_("[\"::1\"]", "65536", "[]")), ERR_LIMIT },
 		{ GRANT_(UPSTREAM_("[\"::1\"]", "4.0", "[]")), ERR_PROTO },
 		{ GRANT_("null"), ERR_PROTO },
+		{ GRANT_WITH(UPSTREAM, "[]"), ERR_PROTO },
+		{ GRANT_WITH(UPSTREAM, MESSAGES_("\"ga\"", "{}", "9")),
+		    ERR_PROTO },
+		{ GRANT_WITH(UPSTREAM, MESSAGES_("\"text\"", "[]", "9")),
+		    ERR_PROTO },
+		{ GRANT_WITH(UPSTREAM, MESSAGES_("\"text\"", "{}", "0")),
+		    ERR_PROTO },
 		{ DENY_("200", "\"x\""), ERR_LIMIT },
 		{ DENY_("403", "\"a\\nb\""), ERR_PROTO },
 		{ DENY_("403", "\"\""), ERR_PROTO },
 		{ "{\"v\":1,\"type\":\"usage\",\"client\":{\"messages\":-1,"
 		  "\"bytes\":0}}",
 		    ERR_LIMIT },
+		{ "{\"v\":1,\"type\":\"usage\"," TOTALS ",\"events\":{}}",
+		    ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"usage\"," TOTALS ",\"events\":[1]}",
+		    ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"log\",\"records\":[]}", ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"log\",\"records\":[\"a\"],"
+		  "\"dropped\":0}",
+		    ERR_PROTO },
 		{ END_("\"side\":\"me\",\"cause\":\"x\",\"code\":0"),
 		    ERR_PROTO },
 		{ END_("\"side\":\"client\",\"cause\":\"x\",\"code\":1005"),
@@ -218,6 +246,25 @@ refuses_malformed_packets(void **state)
 		assert_null(packet);
 		assert_string_not_equal(diag.text, "");
 	}
+}
+
+/* A grant of before: frames pass verbatim. */
+static void
+reads_a_grant_without_messages(void **state)
+{
+	static const char text[] = GRANT_WITH(UPSTREAM, "null");
+	struct wire_packet *packet;
+	const struct wire_messages *messages;
+
+	(void)state;
+	assert_int_equal(wire_parse(text, strlen(text), &packet, NULL), ERR_OK);
+	messages = &packet->grant.messages;
+	assert_null(messages->form);
+	assert_null(messages->session);
+	assert_null(messages->pin);
+	assert_null(messages->log);
+	assert_false(messages->usage);
+	wire_packet_free(packet);
 }
 
 static void
@@ -382,6 +429,7 @@ main(void)
 		cmocka_unit_test(gives_back_every_packet_as_it_was),
 		cmocka_unit_test(reads_every_member_of_a_grant),
 		cmocka_unit_test(refuses_malformed_packets),
+		cmocka_unit_test(reads_a_grant_without_messages),
 		cmocka_unit_test(names_the_member_that_is_wrong),
 		cmocka_unit_test(ignores_members_it_does_not_know),
 		cmocka_unit_test(refuses_a_datagram_over_its_size),
