@@ -13,4 +13,5 @@ libcommon_a_SOURCES = \
 	%D%/str.c %D%/str.h \
 	%D%/thread.c %D%/thread.h \
 	%D%/wire.c %D%/wire.h \
+	%D%/wire_text.c %D%/wire_text.h \
 	%D%/xalloc.c %D%/xalloc.h

@@ -8,6 +8,7 @@
 
 #include "common/json.h"
 #include "common/str.h"
+#include "common/wire_text.h"
 #include "common/xalloc.h"
 
 /*
@@ -24,18 +25,16 @@ enum kind {
 	KIND_OBJECT,  /* what `table' says, in the structure at `offset' */
 };
 
-typedef bool text_check(const char *s, size_t len);
-
 struct field {
 	const char *name;
 	enum kind kind;
 	bool optional;
 	size_t offset;
 	size_t size;
-	int64_t min, max;    /* a number; how many texts */
-	size_t max_bytes;    /* of a text */
-	text_check *check;   /* of a text */
-	size_t count_offset; /* of texts */
+	int64_t min, max;	/* a number; how many texts */
+	size_t max_bytes;	/* of a text */
+	wire_text_check *check; /* of a text */
+	size_t count_offset;	/* of texts */
 	const struct table *table;
 };
 
@@ -44,89 +43,6 @@ struct table {
 	const struct field *fields;
 	size_t count;
 };
-
-/* ---- what a text may be ------------------------------------------------ */
-
-static bool
-is_text(const char *s, size_t len)
-{
-	(void)s;
-	(void)len;
-	return true;
-}
-
-/* What can stand in one line of a log and in one JSON string. */
-static bool
-is_line(const char *s, size_t len)
-{
-	return len > 0 && str_is_field_value(s, len);
-}
-
-static bool
-is_visible(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (s[i] <= 0x20 || s[i] >= 0x7f)
-			return false;
-	return len > 0;
-}
-
-/* Origin-form (RFC 9112 3.2.1); a fragment is never sent. */
-static bool
-is_target(const char *s, size_t len)
-{
-	return s[0] == '/' && is_visible(s, len) && memchr(s, '#', len) == NULL;
-}
-
-static bool
-is_path(const char *s, size_t len)
-{
-	return s[0] == '/' && is_line(s, len);
-}
-
-static bool
-is_host(const char *s, size_t len)
-{
-	static const char allowed[] =
-	    "abcdefghijklmnopqrstuvwxyz"
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]";
-
-	return len > 0 && strspn(s, allowed) == len;
-}
-
-static bool
-is_address(const char *s, size_t len)
-{
-	(void)len;
-	return str_is_address(s);
-}
-
-static bool
-is_side(const char *s, size_t len)
-{
-	static const char *const sides[] = { "client", "upstream", "tunnel",
-		"broker" };
-
-	(void)len;
-	for (size_t i = 0; i < sizeof(sides) / sizeof(sides[0]); i++)
-		if (strcmp(s, sides[i]) == 0)
-			return true;
-	return false;
-}
-
-static bool
-is_form(const char *s, size_t len)
-{
-	(void)len;
-	return strcmp(s, "beta") == 0 || strcmp(s, "text") == 0;
-}
-
-static bool
-is_log(const char *s, size_t len)
-{
-	(void)len;
-	return strcmp(s, "metadata") == 0 || strcmp(s, "full") == 0;
-}
 
 /* ---- the packets ------------------------------------------------------- */
 
@@ -191,36 +107,37 @@ TABLE(totals, NUMBER(wire_totals, messages, "messages", 0, NUMBER_MAX),
     NUMBER(wire_totals, bytes, "bytes", 0, NUMBER_MAX));
 
 TABLE(peer, FLAG(wire_open, peer_local, "local"),
-    TEXT(wire_open, peer_address, "address", INET6_ADDRSTRLEN, is_address,
+    TEXT(wire_open, peer_address, "address", INET6_ADDRSTRLEN, wire_is_address,
 	.optional = true));
 
 TABLE(open, TEXT(wire_open, method, "method", WORD_BYTES, str_is_token),
-    TEXT(wire_open, target, "target", TARGET_BYTES, is_target),
+    TEXT(wire_open, target, "target", TARGET_BYTES, wire_is_target),
     HEADERS(wire_open, headers), GROUP("peer", peer_table));
 
 TABLE(upstream, FLAG(wire_grant, upstream.tls, "tls"),
     TEXTS(wire_grant, upstream.addresses, upstream.address_count, "addresses",
-	1, WIRE_ADDRESSES_MAX, INET6_ADDRSTRLEN, is_address),
+	1, WIRE_ADDRESSES_MAX, INET6_ADDRSTRLEN, wire_is_address),
     NUMBER(wire_grant, upstream.port, "port", 1, UINT16_MAX),
-    TEXT(wire_grant, upstream.name, "name", HOST_BYTES, is_host),
-    TEXT(wire_grant, upstream.ca_file, "ca_file", PATH_BYTES, is_path,
+    TEXT(wire_grant, upstream.name, "name", HOST_BYTES, wire_is_host),
+    TEXT(wire_grant, upstream.ca_file, "ca_file", PATH_BYTES, wire_is_path,
 	.optional = true),
-    TEXT(wire_grant, upstream.host, "host", HOST_BYTES, is_host),
-    TEXT(wire_grant, upstream.target, "target", TARGET_BYTES, is_target),
+    TEXT(wire_grant, upstream.host, "host", HOST_BYTES, wire_is_host),
+    TEXT(wire_grant, upstream.target, "target", TARGET_BYTES, wire_is_target),
     HEADERS(wire_grant, upstream.headers),
     TEXTS(wire_grant, upstream.subprotocols, upstream.subprotocol_count,
 	"subprotocols", 0, WIRE_SUBPROTOCOLS_MAX, WORD_BYTES, str_is_token));
 
 TABLE(messages,
-    TEXT(wire_messages, form, "form", WORD_BYTES, is_form, .optional = true),
+    TEXT(wire_messages, form, "form", WORD_BYTES, wire_is_form,
+	.optional = true),
     VALUE(wire_messages, session, "session"), VALUE(wire_messages, pin, "pin"),
     FLAG(wire_messages, usage, "usage"),
-    TEXT(wire_messages, log, "log", WORD_BYTES, is_log, .optional = true),
+    TEXT(wire_messages, log, "log", WORD_BYTES, wire_is_log, .optional = true),
     NUMBER(wire_messages, inspect_bytes, "inspect_bytes", 0, NUMBER_MAX));
 
 TABLE(grant, TEXT(wire_grant, lease, "lease", WORD_BYTES, str_is_token),
     TEXT(wire_grant, session, "session", WORD_BYTES, str_is_token),
-    TEXT(wire_grant, route, "route", PATH_BYTES, is_visible),
+    TEXT(wire_grant, route, "route", PATH_BYTES, wire_is_visible),
     GROUP("upstream", upstream_table),
     TEXT(wire_grant, subprotocol, "subprotocol", WORD_BYTES, str_is_token,
 	.optional = true),
@@ -230,7 +147,7 @@ TABLE(grant, TEXT(wire_grant, lease, "lease", WORD_BYTES, str_is_token),
 
 TABLE(deny, NUMBER(wire_deny, status, "status", 400, 599),
     TEXT(wire_deny, code, "code", WORD_BYTES, str_is_token),
-    TEXT(wire_deny, message, "message", MESSAGE_BYTES, is_line),
+    TEXT(wire_deny, message, "message", MESSAGE_BYTES, wire_is_line),
     HEADERS(wire_deny, headers));
 
 #define USAGE_FIELDS                                                \
@@ -240,14 +157,15 @@ TABLE(deny, NUMBER(wire_deny, status, "status", 400, 599),
 
 TABLE(usage, USAGE_FIELDS);
 
-TABLE(end, USAGE_FIELDS, TEXT(wire_usage, side, "side", WORD_BYTES, is_side),
+TABLE(end, USAGE_FIELDS,
+    TEXT(wire_usage, side, "side", WORD_BYTES, wire_is_side),
     TEXT(wire_usage, cause, "cause", WORD_BYTES, str_is_token),
     NUMBER(wire_usage, code, "code", 0, CLOSE_CODE_MAX),
-    TEXT(wire_usage, reason, "reason", REASON_BYTES, is_text,
+    TEXT(wire_usage, reason, "reason", REASON_BYTES, wire_is_text,
 	.optional = true));
 
 TABLE(close, NUMBER(wire_close, code, "code", 1000, CLOSE_CODE_MAX),
-    TEXT(wire_close, reason, "reason", REASON_BYTES, is_text),
+    TEXT(wire_close, reason, "reason", REASON_BYTES, wire_is_text),
     TEXT(wire_close, lease, "lease", WORD_BYTES, str_is_token,
 	.optional = true));
 

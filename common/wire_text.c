@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/wire_text.h"
+
+#include <string.h>
+
+#include "common/str.h"
+
+bool
+wire_is_text(const char *s, size_t len)
+{
+	(void)s;
+	(void)len;
+	return true;
+}
+
+/* What can stand in one line of a log and in one JSON string. */
+bool
+wire_is_line(const char *s, size_t len)
+{
+	return len > 0 && str_is_field_value(s, len);
+}
+
+bool
+wire_is_visible(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (s[i] <= 0x20 || s[i] >= 0x7f)
+			return false;
+	return len > 0;
+}
+
+/* Origin-form (RFC 9112 3.2.1); a fragment is never sent. */
+bool
+wire_is_target(const char *s, size_t len)
+{
+	return s[0] == '/' && wire_is_visible(s, len) &&
+	    memchr(s, '#', len) == NULL;
+}
+
+bool
+wire_is_path(const char *s, size_t len)
+{
+	return s[0] == '/' && wire_is_line(s, len);
+}
+
+bool
+wire_is_host(const char *s, size_t len)
+{
+	static const char allowed[] =
+	    "abcdefghijklmnopqrstuvwxyz"
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]";
+
+	return len > 0 && strspn(s, allowed) == len;
+}
+
+bool
+wire_is_address(const char *s, size_t len)
+{
+	(void)len;
+	return str_is_address(s);
+}
+
+bool
+wire_is_side(const char *s, size_t len)
+{
+	static const char *const sides[] = { "client", "upstream", "tunnel",
+		"broker" };
+
+	(void)len;
+	for (size_t i = 0; i < sizeof(sides) / sizeof(sides[0]); i++)
+		if (strcmp(s, sides[i]) == 0)
+			return true;
+	return false;
+}
+
+bool
+wire_is_form(const char *s, size_t len)
+{
+	(void)len;
+	return strcmp(s, "beta") == 0 || strcmp(s, "text") == 0;
+}
+
+bool
+wire_is_log(const char *s, size_t len)
+{
+	(void)len;
+	return strcmp(s, "metadata") == 0 || strcmp(s, "full") == 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef COMMON_WIRE_TEXT_H
+#define COMMON_WIRE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * wire_text: what the texts in the packets of the control socket may be.  Pure.
+ *
+ * A check gets a NUL-terminated string and its length.
+ */
+typedef bool wire_text_check(const char *s, size_t len);
+
+wire_text_check wire_is_text;	 /* anything */
+wire_text_check wire_is_line;	 /* can stand in one line of a log */
+wire_text_check wire_is_visible; /* visible ASCII, at least one */
+wire_text_check wire_is_target;	 /* origin-form (RFC 9112 3.2.1) */
+wire_text_check wire_is_path;	 /* of a file, absolute */
+wire_text_check wire_is_host;	 /* a name or address, with or without port */
+wire_text_check wire_is_address; /* a numeric address */
+wire_text_check wire_is_side;	 /* "client", "upstream", "tunnel", "broker" */
+wire_text_check wire_is_form;	 /* how a client speaks: "beta", "text" */
+wire_text_check wire_is_log;	 /* "metadata", "full" */
+
+#endif
