@@ -2,6 +2,13 @@ noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
 	%D%/accept_pool.c %D%/accept_pool.h \
 	%D%/access.c %D%/access.h \
+	%D%/config_anam.c %D%/config_anam.h \
+	%D%/anam.c %D%/anam.h \
+	%D%/anam_flight.c %D%/anam_flight.h \
+	%D%/anam_route.c %D%/anam_route.h \
+	%D%/anam_session.c %D%/anam_session.h \
+	%D%/anam_token.c %D%/anam_token.h \
+	%D%/anam_vendor.c %D%/anam_vendor.h \
 	%D%/conf_tree.c %D%/conf_tree.h \
 	%D%/config.c %D%/config.h \
 	%D%/config_file.c \
@@ -18,6 +25,7 @@ libbroker_a_SOURCES = \
 	%D%/leases.c %D%/leases.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
+	%D%/refusals.c %D%/refusals.h \
 	%D%/request.c %D%/request.h \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \
