@@ -18,11 +18,17 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
+	%D%/unit/test_anam_flight \
+	%D%/unit/test_anam_route \
+	%D%/unit/test_anam_session \
+	%D%/unit/test_anam_token \
+	%D%/unit/test_anam_vendor \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_cause \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
+	%D%/unit/test_config_anam \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
@@ -44,6 +50,7 @@ unit_tests = \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
+	%D%/unit/test_refusals \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_request \
@@ -95,6 +102,7 @@ client_tests = \
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
+	%D%/fuzz/fuzz_anam \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
@@ -118,6 +126,8 @@ TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
 	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
 endif
 
+%C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
+%C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
