@@ -52,6 +52,7 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
+	%D%/unit/test_sim_anam \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_str \
