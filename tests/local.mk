@@ -75,6 +75,7 @@ integration_tests = \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/vendors.mjs
 

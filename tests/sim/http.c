@@ -145,6 +145,8 @@ send_reply(struct MHD_Connection *connection, struct exchange *x)
 	    MHD_RESPMEM_MUST_COPY);
 	MHD_add_response_header(response, "Content-Type", reply->type);
 	MHD_add_response_header(response, "Access-Control-Allow-Origin", "*");
+	MHD_add_response_header(response, "Access-Control-Allow-Headers",
+	    "authorization, content-type");
 	if (reply->location != NULL)
 		MHD_add_response_header(response, "Location", reply->location);
 	if (x->record != NULL)

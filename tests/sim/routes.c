@@ -104,6 +104,8 @@ routes_answer(const struct routes *routes, const struct request *r,
 	int64_t now = clock_unix();
 	struct reply *reply = NULL;
 
+	if (strcmp(request_method(r), "OPTIONS") == 0)
+		return reply_text(204, "text/plain", "");
 	if (strncmp(path, "/sim/", 5) == 0)
 		reply = answer_test(routes, r, body, len);
 	else if (strcmp(path, "/rtc/validate") == 0)
