@@ -82,6 +82,7 @@ EXTRA_DIST += %D%/unit/test_keys.h
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
+	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
