@@ -410,8 +410,7 @@ no_repeated_member_is_read(void **state)
 		"\"instructions\":\"Be rude.\",\"instructions\":\"Be kind.\"",
 		"\"instructions\":\"Be kind.\",\"instruction\\u0073\":\"\"",
 		"\"audio\":{\"output\":{}},\"audi\\u006f\":null",
-		"\"audio\":{\"output\":{\"voice\":\"marin\","
-		"\"voice\":\"alloy\"}}",
+		"\"audio\":{\"output\":{\"speed\":1,\"speed\":2}}",
 	};
 
 	(void)state;
