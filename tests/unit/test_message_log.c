@@ -155,6 +155,10 @@ masks_secrets_sound_and_pictures(void **state)
 		    "{'usage':{'total_tokens':7,'input_token_details':"
 		    "{'cached_tokens':1}},'max_output_tokens':9}" },
 		{ "{'token':null}", "{'token':null}" },
+		{ "{'a_name_that_is_longer_than_any_vendor_or_client_has_ever_"
+		  "given_password':'x'}",
+		    "{'a_name_that_is_longer_than_any_vendor_or_client_has_"
+		    "ever_given_password':'<masked>'}" },
 		{ "{'text':'my key is sk-proj-0123456789, ok?'}",
 		    "{'text':'my key is <masked>, ok?'}" },
 		{ "{'a':'ek_0123456789','b':['sk_0123456789'],"
@@ -267,6 +271,11 @@ is_bounded_whatever_was_sent(void **state)
 		/* and as plain text */
 		check_bounds(text + 6, len - 8);
 	}
+	/* a name is not cut */
+	memset(text, 'n', size);
+	memcpy(text, "{\"", 2);
+	memcpy(text + size - 4, "\":1}", 4);
+	check_bounds(text, size);
 	for (size_t kind = 0; kind < 3; kind++) {
 		size_t len = (size_t)sprintf(text, kind == 0 ? "{" : "[");
 
