@@ -9,16 +9,20 @@ libbroker_a_SOURCES = \
 	%D%/config_limits.def \
 	%D%/config_livekit.c %D%/config_livekit.h \
 	%D%/config_notice.c %D%/config_notice.h \
+	%D%/config_prices.c %D%/config_prices.h \
 	%D%/config_relay.c %D%/config_relay.h \
 	%D%/config_store.c %D%/config_store.h \
 	%D%/config_value.c %D%/config_value.h \
 	%D%/control_log.c %D%/control_log.h \
+	%D%/control_report.c %D%/control_report.h \
 	%D%/control_server.c %D%/control_server.h \
 	%D%/database.c %D%/database.h \
 	%D%/leases.c %D%/leases.h \
 	%D%/ledger.c %D%/ledger.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
+	%D%/price.c %D%/price.h \
+	%D%/report.c %D%/report.h \
 	%D%/request.c %D%/request.h \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \

@@ -44,8 +44,10 @@ unit_tests = \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
+	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
+	%D%/unit/test_report \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
