@@ -54,6 +54,25 @@ static cfg_opt_t requests_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t store_keys[] = {
+	KEY("path"),
+	CFG_END(),
+};
+
+static cfg_opt_t prices_keys[] = {
+	KEY("currency"),
+	KEY("input_text"),
+	KEY("input_audio"),
+	KEY("input_image"),
+	KEY("cached_text"),
+	KEY("cached_audio"),
+	KEY("cached_image"),
+	KEY("output_text"),
+	KEY("output_audio"),
+	KEY("minute"),
+	CFG_END(),
+};
+
 #define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
 
 static cfg_opt_t tunnel_keys[] = {
@@ -179,6 +198,8 @@ static cfg_opt_t root_keys[] = {
 	ONE("access", access_keys),
 	ONE("control", control_keys),
 	ONE("requests", requests_keys),
+	ONE("store", store_keys),
+	MANY("prices", prices_keys),
 	ONE("tunnel", tunnel_keys),
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),

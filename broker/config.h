@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "broker/price.h"
 #include "common/err.h"
 #include "common/secret.h"
 #include "common/wire.h"
@@ -125,6 +126,12 @@ struct config_range {
 	unsigned prefix_len;
 };
 
+/* What models cost. */
+struct config_prices {
+	char *models; /* a pattern */
+	struct price price;
+};
+
 struct config {
 	char *path; /* the file it came from */
 	struct {
@@ -147,6 +154,11 @@ struct config {
 		int64_t stop_ms;     /* for running requests at the end */
 		char *base_path;     /* prefix of every path; "" at the root */
 	} requests;
+	struct {
+		char *path; /* NULL: nothing is kept */
+	} store;
+	struct config_prices *prices; /* the first that matches counts */
+	size_t price_count;
 	struct config_relay *relays;
 	size_t relay_count;
 	struct config_livekit *livekit; /* NULL: not configured */
@@ -184,6 +196,10 @@ void config_dump(const struct config *config, FILE *out);
 /* The relay whose paths have this one; NULL where there is none. */
 const struct config_relay *config_find_relay(const struct config *config,
     const char *path);
+
+/* What a model costs; NULL where no price is known. */
+const struct price *config_find_price(const struct config *config,
+    const char *model);
 
 /* The token template of this name; NULL where there is none. */
 const struct config_token *config_find_token(const struct config *config,

@@ -9,7 +9,9 @@
 #include "broker/conf_tree.h"
 #include "broker/config.h"
 #include "broker/config_livekit.h"
+#include "broker/config_prices.h"
 #include "broker/config_relay.h"
+#include "broker/config_store.h"
 #include "broker/config_value.h"
 #include "broker/url.h"
 #include "common/str.h"
@@ -275,6 +277,10 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 		err = build_requests(conf_section(root, "requests", 0), config,
 		    diag);
 	if (err == ERR_OK)
+		err = config_store_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_prices_build(root, config, diag);
+	if (err == ERR_OK)
 		err = config_relay_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
@@ -376,6 +382,8 @@ config_dump(const struct config *config, FILE *out)
 	    (uint64_t)config->requests.stop_ms / 1000);
 	value_put_text(out, 1, "base_path", config->requests.base_path);
 	(void)fputs("}\n", out);
+	config_store_dump(config, out);
+	config_prices_dump(config, out);
 	for (size_t i = 0; i < config->relay_count; i++)
 		config_relay_dump(&config->relays[i], out);
 	if (config->livekit != NULL)

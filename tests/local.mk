@@ -11,7 +11,7 @@ AM_TESTS_ENVIRONMENT = \
 	top_builddir='$(abs_top_builddir)'; export top_builddir;
 
 # Whatever has no _LDADD of its own (unit tests, fuzz targets) links this.
-LDADD = libbroker.a libtunnel.a libcommon.a \
+LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 	$(CMOCKA_LIBS) $(BROKER_LIBS) $(TUNNEL_LIBS)
 
 # A unit test is one line: its source is tests/unit/NAME.c.
@@ -40,6 +40,7 @@ unit_tests = \
 	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
+	%D%/unit/test_ledger \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
@@ -47,8 +48,10 @@ unit_tests = \
 	%D%/unit/test_log \
 	%D%/unit/test_message_log \
 	%D%/unit/test_pin \
+	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
+	%D%/unit/test_report \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
@@ -58,20 +61,32 @@ unit_tests = \
 	%D%/unit/test_session \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
+	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
+	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_thread \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_url \
+	%D%/unit/test_usage_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
+
+# What lets scripts speak on the control socket.
+check_PROGRAMS += %D%/lib/packets
+%C%_lib_packets_LDADD =
+
+# What every backend of the store has to pass.
+%C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
+	%D%/unit/store_conformance.c %D%/unit/store_conformance.h
 
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/bulk.mjs \
+	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
@@ -98,6 +113,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
 	%D%/fuzz/fuzz_jwt \
+	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
 	%D%/fuzz/fuzz_message_log \
 	%D%/fuzz/fuzz_pin \
@@ -131,6 +147,8 @@ endif
 %C%_fuzz_fuzz_json_peek_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_ledger_SOURCES = %D%/fuzz/fuzz_ledger.c $(fuzz_main)
+%C%_fuzz_fuzz_ledger_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_message_log_SOURCES = %D%/fuzz/fuzz_message_log.c $(fuzz_main)
