@@ -8,8 +8,10 @@ libbroker_a_SOURCES = \
 	%D%/config_grants.def \
 	%D%/config_limits.def \
 	%D%/config_livekit.c %D%/config_livekit.h \
+	%D%/config_messages.c %D%/config_messages.h \
 	%D%/config_notice.c %D%/config_notice.h \
 	%D%/config_relay.c %D%/config_relay.h \
+	%D%/config_session.c %D%/config_session.h \
 	%D%/config_value.c %D%/config_value.h \
 	%D%/control_server.c %D%/control_server.h \
 	%D%/leases.c %D%/leases.h \

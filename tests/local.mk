@@ -24,8 +24,10 @@ unit_tests = \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config_livekit \
+	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
+	%D%/unit/test_config_session \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_config \
