@@ -197,10 +197,16 @@ static cfg_opt_t livekit_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t tickets_keys[] = {
+	KEY("secret"),
+	CFG_END(),
+};
+
 static cfg_opt_t root_keys[] = {
 	ONE("access", access_keys),
 	ONE("control", control_keys),
 	ONE("requests", requests_keys),
+	ONE("tickets", tickets_keys),
 	ONE("tunnel", tunnel_keys),
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),

@@ -140,6 +140,7 @@ config_unref(struct config *config)
 	free(config->control.socket);
 	free(config->control.users);
 	free(config->requests.base_path);
+	secret_free(config->tickets.secret);
 	for (size_t i = 0; i < config->relay_count; i++)
 		relay_done(&config->relays[i]);
 	free(config->relays);

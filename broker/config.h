@@ -190,6 +190,9 @@ struct config {
 		int64_t stop_ms;     /* for running requests at the end */
 		char *base_path;     /* prefix of every path; "" at the root */
 	} requests;
+	struct {
+		struct secret *secret; /* signs them; NULL: a file's key */
+	} tickets;
 	struct config_relay *relays;
 	size_t relay_count;
 	struct config_livekit *livekit; /* NULL: not configured */

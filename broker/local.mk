@@ -14,6 +14,7 @@ libbroker_a_SOURCES = \
 	%D%/config_session.c %D%/config_session.h \
 	%D%/config_value.c %D%/config_value.h \
 	%D%/control_server.c %D%/control_server.h \
+	%D%/http_client.c %D%/http_client.h \
 	%D%/leases.c %D%/leases.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
@@ -21,6 +22,7 @@ libbroker_a_SOURCES = \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \
 	%D%/route.c %D%/route.h \
+	%D%/signing_key.c %D%/signing_key.h \
 	%D%/target.c %D%/target.h \
 	%D%/tunnel_route.c %D%/tunnel_route.h \
 	%D%/url.c %D%/url.h

@@ -20,6 +20,7 @@ struct route {
 	bool prefix; /* and whatever follows path, which ends with "/" */
 	bool open;   /* without admission, and without CORS */
 	request_handler *handler;
+	request_error_form *error_form; /* NULL: ours */
 };
 
 static atomic_bool ready;
@@ -160,6 +161,8 @@ route_handle(struct request *req)
 	enum err admission = ERR_OK;
 	char methods[128];
 
+	if (route != NULL)
+		request_set_error_form(req, route->error_form);
 	if (route == NULL || !route->open)
 		admission = admit(req, &diag);
 	if (route == NULL) {

@@ -55,12 +55,12 @@ decode(const char *in, size_t len)
 	return out;
 }
 
-static const struct target_parameter *
-find(const struct target *target, const char *name)
+const char *
+target_find(const struct target *target, const char *name)
 {
 	for (size_t i = 0; i < target->count; i++)
 		if (strcmp(target->parameters[i].name, name) == 0)
-			return &target->parameters[i];
+			return target->parameters[i].value;
 	return NULL;
 }
 
@@ -79,7 +79,7 @@ add_parameter(struct target *target, const char *text, size_t len,
 				   : decode(equals + 1, len - name_len - 1);
 	if (new.name == NULL || new.value == NULL)
 		diag_set(diag, "the query is not well encoded");
-	else if (find(target, new.name) != NULL)
+	else if (target_find(target, new.name) != NULL)
 		diag_set(diag, "a query parameter is given twice");
 	else if (target->count == TARGET_PARAMETERS_MAX)
 		diag_set(diag, "the query has more than %d parameters",
@@ -191,7 +191,7 @@ static const char *
 fallback(const struct config_query *rule, const struct target *target)
 {
 	for (size_t i = 0; i < rule->fallback_unless.count; i++)
-		if (find(target, rule->fallback_unless.items[i]) != NULL)
+		if (target_find(target, rule->fallback_unless.items[i]) != NULL)
 			return NULL;
 	return rule->fallback;
 }
@@ -201,22 +201,19 @@ static enum err
 apply(const struct config_query *rule, const struct target *target,
     const char **ret, struct diag *diag)
 {
-	const struct target_parameter *given = find(target, rule->name);
-	const char *value;
+	const char *value = target_find(target, rule->name);
 
-	if (given == NULL) {
+	if (value == NULL) {
 		*ret = fallback(rule, target);
 		return ERR_OK;
 	}
-	value = given->value;
 	for (size_t i = 0; i < rule->alias_count; i++)
 		if (strcmp(rule->aliases[i].from, value) == 0) {
 			value = rule->aliases[i].to;
 			break;
 		}
 	if (!is_allowed(rule, value)) {
-		diag_set(diag, "this value of `%s' is not allowed",
-		    rule->name);
+		diag_set(diag, "this value of `%s' is not allowed", rule->name);
 		return ERR_DENIED;
 	}
 	*ret = value;

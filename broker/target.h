@@ -33,6 +33,9 @@ struct target {
 enum err target_parse(const char *text, struct target **ret,
     struct diag *diag) MUST_CHECK;
 
+/* The value of a parameter, borrowed; NULL where it is not given. */
+const char *target_find(const struct target *target, const char *name);
+
 void target_free(struct target *target); /* NULL is allowed */
 
 /*

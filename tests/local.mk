@@ -37,6 +37,7 @@ unit_tests = \
 	%D%/unit/test_flow \
 	%D%/unit/test_http \
 	%D%/unit/test_http_head \
+	%D%/unit/test_http_client \
 	%D%/unit/test_json \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
@@ -54,6 +55,7 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
+	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_str \
