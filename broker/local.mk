@@ -18,6 +18,7 @@ libbroker_a_SOURCES = \
 	%D%/leases.c %D%/leases.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
+	%D%/multipart.c %D%/multipart.h \
 	%D%/request.c %D%/request.h \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \
