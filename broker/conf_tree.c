@@ -54,6 +54,11 @@ static cfg_opt_t requests_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t store_keys[] = {
+	KEY("path"),
+	CFG_END(),
+};
+
 #define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
 
 static cfg_opt_t tunnel_keys[] = {
@@ -207,6 +212,7 @@ static cfg_opt_t root_keys[] = {
 	ONE("control", control_keys),
 	ONE("requests", requests_keys),
 	ONE("tickets", tickets_keys),
+	ONE("store", store_keys),
 	ONE("tunnel", tunnel_keys),
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),

@@ -141,6 +141,7 @@ config_unref(struct config *config)
 	free(config->control.users);
 	free(config->requests.base_path);
 	secret_free(config->tickets.secret);
+	free(config->store.path);
 	for (size_t i = 0; i < config->relay_count; i++)
 		relay_done(&config->relays[i]);
 	free(config->relays);

@@ -193,6 +193,9 @@ struct config {
 	struct {
 		struct secret *secret; /* signs them; NULL: a file's key */
 	} tickets;
+	struct {
+		char *path; /* NULL: nothing is kept */
+	} store;
 	struct config_relay *relays;
 	size_t relay_count;
 	struct config_livekit *livekit; /* NULL: not configured */

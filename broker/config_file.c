@@ -10,6 +10,7 @@
 #include "broker/config.h"
 #include "broker/config_livekit.h"
 #include "broker/config_relay.h"
+#include "broker/config_store.h"
 #include "broker/config_value.h"
 #include "broker/url.h"
 #include "common/str.h"
@@ -299,6 +300,8 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 		err = build_tickets(conf_section(root, "tickets", 0), config,
 		    diag);
 	if (err == ERR_OK)
+		err = config_store_build(root, config, diag);
+	if (err == ERR_OK)
 		err = config_relay_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
@@ -405,6 +408,7 @@ config_dump(const struct config *config, FILE *out)
 		value_put_secret(out, 1, "secret", config->tickets.secret);
 		(void)fputs("}\n", out);
 	}
+	config_store_dump(config, out);
 	for (size_t i = 0; i < config->relay_count; i++)
 		config_relay_dump(&config->relays[i], out);
 	if (config->livekit != NULL)

@@ -12,9 +12,11 @@ libbroker_a_SOURCES = \
 	%D%/config_notice.c %D%/config_notice.h \
 	%D%/config_relay.c %D%/config_relay.h \
 	%D%/config_session.c %D%/config_session.h \
+	%D%/config_store.c %D%/config_store.h \
 	%D%/config_value.c %D%/config_value.h \
 	%D%/control_server.c %D%/control_server.h \
 	%D%/http_client.c %D%/http_client.h \
+	%D%/database.c %D%/database.h \
 	%D%/leases.c %D%/leases.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
@@ -24,6 +26,9 @@ libbroker_a_SOURCES = \
 	%D%/resolver.c %D%/resolver.h \
 	%D%/route.c %D%/route.h \
 	%D%/signing_key.c %D%/signing_key.h \
+	%D%/store.c %D%/store.h \
+	%D%/store_sqlite.c %D%/store_sqlite.h \
+	%D%/store_sqlite.def \
 	%D%/target.c %D%/target.h \
 	%D%/tunnel_route.c %D%/tunnel_route.h \
 	%D%/url.c %D%/url.h

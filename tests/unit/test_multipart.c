@@ -47,8 +47,8 @@ takes_forms_as_clients_write_them(void **state)
 		{ "multipart/form-data; charset=utf-8; boundary=B",
 		    "--B\r\nContent-Type: text/plain; a=\"b\"\r\n"
 		    "Content-Disposition: form-data; filename=\"a b.sdp\"; "
-		    "name=\"sdp\"\r\n\r\n--B\r\n--\r\n--B--\r\n",
-		    "--B\r\n--" },
+		    "name=\"sdp\"\r\n\r\n-B\r\n--\r\n--B--\r\n",
+		    "-B\r\n--" },
 		{ TYPE, "--B\r\n" PART("sdp") "\r\n--B--\r\n", "" },
 		{ TYPE, "--B\r\n" PART("sdp") "--B--\r\n", "" },
 	};
