@@ -25,11 +25,13 @@ libbroker_a_SOURCES = \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \
 	%D%/route.c %D%/route.h \
+	%D%/session_rules.c %D%/session_rules.h \
 	%D%/signing_key.c %D%/signing_key.h \
 	%D%/store.c %D%/store.h \
 	%D%/store_sqlite.c %D%/store_sqlite.h \
 	%D%/store_sqlite.def \
 	%D%/target.c %D%/target.h \
+	%D%/ticket.c %D%/ticket.h \
 	%D%/tunnel_route.c %D%/tunnel_route.h \
 	%D%/url.c %D%/url.h
 
