@@ -25,8 +25,7 @@ session_rules_pin(const struct config_relay *relay, const char *model)
 		return NULL;
 	session = check_memory(json_deep_copy(messages->session));
 	if (model != NULL)
-		(void)json_object_set_new(session, "model",
-		    json_string(model));
+		(void)json_object_set_new(session, "model", json_string(model));
 	allow = check_memory(json_array());
 	for (size_t i = 0; i < messages->client_may.count; i++)
 		(void)json_array_append_new(allow,
@@ -54,8 +53,8 @@ check_members(const struct config_relay *relay, const json_t *session,
 		"tools", "tool_choice", "max_output_tokens",
 		"output_modalities", "audio", "tracing", "prompt", "truncation",
 		"include" };
-	const char *type =
-	    json_string_value(json_object_get(session, "type")), *name;
+	const char *type = json_string_value(json_object_get(session, "type")),
+		   *name;
 	json_t *value;
 
 	if (type == NULL)
@@ -68,7 +67,8 @@ check_members(const struct config_relay *relay, const json_t *session,
 	if (relay->messages.session != NULL && strcmp(type, "realtime") != 0)
 		return refuse(ret, ERR_DENIED, "type", "pinned",
 		    "This site serves sessions of the type realtime.");
-	json_object_foreach((json_t *)session, name, value) {
+	json_object_foreach((json_t *)session, name, value)
+	{
 		size_t i = 0;
 
 		while (i < sizeof(known) / sizeof(known[0]) &&
@@ -109,7 +109,8 @@ merge(json_t *into, const json_t *from)
 	const char *name;
 	json_t *value;
 
-	json_object_foreach((json_t *)from, name, value) {
+	json_object_foreach((json_t *)from, name, value)
+	{
 		json_t *own = json_object_get(into, name);
 
 		if (own == NULL)

@@ -40,8 +40,8 @@ const char *target_find(const struct target *target, const char *name);
  * Have a parameter be this value, whatever the client gave; NULL takes it
  * away.  ERR_PROTO where there is no room.
  */
-enum err target_set(struct target *target, const char *name,
-    const char *value, struct diag *diag) MUST_CHECK;
+enum err target_set(struct target *target, const char *name, const char *value,
+    struct diag *diag) MUST_CHECK;
 
 void target_free(struct target *target); /* NULL is allowed */
 

@@ -42,10 +42,10 @@ unavailable(struct diag *diag)
 static enum err
 sign(const struct store_ticket *ticket, char **ret)
 {
-	json_t *claims = check_memory(json_pack("{s:s, s:s+, s:I, s:I, s:s}",
-	    "iss", ISSUER, "aud", AUDIENCE, ticket->route, "iat",
-	    (json_int_t)ticket->created, "exp", (json_int_t)ticket->expires,
-	    "jti", ticket->id));
+	json_t *claims = check_memory(
+	    json_pack("{s:s, s:s+, s:I, s:I, s:s}", "iss", ISSUER, "aud",
+		AUDIENCE, ticket->route, "iat", (json_int_t)ticket->created,
+		"exp", (json_int_t)ticket->expires, "jti", ticket->id));
 	enum err err;
 	char *token;
 
@@ -76,7 +76,8 @@ ticket_make(const struct store_ticket *in, char ret_id[TICKET_ID_BYTES + 1],
 	if (in->user != NULL &&
 	    (strlen(in->user) > TICKET_USER_MAX ||
 		!str_is_utf8(in->user, strlen(in->user)))) {
-		diag_set(diag, "the user's name is no UTF-8 of at most %d bytes",
+		diag_set(diag,
+		    "the user's name is no UTF-8 of at most %d bytes",
 		    TICKET_USER_MAX);
 		return ERR_LIMIT;
 	}
@@ -140,8 +141,8 @@ verify(const char *text, size_t len, const char *route, int64_t now,
 	if (!ticket_has_form(text, len) || len > TICKET_MAX_BYTES)
 		diag_set(&why, "it is none of ours");
 	else
-		err = jwt_verify(text + skip, len - skip,
-		    signing_key_current(), &policy, ret, &why);
+		err = jwt_verify(text + skip, len - skip, signing_key_current(),
+		    &policy, ret, &why);
 	free(audience);
 	if (err == ERR_OK)
 		return ERR_OK;
@@ -171,8 +172,9 @@ ticket_check(const char *text, size_t len, const char *route, int64_t now,
 	if (err == ERR_UNAVAIL)
 		return err;
 	if (err != ERR_OK) {
-		diag_set(diag, "the short-lived key is not good: it is not "
-			       "known any more");
+		diag_set(diag,
+		    "the short-lived key is not good: it is not "
+		    "known any more");
 		return ERR_UNAUTH;
 	}
 	if (strcmp(ticket.route, route) != 0) {

@@ -6,7 +6,12 @@
 #include <strings.h>
 
 #include "broker/access.h"
+#include "broker/session_rules.h"
+#include "broker/signing_key.h"
+#include "broker/store.h"
 #include "broker/target.h"
+#include "broker/ticket.h"
+#include "common/clock.h"
 #include "common/crypt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
@@ -15,6 +20,10 @@
 #define RETRY_AFTER_S	  "5"
 #define OFFERED_MAX	  32 /* subprotocols in one request */
 #define SUBPROTOCOL_BYTES 128
+
+#define API_KEY	    "openai-insecure-api-key."
+#define BETA	    "openai-beta.realtime-v1"
+#define TICKET_NAME "ticket" /* of the query parameter */
 
 /* Subprotocols that a client asked for and the relay has, in its order. */
 struct offer {
@@ -103,13 +112,123 @@ admit(const struct config *config, const struct wire_open *open,
 	return err;
 }
 
+/* ---- tickets ----------------------------------------------------------- */
+
+/* What of a request has the form of a ticket; borrowed. */
+struct credential {
+	const char *text;
+	size_t len;
+};
+
+/* The same ticket may be given in two ways, two tickets may not. */
+static enum err
+consider(struct credential *found, const char *text, size_t len,
+    struct diag *diag)
+{
+	if (!ticket_has_form(text, len))
+		return ERR_OK;
+	if (found->text != NULL &&
+	    (found->len != len || memcmp(found->text, text, len) != 0)) {
+		diag_set(diag, "the request has two short-lived keys");
+		return ERR_PROTO;
+	}
+	*found = (struct credential){ text, len };
+	return ERR_OK;
+}
+
+/* The items of Sec-WebSocket-Protocol that carry a key. */
+static enum err
+consider_list(struct credential *found, const char *list, struct diag *diag)
+{
+	size_t skip = strlen(API_KEY);
+	enum err err = ERR_OK;
+
+	while (err == ERR_OK && *list != '\0') {
+		size_t len = strcspn(list, ", \t");
+
+		if (len > skip && strncmp(list, API_KEY, skip) == 0)
+			err = consider(found, list + skip, len - skip, diag);
+		list += len;
+		list += strspn(list, ", \t");
+	}
+	return err;
+}
+
+static enum err
+find_ticket(const struct wire_headers *headers, const struct target *target,
+    struct credential *found, struct diag *diag)
+{
+	const char *text = target_find(target, TICKET_NAME);
+	enum err err = ERR_OK;
+
+	*found = (struct credential){ NULL, 0 };
+	if (text != NULL)
+		err = consider(found, text, strlen(text), diag);
+	for (size_t i = 0; err == ERR_OK && i < headers->count; i++) {
+		const struct wire_header *header = &headers->items[i];
+
+		if (strcasecmp(header->name, "sec-websocket-protocol") == 0)
+			err = consider_list(found, header->value, diag);
+		else if (strcasecmp(header->name, "authorization") == 0 &&
+		    (text = ticket_of_bearer(header->value)) != NULL)
+			err = consider(found, text, strlen(text), diag);
+	}
+	return err;
+}
+
+/* *ret is empty where there is none, and needs none. */
+static enum err
+check_ticket(const struct config_relay *relay,
+    const struct wire_headers *headers, const struct target *target,
+    struct store_ticket *ret, struct diag *diag)
+{
+	struct credential found;
+	enum err err = find_ticket(headers, target, &found, diag);
+
+	*ret = (struct store_ticket){ .id = NULL };
+	if (err != ERR_OK)
+		return err;
+	if (found.text == NULL && relay->require_ticket) {
+		diag_set(diag, "a short-lived key is needed here");
+		return ERR_UNAUTH;
+	}
+	/* where nobody makes tickets, it is somebody else's key */
+	if (found.text == NULL ||
+	    (!relay->client_secrets && signing_key_current() == NULL))
+		return ERR_OK;
+	return ticket_check(found.text, found.len, relay->name, clock_unix(),
+	    ret, diag);
+}
+
+/* The model and the kind of session are the ticket's. */
+static enum err
+apply_ticket(const struct store_ticket *ticket, struct target *target,
+    struct diag *diag)
+{
+	const char *type =
+	    json_string_value(json_object_get(ticket->session, "type"));
+	bool transcribes = type != NULL && strcmp(type, "transcription") == 0;
+	enum err err;
+
+	if (ticket->id == NULL)
+		return ERR_OK;
+	err = target_set(target, "call_id", NULL, diag);
+	if (err == ERR_OK)
+		err = target_set(target, "intent",
+		    transcribes ? "transcription" : NULL, diag);
+	if (err == ERR_OK && (transcribes || ticket->model != NULL))
+		err = target_set(target, "model",
+		    transcribes ? NULL : ticket->model, diag);
+	return err;
+}
+
 /* ---- subprotocols ------------------------------------------------------ */
 
 /* Items that browsers carry a key in, for want of an Authorization header. */
 static bool
 is_credential(const char *name)
 {
-	return str_match("openai-insecure-api-key.*", name) ||
+	return str_match(API_KEY "*", name) ||
 	    str_match("base64url.bearer.authorization.*", name);
 }
 
@@ -122,9 +241,22 @@ has_name(const struct offer *offer, const char *name)
 	return false;
 }
 
+/* Clients of the beta say so; that is for us, and is not passed on. */
+static bool
+is_known(const struct config_relay *relay, const char *name)
+{
+	const struct config_strings *known = &relay->subprotocols;
+
+	for (size_t i = 0; i < known->count; i++)
+		if (strcmp(known->items[i], name) == 0)
+			return true;
+	return relay->messages.beta && !relay->subprotocol_pass &&
+	    known->count > 0 && strcmp(name, BETA) == 0;
+}
+
 /* One item of the client's list. */
 static enum err
-take_item(const struct config_strings *known, const char *item, size_t len,
+take_item(const struct config_relay *relay, const char *item, size_t len,
     struct offer *offer, struct diag *diag)
 {
 	char name[SUBPROTOCOL_BYTES + 1];
@@ -137,17 +269,15 @@ take_item(const struct config_strings *known, const char *item, size_t len,
 		return ERR_OK; /* a key may be long; no subprotocol is */
 	memcpy(name, item, len);
 	name[len] = '\0';
-	for (size_t i = 0; i < known->count; i++)
-		if (strcmp(known->items[i], name) == 0 &&
-		    !is_credential(name) && !has_name(offer, name) &&
-		    offer->count < WIRE_SUBPROTOCOLS_MAX)
-			(void)strcpy(offer->names[offer->count++], name);
+	if (is_known(relay, name) && !is_credential(name) &&
+	    !has_name(offer, name) && offer->count < WIRE_SUBPROTOCOLS_MAX)
+		(void)strcpy(offer->names[offer->count++], name);
 	return ERR_OK;
 }
 
 /* One header's comma-separated list (RFC 9110 5.6.1). */
 static enum err
-take_list(const struct config_strings *known, const char *list,
+take_list(const struct config_relay *relay, const char *list,
     struct offer *offer, struct diag *diag)
 {
 	enum err err = ERR_OK;
@@ -160,7 +290,7 @@ take_list(const struct config_strings *known, const char *list,
 		while (len > 0 && strchr(" \t", list[len - 1]) != NULL)
 			len--;
 		if (len > 0)
-			err = take_item(known, list, len, offer, diag);
+			err = take_item(relay, list, len, offer, diag);
 		list += span;
 		list += *list == ',';
 	}
@@ -179,8 +309,8 @@ choose_subprotocol(const struct config_relay *relay,
 	for (size_t i = 0; err == ERR_OK && i < headers->count; i++)
 		if (strcasecmp(headers->items[i].name,
 			"sec-websocket-protocol") == 0)
-			err = take_list(&relay->subprotocols,
-			    headers->items[i].value, &offer, diag);
+			err = take_list(relay, headers->items[i].value, &offer,
+			    diag);
 	if (err != ERR_OK)
 		return err;
 	if (offer.count == 0 && offer.offered > 0 &&
@@ -287,15 +417,89 @@ take_lease(const struct tunnel_route_context *context,
 	return ERR_OK;
 }
 
+/* ---- messages ---------------------------------------------------------- */
+
+/* A ticket was checked when it was made, by what was configured then. */
+static enum err
+fill_session(const struct config_relay *relay,
+    const struct store_ticket *ticket, const char *model,
+    struct wire_messages *messages, struct diag *diag)
+{
+	struct pin_refusal refusal;
+
+	if (ticket->session != NULL &&
+	    session_rules_check(relay, model, ticket->session, &refusal) !=
+		ERR_OK) {
+		diag_set(diag,
+		    "the short-lived key is not good: this site does not "
+		    "allow its session any more");
+		return ERR_UNAUTH;
+	}
+	if (session_rules_merge(relay, ticket->session, &messages->session) !=
+	    ERR_OK) {
+		diag_set(diag,
+		    "the short-lived key is not good: its session is too "
+		    "large");
+		return ERR_UNAUTH;
+	}
+	/* who sends text has no way to ask for anything */
+	if (!relay->messages.text)
+		messages->pin = session_rules_pin(relay, model);
+	return ERR_OK;
+}
+
+static enum err
+fill_messages(const struct config_relay *relay,
+    const struct store_ticket *ticket, const char *model,
+    struct wire_messages *messages, struct diag *diag)
+{
+	const struct config_messages *rules = &relay->messages;
+	const char *form = rules->text ? "text" : rules->beta ? "beta" : NULL;
+	enum err err = fill_session(relay, ticket, model, messages, diag);
+
+	if (form != NULL)
+		messages->form = xstrdup(form);
+	if (relay->message_log.mode != NULL)
+		messages->log = xstrdup(relay->message_log.mode);
+	/* without a store there is no ledger */
+	messages->usage = rules->usage && store_current() != NULL;
+	if (form != NULL || messages->log != NULL || messages->usage ||
+	    messages->session != NULL || messages->pin != NULL)
+		messages->inspect_bytes = rules->inspect_bytes;
+	return err;
+}
+
 /* ---- the decision ------------------------------------------------------ */
 
 static enum err
+fill_grant(const struct tunnel_route_context *context,
+    const struct wire_open *open, const struct config_relay *relay,
+    const struct target *target, const struct store_ticket *ticket,
+    struct wire_grant *grant, struct diag *diag)
+{
+	const char *model = NULL;
+	enum err err;
+
+	err = target_rewrite(target, relay, &grant->upstream.target, diag);
+	if (err == ERR_OK)
+		err = target_value(target, relay, "model", &model, diag);
+	if (err == ERR_OK)
+		err = choose_subprotocol(relay, &open->headers, grant, diag);
+	if (err == ERR_OK)
+		err =
+		    fill_messages(relay, ticket, model, &grant->messages, diag);
+	if (err == ERR_OK)
+		err = fill_upstream(context, relay, grant, diag);
+	return err;
+}
+
+static enum err
 grant_relay(const struct tunnel_route_context *context,
-    const struct wire_open *open, const struct target *target,
-    const char *client, struct wire_grant *grant, struct lease **ret_lease,
-    struct diag *diag)
+    const struct wire_open *open, struct target *target, const char *client,
+    struct wire_grant *grant, struct lease **ret_lease, struct diag *diag)
 {
 	const struct config_relay *relay;
+	struct store_ticket ticket;
 	enum err err;
 
 	relay = config_find_relay(context->config, target->path);
@@ -303,19 +507,18 @@ grant_relay(const struct tunnel_route_context *context,
 		diag_set(diag, "there is no relay at this path");
 		return ERR_NOTFOUND;
 	}
-	/*
-	 * Who the client is would be asked here, before anything of the route
-	 * is told or used: the request's credentials are ignored so far, and
-	 * admission is by address and Origin alone.
-	 */
-	err = target_rewrite(target, relay, &grant->upstream.target, diag);
+	/* before anything of the route is told or used */
+	err = check_ticket(relay, &open->headers, target, &ticket, diag);
+	if (err != ERR_OK)
+		return err;
+	err = apply_ticket(&ticket, target, diag);
 	if (err == ERR_OK)
-		err = choose_subprotocol(relay, &open->headers, grant, diag);
-	if (err == ERR_OK)
-		err = fill_upstream(context, relay, grant, diag);
+		err = fill_grant(context, open, relay, target, &ticket, grant,
+		    diag);
 	if (err == ERR_OK)
 		err =
 		    take_lease(context, relay, client, grant, ret_lease, diag);
+	store_ticket_done(&ticket);
 	return err;
 }
 
@@ -365,5 +568,8 @@ tunnel_route_deny(enum err err, const struct diag *diag)
 		    RETRY_AFTER_S);
 	if (err == ERR_METHOD)
 		(void)!wire_headers_add(&deny->headers, "Allow", "GET");
+	if (err == ERR_UNAUTH)
+		(void)!wire_headers_add(&deny->headers, "WWW-Authenticate",
+		    "Bearer");
 	return packet;
 }

@@ -13,7 +13,7 @@
  *
  * What is dialled comes from the configuration; of the request only its path
  * (to find the relay), the values of the query parameters that the relay
- * knows, and its subprotocols count.  No URL of a client is ever used.
+ * knows, its subprotocols and a ticket count.  No URL of a client is ever used.
  */
 struct tunnel_route_context {
 	const struct config *config;

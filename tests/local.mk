@@ -39,6 +39,7 @@ unit_tests = \
 	%D%/unit/test_http_head \
 	%D%/unit/test_http_client \
 	%D%/unit/test_json \
+	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_linger \
@@ -47,6 +48,7 @@ unit_tests = \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
 	%D%/unit/test_multipart \
+	%D%/unit/test_pin \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_request \
@@ -101,9 +103,11 @@ fuzzers = \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
+	%D%/fuzz/fuzz_json_peek \
 	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_livekit \
 	%D%/fuzz/fuzz_multipart \
+	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_target \
 	%D%/fuzz/fuzz_wire
@@ -128,12 +132,16 @@ endif
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_json_peek_SOURCES = %D%/fuzz/fuzz_json_peek.c $(fuzz_main)
+%C%_fuzz_fuzz_json_peek_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
 %C%_fuzz_fuzz_multipart_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_pin_SOURCES = %D%/fuzz/fuzz_pin.c $(fuzz_main)
+%C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
