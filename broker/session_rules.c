@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/session_rules.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +68,7 @@ check_members(const struct config_relay *relay, const json_t *session,
 	if (relay->messages.session != NULL && strcmp(type, "realtime") != 0)
 		return refuse(ret, ERR_DENIED, "type", "pinned",
 		    "This site serves sessions of the type realtime.");
-	json_object_foreach((json_t *)session, name, value)
+	json_object_foreach((json_t *)(uintptr_t)session, name, value)
 	{
 		size_t i = 0;
 
@@ -109,7 +110,7 @@ merge(json_t *into, const json_t *from)
 	const char *name;
 	json_t *value;
 
-	json_object_foreach((json_t *)from, name, value)
+	json_object_foreach((json_t *)(uintptr_t)from, name, value)
 	{
 		json_t *own = json_object_get(into, name);
 

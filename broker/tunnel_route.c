@@ -212,7 +212,9 @@ apply_ticket(const struct store_ticket *ticket, struct target *target,
 
 	if (ticket->id == NULL)
 		return ERR_OK;
-	err = target_set(target, "call_id", NULL, diag);
+	err = target_set(target, TICKET_NAME, NULL, diag);
+	if (err == ERR_OK)
+		err = target_set(target, "call_id", NULL, diag);
 	if (err == ERR_OK)
 		err = target_set(target, "intent",
 		    transcribes ? "transcription" : NULL, diag);
