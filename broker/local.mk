@@ -14,10 +14,12 @@ libbroker_a_SOURCES = \
 	%D%/config_session.c %D%/config_session.h \
 	%D%/config_store.c %D%/config_store.h \
 	%D%/config_value.c %D%/config_value.h \
+	%D%/control_log.c %D%/control_log.h \
 	%D%/control_server.c %D%/control_server.h \
 	%D%/http_client.c %D%/http_client.h \
 	%D%/database.c %D%/database.h \
 	%D%/leases.c %D%/leases.h \
+	%D%/ledger.c %D%/ledger.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
 	%D%/multipart.c %D%/multipart.h \
@@ -33,7 +35,8 @@ libbroker_a_SOURCES = \
 	%D%/target.c %D%/target.h \
 	%D%/ticket.c %D%/ticket.h \
 	%D%/tunnel_route.c %D%/tunnel_route.h \
-	%D%/url.c %D%/url.h
+	%D%/url.c %D%/url.h \
+	%D%/usage_event.c %D%/usage_event.h
 
 sbin_PROGRAMS += culvert-broker
 culvert_broker_SOURCES = %D%/main.c

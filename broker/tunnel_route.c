@@ -394,14 +394,17 @@ fill_upstream(const struct tunnel_route_context *context,
 
 static enum err
 take_lease(const struct tunnel_route_context *context,
-    const struct config_relay *relay, const char *client,
-    struct wire_grant *grant, struct lease **ret, struct diag *diag)
+    const struct config_relay *relay, const char *client, const char *user,
+    const char *model, struct wire_grant *grant, struct lease **ret,
+    struct diag *diag)
 {
 	char session[2 * SESSION_BYTES + 1];
 	const struct lease_request request = {
 		.session = session,
 		.route = relay->name,
 		.client = client,
+		.user = user,
+		.model = model,
 		.max_route = relay->max_connections,
 		.max_total = context->config->control.max_connections,
 	};
@@ -477,14 +480,11 @@ static enum err
 fill_grant(const struct tunnel_route_context *context,
     const struct wire_open *open, const struct config_relay *relay,
     const struct target *target, const struct store_ticket *ticket,
-    struct wire_grant *grant, struct diag *diag)
+    const char *model, struct wire_grant *grant, struct diag *diag)
 {
-	const char *model = NULL;
 	enum err err;
 
 	err = target_rewrite(target, relay, &grant->upstream.target, diag);
-	if (err == ERR_OK)
-		err = target_value(target, relay, "model", &model, diag);
 	if (err == ERR_OK)
 		err = choose_subprotocol(relay, &open->headers, grant, diag);
 	if (err == ERR_OK)
@@ -502,6 +502,7 @@ grant_relay(const struct tunnel_route_context *context,
 {
 	const struct config_relay *relay;
 	struct store_ticket ticket;
+	const char *model = NULL;
 	enum err err;
 
 	relay = config_find_relay(context->config, target->path);
@@ -515,11 +516,13 @@ grant_relay(const struct tunnel_route_context *context,
 		return err;
 	err = apply_ticket(&ticket, target, diag);
 	if (err == ERR_OK)
-		err = fill_grant(context, open, relay, target, &ticket, grant,
-		    diag);
+		err = target_value(target, relay, "model", &model, diag);
 	if (err == ERR_OK)
-		err =
-		    take_lease(context, relay, client, grant, ret_lease, diag);
+		err = fill_grant(context, open, relay, target, &ticket, model,
+		    grant, diag);
+	if (err == ERR_OK)
+		err = take_lease(context, relay, client, ticket.user, model,
+		    grant, ret_lease, diag);
 	store_ticket_done(&ticket);
 	return err;
 }

@@ -42,6 +42,7 @@ unit_tests = \
 	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
+	%D%/unit/test_ledger \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
@@ -68,6 +69,7 @@ unit_tests = \
 	%D%/unit/test_thread \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_url \
+	%D%/unit/test_usage_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
@@ -105,6 +107,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
 	%D%/fuzz/fuzz_jwt \
+	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
 	%D%/fuzz/fuzz_multipart \
 	%D%/fuzz/fuzz_pin \
@@ -136,6 +139,8 @@ endif
 %C%_fuzz_fuzz_json_peek_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_ledger_SOURCES = %D%/fuzz/fuzz_ledger.c $(fuzz_main)
+%C%_fuzz_fuzz_ledger_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
