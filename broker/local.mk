@@ -23,6 +23,9 @@ libbroker_a_SOURCES = \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
 	%D%/multipart.c %D%/multipart.h \
+	%D%/openai.c %D%/openai.h \
+	%D%/openai_ask.c %D%/openai_ask.h \
+	%D%/openai_call.c %D%/openai_call.h \
 	%D%/request.c %D%/request.h \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \

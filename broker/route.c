@@ -7,12 +7,21 @@
 
 #include "broker/access.h"
 #include "broker/livekit.h"
+#include "broker/openai.h"
+#include "broker/openai_ask.h"
+#include "broker/openai_call.h"
 #include "common/log.h"
 #include "common/str.h"
 
-/* What the seeds' clients and the vendors' send; no page needs more. */
-#define CORS_ALLOW_HEADERS "content-type, authorization, x-anon-id"
-#define CORS_MAX_AGE_S	   "600"
+/* What the vendors' SDKs send; no page needs more. */
+#define CORS_ALLOW_HEADERS                                                \
+	"content-type, authorization, x-anon-id, openai-beta, "           \
+	"openai-organization, openai-project, openai-safety-identifier, " \
+	"x-openai-agents-sdk, x-stainless-arch, x-stainless-lang, "       \
+	"x-stainless-os, x-stainless-package-version, "                   \
+	"x-stainless-retry-count, x-stainless-runtime, "                  \
+	"x-stainless-runtime-version, x-stainless-timeout"
+#define CORS_MAX_AGE_S "600"
 
 struct route {
 	const char *method;
@@ -52,6 +61,11 @@ static const struct route routes[] = {
 	{ "POST", "/api/livekit/token", .handler = livekit_token_handle },
 	{ "POST", "/api/livekit/token/", .prefix = true,
 	    .handler = livekit_token_handle },
+	{ "POST", "/v1/realtime/client_secrets",
+	    .handler = openai_client_secrets_handle,
+	    .error_form = openai_ask_error_form },
+	{ "POST", "/v1/realtime/calls", .handler = openai_calls_handle,
+	    .error_form = openai_ask_error_form },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 

@@ -123,27 +123,24 @@ merge(json_t *into, const json_t *from)
 }
 
 enum err
-session_rules_merge(const struct config_relay *relay, const json_t *session,
-    json_t **ret)
+session_rules_merge(const struct config_relay *relay, const json_t *first,
+    const json_t *second, json_t **ret)
 {
-	const json_t *own = relay->messages.session;
-	json_t *merged;
+	const json_t *const from[] = { relay->messages.session, first, second };
+	json_t *merged = check_memory(json_object());
 	size_t len;
 	char *text;
 
 	*ret = NULL;
-	if (own == NULL && session == NULL)
-		return ERR_OK;
-	merged = check_memory(json_deep_copy(own == NULL ? session : own));
-	if (own != NULL && session != NULL)
-		merge(merged, session);
-	/* it is the handshake's, or the call's, to say */
+	for (size_t i = 0; i < 3; i++)
+		merge(merged, from[i]);
+	/* that is the handshake's, or the call's, to say */
 	(void)json_object_del(merged, "model");
 	text = json_text(merged, &len);
 	free(text);
-	if (len > CONFIG_SESSION_MAX_BYTES) {
+	if (json_object_size(merged) == 0 || len > CONFIG_SESSION_MAX_BYTES) {
 		json_decref(merged);
-		return ERR_LIMIT;
+		return len > CONFIG_SESSION_MAX_BYTES ? ERR_LIMIT : ERR_OK;
 	}
 	*ret = merged;
 	return ERR_OK;

@@ -31,11 +31,12 @@ enum err session_rules_check(const struct config_relay *relay,
     struct pin_refusal *ret) MUST_CHECK;
 
 /*
- * The relay's session and, where it says nothing, the members of one that was
- * checked; *ret is NULL where there is neither.  ERR_LIMIT past
- * CONFIG_SESSION_MAX_BYTES.  The caller decrefs it.
+ * The relay's session and, where it says nothing, the members of two that were
+ * checked, the first one's before the second's; all may be absent, and *ret is
+ * NULL where they are.  ERR_LIMIT past CONFIG_SESSION_MAX_BYTES.  The caller
+ * decrefs it.
  */
 enum err session_rules_merge(const struct config_relay *relay,
-    const json_t *session, json_t **ret) MUST_CHECK;
+    const json_t *first, const json_t *second, json_t **ret) MUST_CHECK;
 
 #endif

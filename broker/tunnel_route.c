@@ -440,8 +440,8 @@ fill_session(const struct config_relay *relay,
 		    "allow its session any more");
 		return ERR_UNAUTH;
 	}
-	if (session_rules_merge(relay, ticket->session, &messages->session) !=
-	    ERR_OK) {
+	if (session_rules_merge(relay, ticket->session, NULL,
+		&messages->session) != ERR_OK) {
 		diag_set(diag,
 		    "the short-lived key is not good: its session is too "
 		    "large");
