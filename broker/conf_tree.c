@@ -202,6 +202,30 @@ static cfg_opt_t livekit_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t persona_keys[] = {
+	KEY("config_file"),
+	CFG_END(),
+};
+
+#define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
+
+static cfg_opt_t anam_keys[] = {
+	KEY("api_key"),
+	KEY("url"),
+	LIST("hosts"),
+	LIST("personas"),
+	MANY("persona", persona_keys),
+	KEY("public_url"),
+	KEY("ca_file"),
+	KEY("allow_http"),
+	KEY("allow_private"),
+	KEY("session_lifetime"),
+	KEY("token_lifetime"),
+	KEY("max_sessions"),
+#include "broker/config_limits.def"
+	CFG_END(),
+};
+
 static cfg_opt_t tickets_keys[] = {
 	KEY("secret"),
 	CFG_END(),
@@ -217,6 +241,7 @@ static cfg_opt_t root_keys[] = {
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),
 	ONE("livekit", livekit_keys),
+	ONE("anam", anam_keys),
 	CFG_END(),
 };
 

@@ -160,6 +160,32 @@ struct config_livekit {
 	size_t token_count;
 };
 
+/* A persona that is configured here, not at the vendor. */
+struct config_persona {
+	char *name;    /* what clients ask for, as a personaId */
+	char *file;    /* where its configuration is from */
+	json_t *value; /* an object: the vendor's personaConfig */
+};
+
+struct config_anam {
+	struct secret *api_key;
+	char *url; /* of the vendor's API, without a / at its end */
+	/* Hosts that engines may have (str_match): what is dialled for a
+	   session is among these. */
+	struct config_strings hosts;
+	struct config_strings personas; /* ids (str_match) of the vendor's */
+	struct config_persona *kept;
+	size_t kept_count;
+	char *public_url; /* "https://host", how clients reach us; NULL: as a
+			     request says */
+	char *ca_file;	  /* NULL: the system's trust store */
+	bool allow_http, allow_private; /* an API or engine may be so */
+	int64_t session_ttl_s, token_ttl_s;
+	uint64_t max_sessions; /* made in session_ttl_s; 0: no limit */
+	uint64_t max_connections;
+	struct wire_limits limits;
+};
+
 /* An address range that may use the service; see `clients'. */
 struct config_range {
 	bool any;
@@ -199,6 +225,7 @@ struct config {
 	struct config_relay *relays;
 	size_t relay_count;
 	struct config_livekit *livekit; /* NULL: not configured */
+	struct config_anam *anam;	/* NULL: not configured */
 };
 
 /*
@@ -237,6 +264,10 @@ const struct config_relay *config_find_relay(const struct config *config,
 /* The relay of this name; NULL where there is none. */
 const struct config_relay *
 config_find_relay_by_name(const struct config *config, const char *name);
+
+/* The persona of this name that is configured here; NULL: there is none. */
+const struct config_persona *config_find_persona(const struct config *config,
+    const char *name);
 
 /* The token template of this name; NULL where there is none. */
 const struct config_token *config_find_token(const struct config *config,

@@ -8,6 +8,7 @@
 
 #include "broker/conf_tree.h"
 #include "broker/config.h"
+#include "broker/config_anam.h"
 #include "broker/config_livekit.h"
 #include "broker/config_relay.h"
 #include "broker/config_store.h"
@@ -305,6 +306,8 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 		err = config_relay_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_anam_build(root, config, diag);
 	return err;
 }
 
@@ -413,4 +416,6 @@ config_dump(const struct config *config, FILE *out)
 		config_relay_dump(&config->relays[i], out);
 	if (config->livekit != NULL)
 		config_livekit_dump(config->livekit, out);
+	if (config->anam != NULL)
+		config_anam_dump(config->anam, out);
 }

@@ -2,6 +2,13 @@ noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
 	%D%/accept_pool.c %D%/accept_pool.h \
 	%D%/access.c %D%/access.h \
+	%D%/config_anam.c %D%/config_anam.h \
+	%D%/anam.c %D%/anam.h \
+	%D%/anam_flight.c %D%/anam_flight.h \
+	%D%/anam_route.c %D%/anam_route.h \
+	%D%/anam_session.c %D%/anam_session.h \
+	%D%/anam_token.c %D%/anam_token.h \
+	%D%/anam_vendor.c %D%/anam_vendor.h \
 	%D%/conf_tree.c %D%/conf_tree.h \
 	%D%/config.c %D%/config.h \
 	%D%/config_file.c \
@@ -26,6 +33,7 @@ libbroker_a_SOURCES = \
 	%D%/openai.c %D%/openai.h \
 	%D%/openai_ask.c %D%/openai_ask.h \
 	%D%/openai_call.c %D%/openai_call.h \
+	%D%/refusals.c %D%/refusals.h \
 	%D%/request.c %D%/request.h \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \
@@ -38,6 +46,7 @@ libbroker_a_SOURCES = \
 	%D%/target.c %D%/target.h \
 	%D%/ticket.c %D%/ticket.h \
 	%D%/tunnel_route.c %D%/tunnel_route.h \
+	%D%/tunnel_ticket.c %D%/tunnel_ticket.h \
 	%D%/url.c %D%/url.h \
 	%D%/usage_event.c %D%/usage_event.h
 

@@ -436,9 +436,8 @@ log_end(const struct request *req, enum err err)
 
 	(void)str_escape(method_word, sizeof(method_word),
 	    method == NULL ? "-" : method, method == NULL ? 1 : strlen(method));
-	(void)str_escape(path_word, sizeof(path_word),
-	    req->path == NULL ? "-" : req->path,
-	    req->path == NULL ? 1 : strlen(req->path));
+	target_describe(req->path == NULL ? "-" : req->path, path_word,
+	    sizeof(path_word));
 	(void)str_escape(client_word, sizeof(client_word),
 	    client == NULL ? "-" : client, client == NULL ? 1 : strlen(client));
 	if (err != ERR_OK)
@@ -473,7 +472,8 @@ request_run(struct request *req, request_handler *handler)
 	else
 		request_reply_error(req, err, diag.text);
 	if (!req->answered) {
-		log_error("request.not_answered", "path=%s", req->path);
+		log_error("request.not_answered", "ms=%lld",
+		    (long long)(clock_ms() - req->started_ms));
 		request_reply_error(req, ERR_SYS, NULL);
 	}
 	req->deadline_ms = clock_ms() + req->config->requests.timeout_ms;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/access.h"
+#include "broker/anam.h"
 #include "broker/livekit.h"
 #include "broker/openai.h"
 #include "broker/openai_ask.h"
@@ -15,7 +16,8 @@
 
 /* What the vendors' SDKs send; no page needs more. */
 #define CORS_ALLOW_HEADERS                                                \
-	"content-type, authorization, x-anon-id, openai-beta, "           \
+	"content-type, authorization, x-anon-id, x-anam-target-url, "            \
+	"openai-beta, "                                                   \
 	"openai-organization, openai-project, openai-safety-identifier, " \
 	"x-openai-agents-sdk, x-stainless-arch, x-stainless-lang, "       \
 	"x-stainless-os, x-stainless-package-version, "                   \
@@ -66,6 +68,16 @@ static const struct route routes[] = {
 	    .error_form = openai_ask_error_form },
 	{ "POST", "/v1/realtime/calls", .handler = openai_calls_handle,
 	    .error_form = openai_ask_error_form },
+	{ "POST", "/v1/auth/session-token", .handler = anam_token_handle,
+	    .error_form = anam_error },
+	{ "POST", "/v1/engine/session", .handler = anam_session_handle,
+	    .error_form = anam_error },
+	{ "POST", "/v1/metrics/client", .handler = anam_metrics_handle,
+	    .error_form = anam_error },
+	{ "POST", "/talk", .handler = anam_talk_handle,
+	    .error_form = anam_error },
+	{ "POST", "/b/", .prefix = true, .handler = anam_talk_handle,
+	    .error_form = anam_error },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 

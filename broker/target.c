@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/buf.h"
+#include "common/crypt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
 
@@ -173,6 +174,30 @@ target_free(struct target *target)
 	}
 	free(target->path);
 	free(target);
+}
+
+/* ---- logging ------------------------------------------------------------ */
+
+void
+target_describe(const char *text, char *out, size_t size)
+{
+	size_t len = strcspn(text, "?"), id_len;
+	const char *id = strstr(text, "/b/");
+	uint8_t digest[20];
+	char *hidden;
+
+	if (id == NULL || (size_t)(id - text) + 3 >= len) {
+		(void)str_escape(out, size, text, len);
+		return;
+	}
+	id += 3;
+	id_len = strcspn(id, "/?");
+	crypt_sha1(id, id_len, digest);
+	hidden = xasprintf("%.*s(%02x%02x%02x%02x)%.*s", (int)(id - text), text,
+	    digest[0], digest[1], digest[2], digest[3],
+	    (int)(len - id_len - (size_t)(id - text)), id + id_len);
+	(void)str_escape(out, size, hidden, strlen(hidden));
+	free(hidden);
 }
 
 /* ---- rewriting --------------------------------------------------------- */

@@ -54,6 +54,13 @@ enum err target_value(const struct target *target,
     struct diag *diag) MUST_CHECK;
 
 /*
+ * A target as a word for the log: without its query, which may hold a token,
+ * and with a hash in place of what follows "/b/", which is an Anam session's
+ * id.  size as for str_escape().
+ */
+void target_describe(const char *text, char *out, size_t size);
+
+/*
  * The upstream's target: its path, its fixed query, and the parameters that
  * the relay knows, as its rules have it, in their order.  Others are dropped.
  * ERR_DENIED where a value is not allowed, naming the parameter; ERR_HEAD where

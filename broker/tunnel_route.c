@@ -6,11 +6,12 @@
 #include <strings.h>
 
 #include "broker/access.h"
+#include "broker/anam_route.h"
 #include "broker/session_rules.h"
-#include "broker/signing_key.h"
 #include "broker/store.h"
 #include "broker/target.h"
 #include "broker/ticket.h"
+#include "broker/tunnel_ticket.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/str.h"
@@ -21,9 +22,7 @@
 #define OFFERED_MAX	  32 /* subprotocols in one request */
 #define SUBPROTOCOL_BYTES 128
 
-#define API_KEY	    "openai-insecure-api-key."
-#define BETA	    "openai-beta.realtime-v1"
-#define TICKET_NAME "ticket" /* of the query parameter */
+#define BETA "openai-beta.realtime-v1"
 
 /* Subprotocols that a client asked for and the relay has, in its order. */
 struct offer {
@@ -112,125 +111,13 @@ admit(const struct config *config, const struct wire_open *open,
 	return err;
 }
 
-/* ---- tickets ----------------------------------------------------------- */
-
-/* What of a request has the form of a ticket; borrowed. */
-struct credential {
-	const char *text;
-	size_t len;
-};
-
-/* The same ticket may be given in two ways, two tickets may not. */
-static enum err
-consider(struct credential *found, const char *text, size_t len,
-    struct diag *diag)
-{
-	if (!ticket_has_form(text, len))
-		return ERR_OK;
-	if (found->text != NULL &&
-	    (found->len != len || memcmp(found->text, text, len) != 0)) {
-		diag_set(diag, "the request has two short-lived keys");
-		return ERR_PROTO;
-	}
-	*found = (struct credential){ text, len };
-	return ERR_OK;
-}
-
-/* The items of Sec-WebSocket-Protocol that carry a key. */
-static enum err
-consider_list(struct credential *found, const char *list, struct diag *diag)
-{
-	size_t skip = strlen(API_KEY);
-	enum err err = ERR_OK;
-
-	while (err == ERR_OK && *list != '\0') {
-		size_t len = strcspn(list, ", \t");
-
-		if (len > skip && strncmp(list, API_KEY, skip) == 0)
-			err = consider(found, list + skip, len - skip, diag);
-		list += len;
-		list += strspn(list, ", \t");
-	}
-	return err;
-}
-
-static enum err
-find_ticket(const struct wire_headers *headers, const struct target *target,
-    struct credential *found, struct diag *diag)
-{
-	const char *text = target_find(target, TICKET_NAME);
-	enum err err = ERR_OK;
-
-	*found = (struct credential){ NULL, 0 };
-	if (text != NULL)
-		err = consider(found, text, strlen(text), diag);
-	for (size_t i = 0; err == ERR_OK && i < headers->count; i++) {
-		const struct wire_header *header = &headers->items[i];
-
-		if (strcasecmp(header->name, "sec-websocket-protocol") == 0)
-			err = consider_list(found, header->value, diag);
-		else if (strcasecmp(header->name, "authorization") == 0 &&
-		    (text = ticket_of_bearer(header->value)) != NULL)
-			err = consider(found, text, strlen(text), diag);
-	}
-	return err;
-}
-
-/* *ret is empty where there is none, and needs none. */
-static enum err
-check_ticket(const struct config_relay *relay,
-    const struct wire_headers *headers, const struct target *target,
-    struct store_ticket *ret, struct diag *diag)
-{
-	struct credential found;
-	enum err err = find_ticket(headers, target, &found, diag);
-
-	*ret = (struct store_ticket){ .id = NULL };
-	if (err != ERR_OK)
-		return err;
-	if (found.text == NULL && relay->require_ticket) {
-		diag_set(diag, "a short-lived key is needed here");
-		return ERR_UNAUTH;
-	}
-	/* where nobody makes tickets, it is somebody else's key */
-	if (found.text == NULL ||
-	    (!relay->client_secrets && signing_key_current() == NULL))
-		return ERR_OK;
-	return ticket_check(found.text, found.len, relay->name, clock_unix(),
-	    ret, diag);
-}
-
-/* The model and the kind of session are the ticket's. */
-static enum err
-apply_ticket(const struct store_ticket *ticket, struct target *target,
-    struct diag *diag)
-{
-	const char *type =
-	    json_string_value(json_object_get(ticket->session, "type"));
-	bool transcribes = type != NULL && strcmp(type, "transcription") == 0;
-	enum err err;
-
-	if (ticket->id == NULL)
-		return ERR_OK;
-	err = target_set(target, TICKET_NAME, NULL, diag);
-	if (err == ERR_OK)
-		err = target_set(target, "call_id", NULL, diag);
-	if (err == ERR_OK)
-		err = target_set(target, "intent",
-		    transcribes ? "transcription" : NULL, diag);
-	if (err == ERR_OK && (transcribes || ticket->model != NULL))
-		err = target_set(target, "model",
-		    transcribes ? NULL : ticket->model, diag);
-	return err;
-}
-
 /* ---- subprotocols ------------------------------------------------------ */
 
 /* Items that browsers carry a key in, for want of an Authorization header. */
 static bool
 is_credential(const char *name)
 {
-	return str_match(API_KEY "*", name) ||
+	return str_match("openai-insecure-api-key.*", name) ||
 	    str_match("base64url.bearer.authorization.*", name);
 }
 
@@ -354,15 +241,14 @@ add_secret_headers(const struct config_relay *relay,
 }
 
 static enum err
-resolve(const struct tunnel_route_context *context,
-    const struct config_relay *relay, struct wire_grant *grant,
-    struct diag *diag)
+resolve(const struct tunnel_route_context *context, const char *host,
+    bool allow_private, struct wire_grant *grant, struct diag *diag)
 {
 	struct resolver_answer answer;
 	enum err err;
 
-	err = resolver_resolve(context->resolver, relay->upstream.host,
-	    relay->allow_private, &answer, diag);
+	err = resolver_resolve(context->resolver, host, allow_private, &answer,
+	    diag);
 	if (err != ERR_OK)
 		return err;
 	for (size_t i = 0; i < answer.count; i++)
@@ -371,53 +257,32 @@ resolve(const struct tunnel_route_context *context,
 	return ERR_OK;
 }
 
-static enum err
-fill_upstream(const struct tunnel_route_context *context,
-    const struct config_relay *relay, struct wire_grant *grant,
-    struct diag *diag)
+/* Whom to dial, and whom to trust there; ca_file may be NULL. */
+static void
+fill_upstream(const struct config_url *url, const char *ca_file,
+    struct wire_grant *grant)
 {
-	const struct config_url *url = &relay->upstream;
-	enum err err;
-
 	grant->upstream.tls = url->tls;
 	grant->upstream.port = url->port;
 	grant->upstream.name = xstrdup(url->host);
 	grant->upstream.host = xstrdup(url->authority);
-	if (relay->ca_file != NULL)
-		grant->upstream.ca_file = xstrdup(relay->ca_file);
-	grant->limits = relay->limits;
-	err = resolve(context, relay, grant, diag);
-	if (err == ERR_OK)
-		err = add_secret_headers(relay, &grant->upstream.headers, diag);
-	return err;
+	if (ca_file != NULL)
+		grant->upstream.ca_file = xstrdup(ca_file);
 }
 
 static enum err
 take_lease(const struct tunnel_route_context *context,
-    const struct config_relay *relay, const char *client, const char *user,
-    const char *model, struct wire_grant *grant, struct lease **ret,
-    struct diag *diag)
+    const struct lease_request *request, struct wire_grant *grant,
+    struct lease **ret, struct diag *diag)
 {
-	char session[2 * SESSION_BYTES + 1];
-	const struct lease_request request = {
-		.session = session,
-		.route = relay->name,
-		.client = client,
-		.user = user,
-		.model = model,
-		.max_route = relay->max_connections,
-		.max_total = context->config->control.max_connections,
-	};
 	struct lease *lease;
-	enum err err;
+	enum err err = leases_take(context->leases, request, &lease, diag);
 
-	crypt_random_hex(session, SESSION_BYTES);
-	err = leases_take(context->leases, &request, &lease, diag);
 	if (err != ERR_OK)
 		return err;
 	grant->lease = xstrdup(lease_peek(lease)->id);
-	grant->session = xstrdup(session);
-	grant->route = xstrdup(relay->name);
+	grant->session = xstrdup(request->session);
+	grant->route = xstrdup(request->route);
 	*ret = lease;
 	return ERR_OK;
 }
@@ -490,8 +355,14 @@ fill_grant(const struct tunnel_route_context *context,
 	if (err == ERR_OK)
 		err =
 		    fill_messages(relay, ticket, model, &grant->messages, diag);
+	if (err != ERR_OK)
+		return err;
+	fill_upstream(&relay->upstream, relay->ca_file, grant);
+	grant->limits = relay->limits;
+	err = resolve(context, relay->upstream.host, relay->allow_private,
+	    grant, diag);
 	if (err == ERR_OK)
-		err = fill_upstream(context, relay, grant, diag);
+		err = add_secret_headers(relay, &grant->upstream.headers, diag);
 	return err;
 }
 
@@ -500,30 +371,97 @@ grant_relay(const struct tunnel_route_context *context,
     const struct wire_open *open, struct target *target, const char *client,
     struct wire_grant *grant, struct lease **ret_lease, struct diag *diag)
 {
-	const struct config_relay *relay;
+	const struct config_relay *relay =
+	    config_find_relay(context->config, target->path);
+	char session[2 * SESSION_BYTES + 1];
+	struct lease_request request = { .session = session };
 	struct store_ticket ticket;
-	const char *model = NULL;
 	enum err err;
 
-	relay = config_find_relay(context->config, target->path);
 	if (relay == NULL) {
 		diag_set(diag, "there is no relay at this path");
 		return ERR_NOTFOUND;
 	}
 	/* before anything of the route is told or used */
-	err = check_ticket(relay, &open->headers, target, &ticket, diag);
+	err = tunnel_ticket_take(relay, &open->headers, target, &ticket, diag);
 	if (err != ERR_OK)
 		return err;
-	err = apply_ticket(&ticket, target, diag);
+	crypt_random_hex(session, SESSION_BYTES);
+	request.route = relay->name;
+	request.client = client;
+	request.user = ticket.user;
+	request.max_route = relay->max_connections;
+	request.max_total = context->config->control.max_connections;
+	err = target_value(target, relay, "model", &request.model, diag);
 	if (err == ERR_OK)
-		err = target_value(target, relay, "model", &model, diag);
+		err = fill_grant(context, open, relay, target, &ticket,
+		    request.model, grant, diag);
 	if (err == ERR_OK)
-		err = fill_grant(context, open, relay, target, &ticket, model,
-		    grant, diag);
-	if (err == ERR_OK)
-		err = take_lease(context, relay, client, ticket.user, model,
-		    grant, ret_lease, diag);
+		err = take_lease(context, &request, grant, ret_lease, diag);
 	store_ticket_done(&ticket);
+	return err;
+}
+
+/* ---- Anam ---------------------------------------------------------------- */
+
+/* The tunnel of a session that was found. */
+static enum err
+grant_session(const struct tunnel_route_context *context,
+    const struct anam_route *route, const char *client,
+    struct wire_grant *grant, struct lease **ret_lease, struct diag *diag)
+{
+	const struct config_anam *anam = context->config->anam;
+	const struct config_url *url = &route->engine.signalling;
+	int64_t left_ms = route->left_s * 1000;
+	enum err err;
+
+	fill_upstream(url, anam->ca_file, grant);
+	grant->upstream.target = xstrdup(route->target);
+	grant->limits = anam->limits;
+	/* so that it does not outlive its session */
+	if (grant->limits.lifetime_ms == 0 ||
+	    grant->limits.lifetime_ms > left_ms)
+		grant->limits.lifetime_ms = left_ms;
+	err = resolve(context, url->host, anam->allow_private, grant, diag);
+	if (err != ERR_OK)
+		return err;
+	return take_lease(context,
+	    &(const struct lease_request){
+		.session = route->session,
+		.route = ANAM_ROUTE,
+		.client = client,
+		.max_route = anam->max_connections,
+		.max_total = context->config->control.max_connections,
+	    },
+	    grant, ret_lease, diag);
+}
+
+/*
+ * Whoever has been refused often is refused at once: clients that try for ever
+ * must not cost a look into the store each time.
+ */
+static enum err
+grant_anam(const struct tunnel_route_context *context,
+    const struct wire_open *open, const struct target *target,
+    const char *client, struct wire_grant *grant, struct lease **ret_lease,
+    struct diag *diag)
+{
+	struct anam_route route = { .target = NULL };
+	int64_t now_ms = clock_ms();
+	enum err err;
+
+	if (refusals_reached(context->refusals, client, now_ms)) {
+		diag_set(diag, "refused too often: wait half a minute");
+		return ERR_RATE;
+	}
+	err = anam_route_find(context->config, store_current(), target,
+	    &open->headers, clock_unix(), &route, diag);
+	if (err != ERR_OK) {
+		refusals_add(context->refusals, client, now_ms);
+		return err;
+	}
+	err = grant_session(context, &route, client, grant, ret_lease, diag);
+	anam_route_done(&route);
 	return err;
 }
 
@@ -546,7 +484,10 @@ tunnel_route_decide(const struct tunnel_route_context *context,
 		return err;
 	packet = wire_packet_new(WIRE_GRANT);
 	err = admit(context->config, open, client, diag);
-	if (err == ERR_OK)
+	if (err == ERR_OK && anam_route_takes(context->config, target))
+		err = grant_anam(context, open, target, client, &packet->grant,
+		    ret_lease, diag);
+	else if (err == ERR_OK)
 		err = grant_relay(context, open, target, client, &packet->grant,
 		    ret_lease, diag);
 	target_free(target);
