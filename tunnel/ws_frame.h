@@ -67,6 +67,14 @@ enum err ws_header_parse(const uint8_t *data, size_t len,
     const char **ret_why) MUST_CHECK;
 
 /*
+ * Write the header of a frame into out, in its shortest form; returns its
+ * length.  A mask of four bytes for a frame to a server, NULL for one to a
+ * client.
+ */
+size_t ws_header_put(uint8_t out[WS_HEADER_MAX_BYTES], enum ws_opcode opcode,
+    bool fin, const uint8_t *mask, uint64_t payload_len);
+
+/*
  * Write a whole unfragmented control frame into out; returns its length.  A
  * mask of four bytes for a frame to a server, NULL for one to a client.
  * payload_len is at most WS_CONTROL_MAX_BYTES.
