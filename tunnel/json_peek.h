@@ -56,6 +56,7 @@ enum json_peek_state {
 				would disagree */
 };
 
+/* After an error it says nothing. */
 enum json_peek_state json_peek_state(const struct json_peek *peek, size_t path);
 
 /*
