@@ -62,7 +62,7 @@ json_parse(const void *data, size_t len, json_t **ret, struct diag *diag)
 		return ERR_PROTO;
 	}
 	/* jansson passes over a NUL behind a number */
-	if (memchr(data, '\0', len) != NULL) {
+	if (len > 0 && memchr(data, '\0', len) != NULL) {
 		diag_set(diag, "not valid JSON (a NUL)");
 		return ERR_PROTO;
 	}

@@ -44,6 +44,7 @@ unit_tests = \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
+	%D%/unit/test_pin \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_request \
@@ -95,6 +96,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_json_peek \
 	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_livekit \
+	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_target \
 	%D%/fuzz/fuzz_wire
@@ -125,6 +127,8 @@ endif
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_pin_SOURCES = %D%/fuzz/fuzz_pin.c $(fuzz_main)
+%C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
