@@ -3,6 +3,7 @@ libtunnel_a_SOURCES = \
 	%D%/broker_link.c %D%/broker_link.h \
 	%D%/cause.c %D%/cause.h %D%/cause.def \
 	%D%/dial.c %D%/dial.h \
+	%D%/dialect.c %D%/dialect.h \
 	%D%/flow.c %D%/flow.h \
 	%D%/http_head.c %D%/http_head.h \
 	%D%/json_peek.c %D%/json_peek.h \
