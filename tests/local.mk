@@ -60,9 +60,12 @@ unit_tests = \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_target \
+	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
+	%D%/unit/test_transform \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_url \
+	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h

@@ -243,8 +243,8 @@ skip_payload(struct flow *flow, const uint8_t *p, const uint8_t *end)
 }
 
 static enum err
-take_payload(struct flow *flow, const struct flow_sink *sink,
-    const uint8_t **p, const uint8_t *end)
+take_payload(struct flow *flow, const struct flow_sink *sink, const uint8_t **p,
+    const uint8_t *end)
 {
 	const uint8_t *from = *p;
 
