@@ -33,6 +33,7 @@ unit_tests = \
 	%D%/unit/test_config \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
+	%D%/unit/test_dialect \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
 	%D%/unit/test_http \
@@ -66,10 +67,13 @@ unit_tests = \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_target \
+	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
+	%D%/unit/test_transform \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
+	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
@@ -103,6 +107,7 @@ client_tests = \
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
 	%D%/fuzz/fuzz_config \
+	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
@@ -131,6 +136,8 @@ endif
 
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
+%C%_fuzz_fuzz_dialect_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
