@@ -54,6 +54,11 @@ static cfg_opt_t requests_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t store_keys[] = {
+	KEY("path"),
+	CFG_END(),
+};
+
 #define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
 
 static cfg_opt_t tunnel_keys[] = {
@@ -175,14 +180,46 @@ static cfg_opt_t livekit_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t persona_keys[] = {
+	KEY("config_file"),
+	CFG_END(),
+};
+
+#define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
+
+static cfg_opt_t anam_keys[] = {
+	KEY("api_key"),
+	KEY("url"),
+	LIST("hosts"),
+	LIST("personas"),
+	MANY("persona", persona_keys),
+	KEY("public_url"),
+	KEY("ca_file"),
+	KEY("allow_http"),
+	KEY("allow_private"),
+	KEY("session_lifetime"),
+	KEY("token_lifetime"),
+	KEY("max_sessions"),
+#include "broker/config_limits.def"
+	CFG_END(),
+};
+
+static cfg_opt_t tickets_keys[] = {
+	KEY("secret"),
+	CFG_END(),
+};
+
 static cfg_opt_t root_keys[] = {
 	ONE("access", access_keys),
 	ONE("control", control_keys),
 	ONE("requests", requests_keys),
+	ONE("tickets", tickets_keys),
+	ONE("store", store_keys),
 	ONE("tunnel", tunnel_keys),
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),
 	ONE("livekit", livekit_keys),
+	ONE("anam", anam_keys),
 	CFG_END(),
 };
 

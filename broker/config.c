@@ -107,6 +107,26 @@ livekit_free(struct config_livekit *livekit)
 	free(livekit);
 }
 
+static void
+anam_free(struct config_anam *anam)
+{
+	if (anam == NULL)
+		return;
+	secret_free(anam->api_key);
+	free(anam->url);
+	strings_done(&anam->hosts);
+	strings_done(&anam->personas);
+	for (size_t i = 0; i < anam->kept_count; i++) {
+		free(anam->kept[i].name);
+		free(anam->kept[i].file);
+		json_decref(anam->kept[i].value);
+	}
+	free(anam->kept);
+	free(anam->public_url);
+	free(anam->ca_file);
+	free(anam);
+}
+
 void
 config_unref(struct config *config)
 {
@@ -120,10 +140,13 @@ config_unref(struct config *config)
 	free(config->control.socket);
 	free(config->control.users);
 	free(config->requests.base_path);
+	secret_free(config->tickets.secret);
+	free(config->store.path);
 	for (size_t i = 0; i < config->relay_count; i++)
 		relay_done(&config->relays[i]);
 	free(config->relays);
 	livekit_free(config->livekit);
+	anam_free(config->anam);
 	free(counted);
 }
 
@@ -171,5 +194,16 @@ config_find_token(const struct config *config, const char *name)
 	for (size_t i = 0; livekit != NULL && i < livekit->token_count; i++)
 		if (strcmp(livekit->tokens[i].name, name) == 0)
 			return &livekit->tokens[i];
+	return NULL;
+}
+
+const struct config_persona *
+config_find_persona(const struct config *config, const char *name)
+{
+	const struct config_anam *anam = config->anam;
+
+	for (size_t i = 0; anam != NULL && i < anam->kept_count; i++)
+		if (strcmp(anam->kept[i].name, name) == 0)
+			return &anam->kept[i];
 	return NULL;
 }

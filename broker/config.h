@@ -117,6 +117,32 @@ struct config_livekit {
 	size_t token_count;
 };
 
+/* A persona that is configured here, not at the vendor. */
+struct config_persona {
+	char *name;    /* what clients ask for, as a personaId */
+	char *file;    /* where its configuration is from */
+	json_t *value; /* an object: the vendor's personaConfig */
+};
+
+struct config_anam {
+	struct secret *api_key;
+	char *url; /* of the vendor's API, without a / at its end */
+	/* Hosts that engines may have (str_match): what is dialled for a
+	   session is among these. */
+	struct config_strings hosts;
+	struct config_strings personas; /* ids (str_match) of the vendor's */
+	struct config_persona *kept;
+	size_t kept_count;
+	char *public_url; /* "https://host", how clients reach us; NULL: as a
+			     request says */
+	char *ca_file;	  /* NULL: the system's trust store */
+	bool allow_http, allow_private; /* an API or engine may be so */
+	int64_t session_ttl_s, token_ttl_s;
+	uint64_t max_sessions; /* made in session_ttl_s; 0: no limit */
+	uint64_t max_connections;
+	struct wire_limits limits;
+};
+
 /* An address range that may use the service; see `clients'. */
 struct config_range {
 	bool any;
@@ -147,9 +173,16 @@ struct config {
 		int64_t stop_ms;     /* for running requests at the end */
 		char *base_path;     /* prefix of every path; "" at the root */
 	} requests;
+	struct {
+		struct secret *secret; /* signs them; NULL: a file's key */
+	} tickets;
+	struct {
+		char *path; /* NULL: nothing is kept */
+	} store;
 	struct config_relay *relays;
 	size_t relay_count;
 	struct config_livekit *livekit; /* NULL: not configured */
+	struct config_anam *anam;	/* NULL: not configured */
 };
 
 /*
@@ -184,6 +217,10 @@ void config_dump(const struct config *config, FILE *out);
 /* The relay whose paths have this one; NULL where there is none. */
 const struct config_relay *config_find_relay(const struct config *config,
     const char *path);
+
+/* The persona of this name that is configured here; NULL: there is none. */
+const struct config_persona *config_find_persona(const struct config *config,
+    const char *name);
 
 /* The token template of this name; NULL where there is none. */
 const struct config_token *config_find_token(const struct config *config,

@@ -12,8 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/anam_route.h"
 #include "broker/config.h"
 #include "broker/leases.h"
+#include "broker/target.h"
 #include "broker/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -86,6 +88,7 @@ struct connection {
 	struct wire_packet *open; /* while resolving ... */
 	struct config *config;	  /* ... and what it began with */
 	struct lease *lease;
+	bool superseded;	   /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(connection) entry;
 };
@@ -97,6 +100,7 @@ struct server {
 	struct control_server_options options;
 	struct resolver *resolver;
 	struct leases *leases;
+	struct refusals *refusals;
 	/* Those without a lease, by deadline; those with one. */
 	struct connections waiting, leased;
 	unsigned waiting_count, resolving_count;
@@ -264,9 +268,7 @@ log_denied(const struct wire_open *open, enum err err, const struct diag *diag)
 	if (header == NULL)
 		header = "-";
 	(void)str_escape(origin, sizeof(origin), header, strlen(header));
-	/* the query may hold a token */
-	(void)str_escape(path, sizeof(path), open->target,
-	    strcspn(open->target, "?"));
+	target_describe(open->target, path, sizeof(path));
 	if (tunnel_route_client(open, client, NULL) != ERR_OK)
 		(void)strcpy(client, "unknown");
 	if (status >= 500)
@@ -277,6 +279,56 @@ log_denied(const struct wire_open *open, enum err err, const struct diag *diag)
 		log_notice("tunnel.denied",
 		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
 		    status, client, origin, path, diag->text);
+}
+
+/* Have a tunnel end itself; that of another connection than the event's. */
+static void
+order_close(struct connection *tunnel, int code, const char *reason)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_CLOSE);
+	char *text;
+	size_t len;
+
+	log_notice("lease.close", "lease=%s code=%d",
+	    lease_peek(tunnel->lease)->id, code);
+	packet->close.code = code;
+	packet->close.reason = xstrdup(reason);
+	if (wire_format(packet, &text, &len) == ERR_OK) {
+		/* it may have an event of its own in this turn: no drop() */
+		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
+		    -1)
+			(void)shutdown(tunnel->fd, SHUT_RDWR);
+		wire_text_free(text, len);
+	}
+	wire_packet_free(packet);
+}
+
+/*
+ * A client of Anam's opens a new socket before it knows that the old one is
+ * dead: past the maximum, the session's oldest makes room.
+ */
+static void
+supersede(struct server *srv, const struct lease_info *new)
+{
+	struct connection *conn, *oldest = NULL;
+	unsigned count = 0;
+
+	if (strcmp(new->route, ANAM_ROUTE) != 0)
+		return;
+	TAILQ_FOREACH (conn, &srv->leased, entry) {
+		const struct lease_info *info = lease_peek(conn->lease);
+
+		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
+		    strcmp(info->session, new->session) != 0)
+			continue;
+		count++;
+		if (oldest == NULL)
+			oldest = conn;
+	}
+	if (count <= ANAM_SOCKETS_MAX)
+		return;
+	oldest->superseded = true;
+	order_close(oldest, 1000, "superseded");
 }
 
 static void
@@ -291,6 +343,7 @@ grant(struct server *srv, struct connection *conn, struct lease *lease,
 	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
 	    info->id, info->session, info->route, info->client,
 	    (int)conn->peer.pid);
+	supersede(srv, info);
 	send_packet(srv, conn, packet);
 }
 
@@ -313,6 +366,7 @@ decide(struct server *srv, struct connection *conn)
 		.config = conn->config,
 		.resolver = srv->resolver,
 		.leases = srv->leases,
+		.refusals = srv->refusals,
 	};
 	struct diag diag = { "" };
 	struct wire_packet *packet;
@@ -359,28 +413,13 @@ close_tunnel(struct server *srv, struct connection *conn,
 {
 	struct connection *tunnel = find_lease(srv, order->lease);
 	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
-	char *text;
-	size_t len;
 
 	packet->reply = json_pack("{s:b}", "closed", tunnel != NULL);
 	set_state(srv, conn, STATE_IDLE);
 	send_packet(srv, conn, packet);
 	wire_packet_free(packet);
-	if (tunnel == NULL)
-		return;
-	log_notice("lease.close", "lease=%s code=%d", order->lease,
-	    order->code);
-	packet = wire_packet_new(WIRE_CLOSE);
-	packet->close.code = order->code;
-	packet->close.reason = xstrdup(order->reason);
-	if (wire_format(packet, &text, &len) == ERR_OK) {
-		/* it may have an event of its own in this turn: no drop() */
-		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-		    -1)
-			(void)shutdown(tunnel->fd, SHUT_RDWR);
-		wire_text_free(text, len);
-	}
-	wire_packet_free(packet);
+	if (tunnel != NULL)
+		order_close(tunnel, order->code, order->reason);
 }
 
 static const struct config_relay *
@@ -682,6 +721,7 @@ server_free(struct server *srv)
 	drop_all(srv, &srv->leased);
 	resolver_free(srv->resolver);
 	leases_free(srv->leases);
+	refusals_free(srv->refusals);
 	if (srv->epoll_fd != -1)
 		(void)close(srv->epoll_fd);
 	if (srv->stop_fd != -1)
@@ -728,6 +768,7 @@ control_server_start(int listen_fd,
 	srv->stop_fd = -1;
 	srv->options = *options;
 	srv->leases = leases_new();
+	srv->refusals = refusals_new();
 	err = server_start(srv, diag);
 	if (err != ERR_OK) {
 		server_free(srv);

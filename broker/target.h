@@ -33,7 +33,17 @@ struct target {
 enum err target_parse(const char *text, struct target **ret,
     struct diag *diag) MUST_CHECK;
 
+/* The value of a parameter, borrowed; NULL where it is not given. */
+const char *target_find(const struct target *target, const char *name);
+
 void target_free(struct target *target); /* NULL is allowed */
+
+/*
+ * A target as a word for the log: without its query, which may hold a token,
+ * and with a hash in place of what follows "/b/", which is an Anam session's
+ * id.  size as for str_escape().
+ */
+void target_describe(const char *text, char *out, size_t size);
 
 /*
  * The upstream's target: its path, its fixed query, and the parameters that

@@ -6,7 +6,10 @@
 #include <strings.h>
 
 #include "broker/access.h"
+#include "broker/anam_route.h"
+#include "broker/store.h"
 #include "broker/target.h"
+#include "common/clock.h"
 #include "common/crypt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
@@ -222,15 +225,14 @@ add_secret_headers(const struct config_relay *relay,
 }
 
 static enum err
-resolve(const struct tunnel_route_context *context,
-    const struct config_relay *relay, struct wire_grant *grant,
-    struct diag *diag)
+resolve(const struct tunnel_route_context *context, const char *host,
+    bool allow_private, struct wire_grant *grant, struct diag *diag)
 {
 	struct resolver_answer answer;
 	enum err err;
 
-	err = resolver_resolve(context->resolver, relay->upstream.host,
-	    relay->allow_private, &answer, diag);
+	err = resolver_resolve(context->resolver, host, allow_private, &answer,
+	    diag);
 	if (err != ERR_OK)
 		return err;
 	for (size_t i = 0; i < answer.count; i++)
@@ -239,50 +241,32 @@ resolve(const struct tunnel_route_context *context,
 	return ERR_OK;
 }
 
-static enum err
-fill_upstream(const struct tunnel_route_context *context,
-    const struct config_relay *relay, struct wire_grant *grant,
-    struct diag *diag)
+/* Whom to dial, and whom to trust there; ca_file may be NULL. */
+static void
+fill_upstream(const struct config_url *url, const char *ca_file,
+    struct wire_grant *grant)
 {
-	const struct config_url *url = &relay->upstream;
-	enum err err;
-
 	grant->upstream.tls = url->tls;
 	grant->upstream.port = url->port;
 	grant->upstream.name = xstrdup(url->host);
 	grant->upstream.host = xstrdup(url->authority);
-	if (relay->ca_file != NULL)
-		grant->upstream.ca_file = xstrdup(relay->ca_file);
-	grant->limits = relay->limits;
-	err = resolve(context, relay, grant, diag);
-	if (err == ERR_OK)
-		err = add_secret_headers(relay, &grant->upstream.headers, diag);
-	return err;
+	if (ca_file != NULL)
+		grant->upstream.ca_file = xstrdup(ca_file);
 }
 
 static enum err
 take_lease(const struct tunnel_route_context *context,
-    const struct config_relay *relay, const char *client,
-    struct wire_grant *grant, struct lease **ret, struct diag *diag)
+    const struct lease_request *request, struct wire_grant *grant,
+    struct lease **ret, struct diag *diag)
 {
-	char session[2 * SESSION_BYTES + 1];
-	const struct lease_request request = {
-		.session = session,
-		.route = relay->name,
-		.client = client,
-		.max_route = relay->max_connections,
-		.max_total = context->config->control.max_connections,
-	};
 	struct lease *lease;
-	enum err err;
+	enum err err = leases_take(context->leases, request, &lease, diag);
 
-	crypt_random_hex(session, SESSION_BYTES);
-	err = leases_take(context->leases, &request, &lease, diag);
 	if (err != ERR_OK)
 		return err;
 	grant->lease = xstrdup(lease_peek(lease)->id);
-	grant->session = xstrdup(session);
-	grant->route = xstrdup(relay->name);
+	grant->session = xstrdup(request->session);
+	grant->route = xstrdup(request->route);
 	*ret = lease;
 	return ERR_OK;
 }
@@ -295,10 +279,11 @@ grant_relay(const struct tunnel_route_context *context,
     const char *client, struct wire_grant *grant, struct lease **ret_lease,
     struct diag *diag)
 {
-	const struct config_relay *relay;
+	const struct config_relay *relay =
+	    config_find_relay(context->config, target->path);
+	char session[2 * SESSION_BYTES + 1];
 	enum err err;
 
-	relay = config_find_relay(context->config, target->path);
 	if (relay == NULL) {
 		diag_set(diag, "there is no relay at this path");
 		return ERR_NOTFOUND;
@@ -311,11 +296,88 @@ grant_relay(const struct tunnel_route_context *context,
 	err = target_rewrite(target, relay, &grant->upstream.target, diag);
 	if (err == ERR_OK)
 		err = choose_subprotocol(relay, &open->headers, grant, diag);
+	if (err == ERR_OK) {
+		fill_upstream(&relay->upstream, relay->ca_file, grant);
+		err = resolve(context, relay->upstream.host,
+		    relay->allow_private, grant, diag);
+	}
 	if (err == ERR_OK)
-		err = fill_upstream(context, relay, grant, diag);
-	if (err == ERR_OK)
-		err =
-		    take_lease(context, relay, client, grant, ret_lease, diag);
+		err = add_secret_headers(relay, &grant->upstream.headers, diag);
+	if (err != ERR_OK)
+		return err;
+	grant->limits = relay->limits;
+	crypt_random_hex(session, SESSION_BYTES);
+	return take_lease(context,
+	    &(const struct lease_request){
+		.session = session,
+		.route = relay->name,
+		.client = client,
+		.max_route = relay->max_connections,
+		.max_total = context->config->control.max_connections,
+	    },
+	    grant, ret_lease, diag);
+}
+
+/* ---- Anam ---------------------------------------------------------------- */
+
+/* The tunnel of a session that was found. */
+static enum err
+grant_session(const struct tunnel_route_context *context,
+    const struct anam_route *route, const char *client,
+    struct wire_grant *grant, struct lease **ret_lease, struct diag *diag)
+{
+	const struct config_anam *anam = context->config->anam;
+	const struct config_url *url = &route->engine.signalling;
+	int64_t left_ms = route->left_s * 1000;
+	enum err err;
+
+	fill_upstream(url, anam->ca_file, grant);
+	grant->upstream.target = xstrdup(route->target);
+	grant->limits = anam->limits;
+	/* so that it does not outlive its session */
+	if (grant->limits.lifetime_ms == 0 ||
+	    grant->limits.lifetime_ms > left_ms)
+		grant->limits.lifetime_ms = left_ms;
+	err = resolve(context, url->host, anam->allow_private, grant, diag);
+	if (err != ERR_OK)
+		return err;
+	return take_lease(context,
+	    &(const struct lease_request){
+		.session = route->session,
+		.route = ANAM_ROUTE,
+		.client = client,
+		.max_route = anam->max_connections,
+		.max_total = context->config->control.max_connections,
+	    },
+	    grant, ret_lease, diag);
+}
+
+/*
+ * Whoever has been refused often is refused at once: clients that try for ever
+ * must not cost a look into the store each time.
+ */
+static enum err
+grant_anam(const struct tunnel_route_context *context,
+    const struct wire_open *open, const struct target *target,
+    const char *client, struct wire_grant *grant, struct lease **ret_lease,
+    struct diag *diag)
+{
+	struct anam_route route = { .target = NULL };
+	int64_t now_ms = clock_ms();
+	enum err err;
+
+	if (refusals_reached(context->refusals, client, now_ms)) {
+		diag_set(diag, "refused too often: wait half a minute");
+		return ERR_RATE;
+	}
+	err = anam_route_find(context->config, store_current(), target,
+	    &open->headers, clock_unix(), &route, diag);
+	if (err != ERR_OK) {
+		refusals_add(context->refusals, client, now_ms);
+		return err;
+	}
+	err = grant_session(context, &route, client, grant, ret_lease, diag);
+	anam_route_done(&route);
 	return err;
 }
 
@@ -338,7 +400,10 @@ tunnel_route_decide(const struct tunnel_route_context *context,
 		return err;
 	packet = wire_packet_new(WIRE_GRANT);
 	err = admit(context->config, open, client, diag);
-	if (err == ERR_OK)
+	if (err == ERR_OK && anam_route_takes(context->config, target))
+		err = grant_anam(context, open, target, client, &packet->grant,
+		    ret_lease, diag);
+	else if (err == ERR_OK)
 		err = grant_relay(context, open, target, client, &packet->grant,
 		    ret_lease, diag);
 	target_free(target);

@@ -35,6 +35,7 @@ unit_tests = \
 	%D%/unit/test_flow \
 	%D%/unit/test_http \
 	%D%/unit/test_http_head \
+	%D%/unit/test_http_client \
 	%D%/unit/test_json \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
@@ -53,8 +54,10 @@ unit_tests = \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
 	%D%/unit/test_sim_anam \
+	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
+	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_target \
@@ -64,6 +67,10 @@ unit_tests = \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
+
+# What every backend of the store has to pass.
+%C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
+	%D%/unit/store_conformance.c %D%/unit/store_conformance.h
 
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
