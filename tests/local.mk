@@ -60,6 +60,7 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
+	%D%/unit/test_sim_anam \
 	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
@@ -92,6 +93,7 @@ integration_tests = \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/vendors.mjs
 
