@@ -60,6 +60,7 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
+	%D%/unit/test_session_rules \
 	%D%/unit/test_sim_anam \
 	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_knobs \
@@ -71,7 +72,9 @@ unit_tests = \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
 	%D%/unit/test_transform \
+	%D%/unit/test_ticket \
 	%D%/unit/test_tunnel_route \
+	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
 	%D%/unit/test_vendor_event \
