@@ -306,7 +306,7 @@ a_token_is_for_admitted_origins_and_clients(void **state)
 }
 
 static void
-anams_paths_are_served_like_the_others(void **state)
+vendors_paths_are_served_like_the_others(void **state)
 {
 	static const struct row rows[] = {
 		{ "POST", "/v1/engine/session", GOOD, HERE, 200, MAY },
@@ -314,6 +314,13 @@ anams_paths_are_served_like_the_others(void **state)
 		{ "POST", "/v1/metrics/client", GOOD, HERE, 200, MAY },
 		{ "POST", "/talk", GOOD, HERE, 200, MAY },
 		{ "POST", "/b/x/talk", GOOD, HERE, 200, MAY },
+		{ "POST", "/v1/realtime/client_secrets", GOOD, HERE, 200, MAY },
+		{ "POST", "/v1/realtime/calls", GOOD, HERE, 200, MAY },
+		{ "OPTIONS", "/v1/realtime/calls", GOOD, HERE, 204, PREFLIGHT },
+		{ "POST", "/v1/realtime/calls", EVIL, HERE, 403, VARY },
+		{ "GET", "/v1/realtime/client_secrets", GOOD, HERE, 405,
+		    MAY POSTS },
+		{ "POST", "/v1/realtime", GOOD, HERE, 404, MAY },
 		{ "OPTIONS", "/v1/engine/session", GOOD, HERE, 204, PREFLIGHT },
 		{ "OPTIONS", "/b/x/talk", GOOD, HERE, 204, PREFLIGHT },
 		{ "POST", "/v1/engine/session", EVIL, HERE, 403, VARY },
@@ -408,7 +415,7 @@ main(void)
 		cmocka_unit_test(health_is_for_whomever_asks_and_for_no_page),
 		cmocka_unit_test(readiness_is_what_was_last_set),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
-		cmocka_unit_test(anams_paths_are_served_like_the_others),
+		cmocka_unit_test(vendors_paths_are_served_like_the_others),
 		cmocka_unit_test(
 		    a_preflight_is_answered_to_admitted_pages_only),
 		cmocka_unit_test(
