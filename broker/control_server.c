@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/anam_route.h"
 #include "broker/config.h"
 #include "broker/control_log.h"
 #include "broker/control_report.h"
@@ -56,6 +57,7 @@ struct connection {
 	struct wire_packet *open; /* while resolving ... */
 	struct config *config;	  /* ... and what it began with */
 	struct lease *lease;
+	bool superseded;	   /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(connection) entry;
 };
@@ -69,6 +71,7 @@ struct server {
 	struct leases *leases;
 	struct control_report *report;
 	struct connection *reporting; /* whose it is; NULL: it has left */
+	struct refusals *refusals;
 	/* Those without a lease, by deadline; those with one. */
 	struct connections waiting, leased;
 	unsigned waiting_count, resolving_count;
@@ -202,6 +205,56 @@ send_packet(struct server *srv, struct connection *conn,
 
 /* ---- what peers ask ---------------------------------------------------- */
 
+/* Have a tunnel end itself; that of another connection than the event's. */
+static void
+order_close(struct connection *tunnel, int code, const char *reason)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_CLOSE);
+	char *text;
+	size_t len;
+
+	log_notice("lease.close", "lease=%s code=%d",
+	    lease_peek(tunnel->lease)->id, code);
+	packet->close.code = code;
+	packet->close.reason = xstrdup(reason);
+	if (wire_format(packet, &text, &len) == ERR_OK) {
+		/* it may have an event of its own in this turn: no drop() */
+		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
+		    -1)
+			(void)shutdown(tunnel->fd, SHUT_RDWR);
+		wire_text_free(text, len);
+	}
+	wire_packet_free(packet);
+}
+
+/*
+ * A client of Anam's opens a new socket before it knows that the old one is
+ * dead: past the maximum, the session's oldest makes room.
+ */
+static void
+supersede(struct server *srv, const struct lease_info *new)
+{
+	struct connection *conn, *oldest = NULL;
+	unsigned count = 0;
+
+	if (strcmp(new->route, ANAM_ROUTE) != 0)
+		return;
+	TAILQ_FOREACH (conn, &srv->leased, entry) {
+		const struct lease_info *info = lease_peek(conn->lease);
+
+		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
+		    strcmp(info->session, new->session) != 0)
+			continue;
+		count++;
+		if (oldest == NULL)
+			oldest = conn;
+	}
+	if (count <= ANAM_SOCKETS_MAX)
+		return;
+	oldest->superseded = true;
+	order_close(oldest, 1000, "superseded");
+}
+
 static void
 grant(struct server *srv, struct connection *conn, struct lease *lease,
     const struct wire_packet *packet)
@@ -214,6 +267,7 @@ grant(struct server *srv, struct connection *conn, struct lease *lease,
 	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
 	    info->id, info->session, info->route, info->client,
 	    (int)conn->peer.pid);
+	supersede(srv, info);
 	send_packet(srv, conn, packet);
 }
 
@@ -236,6 +290,7 @@ decide(struct server *srv, struct connection *conn)
 		.config = conn->config,
 		.resolver = srv->resolver,
 		.leases = srv->leases,
+		.refusals = srv->refusals,
 	};
 	struct diag diag = { "" };
 	struct wire_packet *packet;
@@ -312,26 +367,10 @@ close_tunnel(struct server *srv, struct connection *conn,
     const struct wire_close *order)
 {
 	struct connection *tunnel = find_lease(srv, order->lease);
-	struct wire_packet *packet;
-	char *text;
-	size_t len;
 
 	reply(srv, conn, json_pack("{s:b}", "closed", tunnel != NULL));
-	if (tunnel == NULL)
-		return;
-	log_notice("lease.close", "lease=%s code=%d", order->lease,
-	    order->code);
-	packet = wire_packet_new(WIRE_CLOSE);
-	packet->close.code = order->code;
-	packet->close.reason = xstrdup(order->reason);
-	if (wire_format(packet, &text, &len) == ERR_OK) {
-		/* it may have an event of its own in this turn: no drop() */
-		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-		    -1)
-			(void)shutdown(tunnel->fd, SHUT_RDWR);
-		wire_text_free(text, len);
-	}
-	wire_packet_free(packet);
+	if (tunnel != NULL)
+		order_close(tunnel, order->code, order->reason);
 }
 
 static const struct config_relay *
@@ -658,6 +697,7 @@ server_free(struct server *srv)
 	control_report_free(srv->report);
 	resolver_free(srv->resolver);
 	leases_free(srv->leases);
+	refusals_free(srv->refusals);
 	if (srv->epoll_fd != -1)
 		(void)close(srv->epoll_fd);
 	if (srv->stop_fd != -1)
@@ -707,6 +747,7 @@ control_server_start(int listen_fd,
 	srv->stop_fd = -1;
 	srv->options = *options;
 	srv->leases = leases_new();
+	srv->refusals = refusals_new();
 	err = server_start(srv, diag);
 	if (err != ERR_OK) {
 		server_free(srv);

@@ -18,14 +18,22 @@ LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
+	%D%/unit/test_anam_flight \
+	%D%/unit/test_anam_route \
+	%D%/unit/test_anam_session \
+	%D%/unit/test_anam_token \
+	%D%/unit/test_anam_vendor \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_cause \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
+	%D%/unit/test_config_anam \
 	%D%/unit/test_config_livekit \
+	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
+	%D%/unit/test_config_session \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_config \
@@ -36,6 +44,7 @@ unit_tests = \
 	%D%/unit/test_flow \
 	%D%/unit/test_http \
 	%D%/unit/test_http_head \
+	%D%/unit/test_http_client \
 	%D%/unit/test_json \
 	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \
@@ -49,6 +58,9 @@ unit_tests = \
 	%D%/unit/test_message_log \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
+	%D%/unit/test_multipart \
+	%D%/unit/test_pin \
+	%D%/unit/test_refusals \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_report \
@@ -59,6 +71,9 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
+	%D%/unit/test_session_rules \
+	%D%/unit/test_sim_anam \
+	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_store_sqlite \
@@ -66,10 +81,15 @@ unit_tests = \
 	%D%/unit/test_stream \
 	%D%/unit/test_table \
 	%D%/unit/test_target \
+	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
+	%D%/unit/test_transform \
+	%D%/unit/test_ticket \
 	%D%/unit/test_tunnel_route \
+	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
+	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
@@ -93,6 +113,7 @@ integration_tests = \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/vendors.mjs
 
@@ -107,6 +128,7 @@ client_tests = \
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
+	%D%/fuzz/fuzz_anam \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_flow \
@@ -116,6 +138,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
 	%D%/fuzz/fuzz_message_log \
+	%D%/fuzz/fuzz_multipart \
 	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_target \
@@ -135,6 +158,8 @@ TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
 	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
 endif
 
+%C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
+%C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
@@ -153,6 +178,8 @@ endif
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_message_log_SOURCES = %D%/fuzz/fuzz_message_log.c $(fuzz_main)
 %C%_fuzz_fuzz_message_log_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
+%C%_fuzz_fuzz_multipart_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_pin_SOURCES = %D%/fuzz/fuzz_pin.c $(fuzz_main)
 %C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)

@@ -13,8 +13,12 @@ libtunnel_a_SOURCES = \
 	%D%/message_log.c %D%/message_log.h \
 	%D%/relay.c %D%/relay.h \
 	%D%/reply.c %D%/reply.h \
+	%D%/report.c %D%/report.h \
 	%D%/session.c %D%/session.h \
 	%D%/stream.c %D%/stream.h \
+	%D%/text_chat.c %D%/text_chat.h \
+	%D%/transform.c %D%/transform.h \
+	%D%/vendor_event.c %D%/vendor_event.h \
 	%D%/supervisor.c %D%/supervisor.h \
 	%D%/worker.c %D%/worker.h \
 	%D%/ws_frame.c %D%/ws_frame.h
