@@ -12,12 +12,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/anam_route.h"
 #include "broker/config.h"
+#include "broker/control_log.h"
 #include "broker/leases.h"
+#include "broker/ledger.h"
 #include "broker/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/str.h"
 #include "common/thread.h"
 #include "common/wire.h"
 #include "common/xalloc.h"
@@ -42,39 +44,6 @@ enum state {
 	STATE_DENIED,	 /* has its refusal, and goes */
 };
 
-/*
- * Every way a connection ends: the word and the side for the log, and whether
- * it is the peer's fault, which is worth a warning.
- */
-#define CAUSES                                              \
-	CAUSE(ENDED, "ended", "tunnel", false)              \
-	CAUSE(DISCONNECTED, "tunnel_lost", "tunnel", false) \
-	CAUSE(STOPPED, "broker_stopped", "broker", false)   \
-	CAUSE(INTERNAL, "broker_error", "broker", false)    \
-	CAUSE(SILENT, "silent", "tunnel", true)             \
-	CAUSE(MALFORMED, "malformed", "tunnel", true)       \
-	CAUSE(TOO_LARGE, "too_large", "tunnel", true)       \
-	CAUSE(TOO_MANY, "too_many", "tunnel", true)         \
-	CAUSE(UNEXPECTED, "unexpected", "tunnel", true)     \
-	CAUSE(NOT_ALLOWED, "not_allowed", "tunnel", true)   \
-	CAUSE(NOT_READING, "not_reading", "tunnel", true)
-
-enum cause {
-#define CAUSE(id, word, side, fault) CAUSE_##id,
-	CAUSES
-#undef CAUSE
-};
-
-static const struct {
-	const char *word;
-	const char *side;
-	bool fault;
-} causes[] = {
-#define CAUSE(id, word, side, fault) [CAUSE_##id] = { word, side, fault },
-	CAUSES
-#undef CAUSE
-};
-
 struct connection {
 	int fd;
 	enum state state;
@@ -86,6 +55,7 @@ struct connection {
 	struct wire_packet *open; /* while resolving ... */
 	struct config *config;	  /* ... and what it began with */
 	struct lease *lease;
+	bool superseded;	   /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(connection) entry;
 };
@@ -97,6 +67,7 @@ struct server {
 	struct control_server_options options;
 	struct resolver *resolver;
 	struct leases *leases;
+	struct refusals *refusals;
 	/* Those without a lease, by deadline; those with one. */
 	struct connections waiting, leased;
 	unsigned waiting_count, resolving_count;
@@ -180,40 +151,13 @@ set_state(struct server *srv, struct connection *conn, enum state state)
 	enter_state(srv, conn, state);
 }
 
-/* The last line of a tunnel; end is what its process said, if it did. */
-static void
-log_end(const struct connection *conn, enum cause cause,
-    const struct wire_usage *end)
-{
-	const struct lease_info *info = lease_peek(conn->lease);
-	const struct wire_totals *client = &info->from_client;
-	const struct wire_totals *upstream = &info->from_upstream;
-
-	log_info("lease.end",
-	    "lease=%s session=%s route=%s client=%s cause=%s side=%s code=%d "
-	    "client_messages=%llu client_bytes=%llu upstream_messages=%llu "
-	    "upstream_bytes=%llu seconds=%lld",
-	    info->id, info->session, info->route, info->client,
-	    end != NULL ? end->cause : causes[cause].word,
-	    end != NULL ? end->side : causes[cause].side,
-	    end != NULL ? end->code : 0, (unsigned long long)client->messages,
-	    (unsigned long long)client->bytes,
-	    (unsigned long long)upstream->messages,
-	    (unsigned long long)upstream->bytes,
-	    (long long)(clock_ms() - info->started_ms) / 1000);
-}
-
 /* The one exit of a connection: with it ends its lease. */
 static void
-drop(struct server *srv, struct connection *conn, enum cause cause,
+drop(struct server *srv, struct connection *conn, enum control_cause cause,
     const struct wire_usage *end)
 {
-	if (causes[cause].fault)
-		log_warning("control.dropped", "cause=%s pid=%d uid=%d",
-		    causes[cause].word, (int)conn->peer.pid,
-		    (int)conn->peer.uid);
-	if (conn->lease != NULL)
-		log_end(conn, cause, end);
+	control_log_end(&conn->peer,
+	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
 	lease_release(conn->lease);
 	leave_state(srv, conn);
 	/* close() alone would not do where a forked child has it too */
@@ -241,42 +185,68 @@ send_packet(struct server *srv, struct connection *conn,
 	if (err != ERR_OK) {
 		log_error("control.format", "type=%d reason=\"%s\"",
 		    (int)packet->type, err_text(err));
-		drop(srv, conn, CAUSE_INTERNAL, NULL);
+		drop(srv, conn, CONTROL_INTERNAL, NULL);
 		return;
 	}
 	n = send(conn->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	wire_text_free(text, len);
 	if (n == -1)
 		drop(srv, conn,
-		    errno == EAGAIN ? CAUSE_NOT_READING : CAUSE_DISCONNECTED,
+		    errno == EAGAIN ? CONTROL_NOT_READING
+				    : CONTROL_DISCONNECTED,
 		    NULL);
 }
 
 /* ---- what peers ask ---------------------------------------------------- */
 
+/* Have a tunnel end itself; that of another connection than the event's. */
 static void
-log_denied(const struct wire_open *open, enum err err, const struct diag *diag)
+order_close(struct connection *tunnel, int code, const char *reason)
 {
-	int status = err_http_status(err);
-	const char *header = wire_headers_find(&open->headers, "Origin");
-	char path[256], client[INET6_ADDRSTRLEN], origin[128];
+	struct wire_packet *packet = wire_packet_new(WIRE_CLOSE);
+	char *text;
+	size_t len;
 
-	if (header == NULL)
-		header = "-";
-	(void)str_escape(origin, sizeof(origin), header, strlen(header));
-	/* the query may hold a token */
-	(void)str_escape(path, sizeof(path), open->target,
-	    strcspn(open->target, "?"));
-	if (tunnel_route_client(open, client, NULL) != ERR_OK)
-		(void)strcpy(client, "unknown");
-	if (status >= 500)
-		log_warning("tunnel.denied",
-		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
-		    status, client, origin, path, diag->text);
-	else
-		log_notice("tunnel.denied",
-		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
-		    status, client, origin, path, diag->text);
+	log_notice("lease.close", "lease=%s code=%d",
+	    lease_peek(tunnel->lease)->id, code);
+	packet->close.code = code;
+	packet->close.reason = xstrdup(reason);
+	if (wire_format(packet, &text, &len) == ERR_OK) {
+		/* it may have an event of its own in this turn: no drop() */
+		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
+		    -1)
+			(void)shutdown(tunnel->fd, SHUT_RDWR);
+		wire_text_free(text, len);
+	}
+	wire_packet_free(packet);
+}
+
+/*
+ * A client of Anam's opens a new socket before it knows that the old one is
+ * dead: past the maximum, the session's oldest makes room.
+ */
+static void
+supersede(struct server *srv, const struct lease_info *new)
+{
+	struct connection *conn, *oldest = NULL;
+	unsigned count = 0;
+
+	if (strcmp(new->route, ANAM_ROUTE) != 0)
+		return;
+	TAILQ_FOREACH (conn, &srv->leased, entry) {
+		const struct lease_info *info = lease_peek(conn->lease);
+
+		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
+		    strcmp(info->session, new->session) != 0)
+			continue;
+		count++;
+		if (oldest == NULL)
+			oldest = conn;
+	}
+	if (count <= ANAM_SOCKETS_MAX)
+		return;
+	oldest->superseded = true;
+	order_close(oldest, 1000, "superseded");
 }
 
 static void
@@ -291,6 +261,7 @@ grant(struct server *srv, struct connection *conn, struct lease *lease,
 	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
 	    info->id, info->session, info->route, info->client,
 	    (int)conn->peer.pid);
+	supersede(srv, info);
 	send_packet(srv, conn, packet);
 }
 
@@ -313,6 +284,7 @@ decide(struct server *srv, struct connection *conn)
 		.config = conn->config,
 		.resolver = srv->resolver,
 		.leases = srv->leases,
+		.refusals = srv->refusals,
 	};
 	struct diag diag = { "" };
 	struct wire_packet *packet;
@@ -325,7 +297,7 @@ decide(struct server *srv, struct connection *conn)
 		grant(srv, conn, lease, packet);
 		wire_packet_free(packet);
 	} else if (err != ERR_AGAIN) {
-		log_denied(&conn->open->open, err, &diag);
+		control_log_denied(&conn->open->open, err, &diag);
 		deny(srv, conn, err, &diag);
 	}
 }
@@ -359,28 +331,13 @@ close_tunnel(struct server *srv, struct connection *conn,
 {
 	struct connection *tunnel = find_lease(srv, order->lease);
 	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
-	char *text;
-	size_t len;
 
 	packet->reply = json_pack("{s:b}", "closed", tunnel != NULL);
 	set_state(srv, conn, STATE_IDLE);
 	send_packet(srv, conn, packet);
 	wire_packet_free(packet);
-	if (tunnel == NULL)
-		return;
-	log_notice("lease.close", "lease=%s code=%d", order->lease,
-	    order->code);
-	packet = wire_packet_new(WIRE_CLOSE);
-	packet->close.code = order->code;
-	packet->close.reason = xstrdup(order->reason);
-	if (wire_format(packet, &text, &len) == ERR_OK) {
-		/* it may have an event of its own in this turn: no drop() */
-		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-		    -1)
-			(void)shutdown(tunnel->fd, SHUT_RDWR);
-		wire_text_free(text, len);
-	}
-	wire_packet_free(packet);
+	if (tunnel != NULL)
+		order_close(tunnel, order->code, order->reason);
 }
 
 static const struct config_relay *
@@ -390,6 +347,14 @@ find_relay(const struct config *config, const char *name)
 		if (strcmp(config->relays[i].name, name) == 0)
 			return &config->relays[i];
 	return NULL;
+}
+
+/* What a tunnel has used, while it runs and when it ends. */
+static void
+book(const struct connection *conn, const struct wire_usage *usage)
+{
+	lease_update(conn->lease, usage);
+	ledger_add(lease_peek(conn->lease), usage->events);
 }
 
 /* A report: limits that a reload has changed are the answer to it. */
@@ -402,7 +367,7 @@ take_usage(struct server *srv, struct connection *conn,
 	    find_relay(config, lease_peek(conn->lease)->route);
 	struct wire_packet *packet;
 
-	lease_update(conn->lease, usage);
+	book(conn, usage);
 	if (relay != NULL &&
 	    memcmp(&relay->limits, &conn->limits, sizeof(conn->limits)) != 0) {
 		conn->limits = relay->limits;
@@ -439,16 +404,16 @@ handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
 		if (conn->is_operator)
 			list(srv, conn);
 		else
-			drop(srv, conn, CAUSE_NOT_ALLOWED, NULL);
+			drop(srv, conn, CONTROL_NOT_ALLOWED, NULL);
 	} else if (is_close_order(conn, packet)) {
 		close_tunnel(srv, conn, &packet->close);
 	} else if (conn->state == STATE_LEASED && type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (conn->state == STATE_LEASED && type == WIRE_END) {
-		lease_update(conn->lease, &packet->usage);
-		drop(srv, conn, CAUSE_ENDED, &packet->usage);
+		book(conn, &packet->usage);
+		drop(srv, conn, CONTROL_ENDED, &packet->usage);
 	} else {
-		drop(srv, conn, CAUSE_UNEXPECTED, NULL);
+		drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
 	wire_packet_free(packet);
 }
@@ -477,11 +442,11 @@ read_packet(struct server *srv, struct connection *conn)
 	if (n == -1 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		drop(srv, conn, CAUSE_DISCONNECTED, NULL);
+		drop(srv, conn, CONTROL_DISCONNECTED, NULL);
 	} else if (n > WIRE_MAX_BYTES) {
-		drop(srv, conn, CAUSE_TOO_LARGE, NULL);
+		drop(srv, conn, CONTROL_TOO_LARGE, NULL);
 	} else if (is_flooding(conn)) {
-		drop(srv, conn, CAUSE_TOO_MANY, NULL);
+		drop(srv, conn, CONTROL_TOO_MANY, NULL);
 	} else {
 		err = wire_parse(srv->packet, (size_t)n, &packet, NULL);
 		/* a client's headers may hold credentials */
@@ -489,7 +454,7 @@ read_packet(struct server *srv, struct connection *conn)
 		if (err == ERR_OK)
 			handle(srv, conn, packet);
 		else
-			drop(srv, conn, CAUSE_MALFORMED, NULL);
+			drop(srv, conn, CONTROL_MALFORMED, NULL);
 	}
 }
 
@@ -593,7 +558,7 @@ expire(struct server *srv, int64_t now_ms)
 
 	while ((conn = TAILQ_FIRST(&srv->waiting)) != NULL &&
 	    conn->deadline_ms <= now_ms)
-		drop(srv, conn, CAUSE_SILENT, NULL);
+		drop(srv, conn, CONTROL_SILENT, NULL);
 }
 
 /* Milliseconds until something is due; -1 for nothing. */
@@ -671,7 +636,7 @@ drop_all(struct server *srv, struct connections *connections)
 	struct connection *conn;
 
 	while ((conn = TAILQ_FIRST(connections)) != NULL)
-		drop(srv, conn, CAUSE_STOPPED, NULL);
+		drop(srv, conn, CONTROL_STOPPED, NULL);
 }
 
 /* Free a server whose thread does not run, half-built ones too. */
@@ -682,6 +647,7 @@ server_free(struct server *srv)
 	drop_all(srv, &srv->leased);
 	resolver_free(srv->resolver);
 	leases_free(srv->leases);
+	refusals_free(srv->refusals);
 	if (srv->epoll_fd != -1)
 		(void)close(srv->epoll_fd);
 	if (srv->stop_fd != -1)
@@ -728,6 +694,7 @@ control_server_start(int listen_fd,
 	srv->stop_fd = -1;
 	srv->options = *options;
 	srv->leases = leases_new();
+	srv->refusals = refusals_new();
 	err = server_start(srv, diag);
 	if (err != ERR_OK) {
 		server_free(srv);

@@ -61,6 +61,9 @@ enum store_tokens {
 	STORE_TOKENS_COUNT,
 };
 
+/* Most tokens, and seconds, that a row may have, so that no sum overflows. */
+#define STORE_TOKENS_MAX 1000000000
+
 struct store_usage {
 	char *lease; /* with n the idempotency key */
 	int64_t n;   /* number of the event within its tunnel, from 1 */
@@ -87,6 +90,9 @@ struct store_sum {
 	double seconds;
 };
 
+/* Most rows of one answer; past it a shorter time has to be asked for. */
+#define STORE_SUMS_MAX 50000
+
 struct store_sums {
 	struct store_sum *items;
 	size_t count;
@@ -99,7 +105,8 @@ struct store_ops {
 	const char *name;
 	void (*close)(struct store *store);
 
-	/* ERR_DENIED where id or token_id is taken. */
+	/* ERR_DENIED where one that has not expired at in->created has the
+	   id or the token_id. */
 	enum err (*put_anam)(struct store *store, const struct store_anam *in,
 	    struct diag *diag);
 	enum err (*get_anam)(struct store *store, const char *id, int64_t now,
@@ -107,7 +114,7 @@ struct store_ops {
 	enum err (*get_anam_by_token)(struct store *store, const char *token_id,
 	    int64_t now, struct store_anam *ret, struct diag *diag);
 
-	/* ERR_DENIED where the id is taken. */
+	/* ERR_DENIED where one that has not expired at in->created has it. */
 	enum err (*put_ticket)(struct store *store,
 	    const struct store_ticket *in, struct diag *diag);
 	enum err (*get_ticket)(struct store *store, const char *id, int64_t now,
@@ -115,11 +122,16 @@ struct store_ops {
 
 	/*
 	 * Book rows in one transaction: all, or none.  A row whose lease and n
-	 * are there already is not booked again, and is no error.
+	 * are there already is not booked again, and is no error.  ERR_LIMIT
+	 * for a row with more than STORE_TOKENS_MAX.
 	 */
 	enum err (*add_usage)(struct store *store,
 	    const struct store_usage *rows, size_t count, struct diag *diag);
-	/* Rows with from <= at < to, by day, route, user, model, in order. */
+	/*
+	 * Rows with from <= at < to, by day, route, user, model, in order.
+	 * ERR_LIMIT past STORE_SUMS_MAX.  It may take long, and holds up
+	 * nobody else.
+	 */
 	enum err (*sum_usage)(struct store *store, int64_t from, int64_t to,
 	    struct store_sums *ret, struct diag *diag);
 

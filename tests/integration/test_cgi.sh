@@ -257,4 +257,24 @@ check "a query with = leaves the arguments alone" \
 check "a bad configuration answers nothing" exits 1 \
     env GATEWAY_INTERFACE=CGI/1.1 "$broker" -f "$dir/bad"
 
+# The store: opened for each request, checked by -t without being made.
+printf 'store {\n\tpath = "%s"\n}\n' "$dir/kept.db" |
+    cat "$dir/conf" - >"$dir/conf.store"
+check "-t takes a store that is not there yet" \
+    exits 0 "$broker" -t -f "$dir/conf.store"
+check "and does not make it" test ! -e "$dir/kept.db"
+check "a request makes it" \
+    status 200 conf.store "" REQUEST_URI=/healthz
+check "for its own user" test "$(stat -c %a "$dir/kept.db")" = 600
+check "a request finds it" \
+    status 200 conf.store "" REQUEST_URI=/healthz
+check "-t takes it" exits 0 "$broker" -t -f "$dir/conf.store"
+echo "this is no database, and never was one" >"$dir/kept.db"
+check "-t refuses a file that is none" \
+    exits 1 "$broker" -t -f "$dir/conf.store"
+check "it says why" says 'kept.db: file is not a database'
+check "so does a request" exits 1 cgi conf.store ""
+check "it says why, too" says 'kept.db: file is not a database'
+check "the file stays as it was" grep -q 'no database' "$dir/kept.db"
+
 echo "1..$n"

@@ -107,6 +107,8 @@ static const struct bad bad_settings[] = {
 	{ "requests { timeout = 10s }\n", 1, "whole number" },
 	{ "requests { base_path = \"/a/\" }\n", 1, "at the end" },
 	{ "requests { base_path = \"a\" }\n", 1, "begins with /" },
+	{ "store { path = \"culvert.db\" }\n", 1, "whole path" },
+	{ "store { file = \"/culvert.db\" }\n", 1, "file" },
 	{ "tunnel { connect_timeout = 0 }\n", 1, "from 1" },
 	{ "tunnel { pong_timeout = 0 }\n", 1, "from 1" },
 	{ "tunnel { client_message_bytes = 18446744073709551616 }\n", 1,
@@ -537,6 +539,44 @@ a_short_secret_of_livekit_is_no_error(void **state)
 	config_unref(config);
 }
 
+/* ---- the store ---- */
+
+static void
+keeps_its_store_where_it_is_told(void **state)
+{
+	static const struct {
+		const char *folders; /* STATE_DIRECTORY */
+		const char *text;
+		const char *path;
+	} rows[] = {
+		{ NULL, "", NULL },
+		{ NULL, "store {}", NULL },
+		{ NULL, "store { path = \"/x/y.db\" }", "/x/y.db" },
+		{ "/var/lib/culvert", "", "/var/lib/culvert/culvert.db" },
+		{ "/var/lib/a:/var/lib/b", "", "/var/lib/a/culvert.db" },
+		{ "/var/lib/culvert", "store { path = \"/x\" }", "/x" },
+		{ "/var/lib/culvert", "store { path = \"\" }", NULL },
+		{ "relative", "", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct config *config;
+
+		if (rows[i].folders != NULL)
+			(void)setenv("STATE_DIRECTORY", rows[i].folders, 1);
+		else
+			(void)unsetenv("STATE_DIRECTORY");
+		config = load(rows[i].text);
+		if (rows[i].path == NULL)
+			assert_null(config->store.path);
+		else
+			assert_string_equal(config->store.path, rows[i].path);
+		config_unref(config);
+	}
+	(void)unsetenv("STATE_DIRECTORY");
+}
+
 /* ---- dump, reload ---- */
 
 static void
@@ -782,6 +822,7 @@ main(void)
 		cmocka_unit_test(a_grant_is_unset_false_or_true),
 		cmocka_unit_test(every_claim_of_livekit_can_be_written),
 		cmocka_unit_test(a_short_secret_of_livekit_is_no_error),
+		cmocka_unit_test(keeps_its_store_where_it_is_told),
 		cmocka_unit_test(a_dump_holds_no_secret_and_loads_again),
 		cmocka_unit_test(
 		    who_holds_a_configuration_keeps_it_over_a_reload),

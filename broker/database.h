@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_DATABASE_H
+#define BROKER_DATABASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+/*
+ * database: a connection to one SQLite file, which mends itself.
+ *
+ * The only user of sqlite3.h.  It makes the file (mode 0600, WAL), brings its
+ * schema up to date, keeps the statements prepared, and opens the file afresh
+ * after an error or where the path leads to another file.  What the tables
+ * mean is for its caller.
+ *
+ * One thread uses it at a time: database_enter() locks it.  Processes share the
+ * file by SQLite's locks.
+ */
+struct database;
+
+/* What belongs to one program; it outlives the connection. */
+struct database_schema {
+	int32_t application_id; /* of the file: sqlite.org/fileformat.html */
+	/* number i makes version i + 1 out of version i */
+	const char *const *migrations;
+	size_t migration_count;
+	const char *const *statements; /* used by number */
+	size_t statement_count;
+};
+
+/*
+ * Open a file, for at most so long where another process has it locked.
+ * ERR_UNAVAIL where it may be tried again: busy, full; ERR_SYS where it cannot
+ * be used: no folder, no permission, damaged, another program's, of a newer
+ * version.  The caller frees it.
+ */
+enum err database_open(const char *path, const struct database_schema *schema,
+    struct database **ret, struct diag *diag) MUST_CHECK;
+
+/* One that opens its file when it is first used. */
+struct database *database_new(const char *path,
+    const struct database_schema *schema);
+
+void database_free(struct database *db); /* NULL is allowed */
+
+/* Would it open?  Changes nothing, makes no file.  ERR_SYS. */
+enum err database_check(const char *path, const struct database_schema *schema,
+    struct diag *diag) MUST_CHECK;
+
+/* ---- using it ---- */
+
+/* Lock it; ERR_UNAVAIL, and nothing is locked, where it cannot be used now. */
+enum err database_enter(struct database *db, struct diag *diag) MUST_CHECK;
+void database_leave(struct database *db);
+
+/* The same around a transaction, which is undone where err is not ERR_OK. */
+enum err database_begin(struct database *db, struct diag *diag) MUST_CHECK;
+enum err database_end(struct database *db, enum err err,
+    struct diag *diag) MUST_CHECK;
+
+/*
+ * Take up a statement; what follows is about it, until database_finish() or
+ * database_release().  Parameters are numbered from 1, columns from 0; a text
+ * that is NULL is NULL; it has to stay until then.
+ */
+enum err database_use(struct database *db, int statement,
+    struct diag *diag) MUST_CHECK;
+void database_bind_text(struct database *db, int i, const char *text);
+void database_bind_number(struct database *db, int i, int64_t number);
+void database_bind_real(struct database *db, int i, double number);
+
+/* Run it to its end.  ERR_DENIED where a constraint forbids it. */
+enum err database_finish(struct database *db, struct diag *diag) MUST_CHECK;
+
+/* The next row; ERR_NOTFOUND after the last. */
+enum err database_step(struct database *db, struct diag *diag) MUST_CHECK;
+char *database_text(struct database *db, int column); /* the caller frees it */
+int64_t database_number(struct database *db, int column);
+double database_real(struct database *db, int column);
+void database_release(struct database *db);
+
+#endif
