@@ -50,6 +50,7 @@ unit_tests = \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
 	%D%/unit/test_multipart \
+	%D%/unit/test_message_log \
 	%D%/unit/test_pin \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
@@ -117,6 +118,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
 	%D%/fuzz/fuzz_multipart \
+	%D%/fuzz/fuzz_message_log \
 	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_target \
@@ -156,6 +158,8 @@ endif
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
 %C%_fuzz_fuzz_multipart_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_message_log_SOURCES = %D%/fuzz/fuzz_message_log.c $(fuzz_main)
+%C%_fuzz_fuzz_message_log_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_pin_SOURCES = %D%/fuzz/fuzz_pin.c $(fuzz_main)
 %C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)

@@ -10,6 +10,7 @@ libtunnel_a_SOURCES = \
 	%D%/leg.c %D%/leg.h \
 	%D%/linger.c %D%/linger.h \
 	%D%/loop.c %D%/loop.h \
+	%D%/message_log.c %D%/message_log.h \
 	%D%/relay.c %D%/relay.h \
 	%D%/reply.c %D%/reply.h \
 	%D%/report.c %D%/report.h \
