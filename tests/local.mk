@@ -36,6 +36,7 @@ unit_tests = \
 	%D%/unit/test_dialect \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
+	%D%/unit/test_held \
 	%D%/unit/test_http \
 	%D%/unit/test_http_head \
 	%D%/unit/test_http_client \
@@ -49,8 +50,8 @@ unit_tests = \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
-	%D%/unit/test_multipart \
 	%D%/unit/test_message_log \
+	%D%/unit/test_multipart \
 	%D%/unit/test_pin \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \

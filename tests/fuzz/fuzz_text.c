@@ -103,7 +103,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_messages messages = { .form = (char[]){ "text" },
 		.inspect_bytes = 256 };
 	struct output out = { 0, 0, 0 };
-	const struct transform_sink sink = { on_frame, on_usage, &out };
+	const struct transform_sink sink = { .frame = on_frame,
+		.usage = on_usage,
+		.arg = &out };
 	const uint8_t *end = data + size;
 	struct transform *transform;
 	size_t said = 0;

@@ -56,12 +56,14 @@ check_type_alone(const struct output *out)
 static void
 check_event(const struct output *out)
 {
-	json_t *event = json_loadb(out->text, out->len, JSON_ALLOW_NUL, NULL);
-	const char *type = json_string_value(json_object_get(event, "type"));
 	struct pin_refusal refusal;
+	const char *type;
+	json_t *event;
 
 	if (out->pin == NULL)
 		return;
+	event = json_loadb(out->text, out->len, JSON_ALLOW_NUL, NULL);
+	type = json_string_value(json_object_get(event, "type"));
 	if (event == NULL ||
 	    (type != NULL && pin_needs(out->pin, type) == PIN_TYPE)) {
 		check_type_alone(out);
@@ -126,16 +128,16 @@ say(struct transform *transform, const struct transform_sink *sink,
 	    transform_feed(transform, from, NULL, 0, true, sink) == NULL;
 }
 
-/* Much audio for its mark, as far as there is room. */
+/* Much audio for its mark, as far as there is room, and time. */
 static size_t
-expand(const uint8_t *line, size_t len, uint8_t out[ROOM])
+expand(const uint8_t *line, size_t len, size_t step, uint8_t out[ROOM])
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < len && n < ROOM; i++) {
 		size_t much = ROOM - n < MUCH ? ROOM - n : MUCH;
 
-		if (line[i] != 1) {
+		if (line[i] != 1 || step < 1000) {
 			out[n++] = line[i];
 			continue;
 		}
@@ -161,7 +163,7 @@ converse(struct transform *transform, const struct transform_sink *sink,
 		stop = stop != NULL ? stop : end;
 		data = stop + 1;
 		line += vendor || binary ? 1 : 0;
-		len = expand(line, (size_t)(stop - line), text);
+		len = expand(line, (size_t)(stop - line), step, text);
 		if (!say(transform, sink, vendor ? SIDE_UPSTREAM : SIDE_CLIENT,
 			binary ? WS_BINARY : WS_TEXT, text, len, step))
 			return;
@@ -176,7 +178,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_messages messages = { .usage = true,
 		.inspect_bytes = 1024 };
 	struct output out = { NULL, NULL, 0, { false, false } };
-	const struct transform_sink sink = { on_frame, on_usage, &out };
+	const struct transform_sink sink = { .frame = on_frame,
+		.usage = on_usage,
+		.arg = &out };
 	struct transform *transform;
 	struct pin *pin;
 	json_t *rules = json_loads(RULES, 0, NULL);
