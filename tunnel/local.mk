@@ -5,6 +5,7 @@ libtunnel_a_SOURCES = \
 	%D%/dial.c %D%/dial.h \
 	%D%/dialect.c %D%/dialect.h \
 	%D%/flow.c %D%/flow.h \
+	%D%/held.c %D%/held.h \
 	%D%/http_head.c %D%/http_head.h \
 	%D%/json_peek.c %D%/json_peek.h \
 	%D%/leg.c %D%/leg.h \
