@@ -14,7 +14,8 @@ export async function anam_site(t, { more = "", rest = "" } = {}) {
 	const site = await Site.open(t);
 	const sim = await site.sim();
 	const vendor = `http://127.0.0.1:${sim.http_port}`;
-	const parts = await site.serve({ rest: `anam {
+	const parts = await site.serve({ rest: `store { path = "${site.file("store.db")}" }
+anam {
 	api_key = "env:ANAM_API_KEY"
 	url = "${vendor}"
 	hosts = {"127.0.0.1"}
@@ -46,8 +47,11 @@ ${rest}` });
 	};
 }
 
-export async function start_chromium(t, chromium) {
-	const browser = await chromium.launch({
+// One browser serves all tests of a script, each with a profile of its own;
+// Playwright ends it with the process.
+let running;
+export async function open_browser(t, chromium) {
+	running ??= chromium.launch({
 		executablePath: find_program("chromium"),
 		args: ["--no-sandbox", "--disable-gpu", "--disable-quic",
 		    "--no-first-run", "--disable-background-networking",
@@ -56,8 +60,9 @@ export async function start_chromium(t, chromium) {
 		    "--use-fake-ui-for-media-stream",
 		    "--autoplay-policy=no-user-gesture-required"],
 	});
-	t.after(() => browser.close());
-	return browser;
+	const context = await (await running).newContext();
+	t.after(() => context.close());
+	return context;
 }
 
 // A page with the SDK, and two functions in it: start(token, options), and
@@ -65,17 +70,14 @@ export async function start_chromium(t, chromium) {
 export async function open_page(t, browser, url) {
 	const page = await browser.newPage();
 	page.setDefaultTimeout(15000);
-	page.heard = []; // every answer's text, for what may not be there
-	const reading = new Set();
-	page.on("response", (response) => {
-		const text = response.text().then((body) => page.heard.push(
-		    `${JSON.stringify(response.headers())}\n${body}`), () => {});
-		reading.add(text);
-		text.then(() => reading.delete(text));
+	page.heard = []; // what was answered, for what may not be in it
+	page.on("requestfinished", async (request) => {
+		const response = await request.response();
+		const body = await response?.text().catch(() => "");
+		page.heard.push(`${JSON.stringify(response?.headers())}\n${body}`);
 	});
 	page.on("websocket", (ws) => ws.on("framereceived",
 	    ({ payload }) => page.heard.push(String(payload))));
-	page.all_heard = () => Promise.all(reading);
 	const log = [];
 	page.on("console", (message) => log.push(message.text()));
 	t.on_failure(() => `---- the page's console\n${log.join("\n")}`);
