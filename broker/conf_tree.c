@@ -66,6 +66,29 @@ static cfg_opt_t tunnel_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t session_keys[] = {
+	KEY("model"),
+	KEY("instructions"),
+	KEY("instructions_file"),
+	KEY("tools_file"),
+	KEY("tool_choice"),
+	KEY("voice"),
+	KEY("max_output_tokens"),
+	LIST("output_modalities"),
+	KEY("pinned"),
+	LIST("client_may"),
+	CFG_END(),
+};
+
+/* what openai{} and relay{} have in common, beside the limits */
+#define ROUTE_KEYS                                                             \
+	KEY("ca_file"), KEY("allow_private"), KEY("dialect"), KEY("messages"), \
+	    ONE("session", session_keys), KEY("usage"), KEY("inspect_bytes"),  \
+	    KEY("message_log"), KEY("message_log_file"),                       \
+	    KEY("message_log_bytes"), KEY("message_log_keep"),                 \
+	    KEY("require_ticket"), KEY("client_secrets"),                      \
+	    KEY("ticket_seconds"), KEY("ticket_seconds_max"), KEY("calls")
+
 static cfg_opt_t openai_alias_keys[] = {
 	KEY("model"),
 	CFG_END(),
@@ -82,8 +105,7 @@ static cfg_opt_t openai_keys[] = {
 	MANY("alias", openai_alias_keys),
 	KEY("organization"),
 	KEY("project"),
-	KEY("ca_file"),
-	KEY("allow_private"),
+	ROUTE_KEYS,
 #include "broker/config_limits.def"
 	CFG_END(),
 };
@@ -111,10 +133,10 @@ static cfg_opt_t query_keys[] = {
 #define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
 
 static cfg_opt_t relay_keys[] = {
+	KEY("inherit"),
 	LIST("also"),
 	KEY("upstream"),
-	KEY("ca_file"),
-	KEY("allow_private"),
+	ROUTE_KEYS,
 	MANY("header", header_keys),
 	MANY("query", query_keys),
 	LIST("subprotocols"),

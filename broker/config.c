@@ -44,6 +44,13 @@ strings_done(struct config_strings *strings)
 }
 
 void
+config_strings_done(struct config_strings *strings)
+{
+	strings_done(strings);
+	*strings = (struct config_strings){ NULL, 0 };
+}
+
+void
 config_url_done(struct config_url *url)
 {
 	free(url->host);
@@ -67,6 +74,16 @@ query_done(struct config_query *query)
 }
 
 static void
+messages_done(struct config_messages *messages)
+{
+	json_decref(messages->session);
+	free(messages->model);
+	free(messages->instructions_file);
+	free(messages->tools_file);
+	strings_done(&messages->client_may);
+}
+
+static void
 relay_done(struct config_relay *relay)
 {
 	free(relay->name);
@@ -83,6 +100,9 @@ relay_done(struct config_relay *relay)
 		query_done(&relay->queries[i]);
 	free(relay->queries);
 	strings_done(&relay->subprotocols);
+	messages_done(&relay->messages);
+	free(relay->message_log.mode);
+	free(relay->message_log.file);
 }
 
 static void
@@ -183,6 +203,15 @@ config_find_relay(const struct config *config, const char *path)
 			if (strcmp(paths->items[k], path) == 0)
 				return &config->relays[i];
 	}
+	return NULL;
+}
+
+const struct config_relay *
+config_find_relay_by_name(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->relay_count; i++)
+		if (strcmp(config->relays[i].name, name) == 0)
+			return &config->relays[i];
 	return NULL;
 }
 

@@ -24,26 +24,33 @@ unit_tests = \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config_livekit \
+	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
+	%D%/unit/test_config_session \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_config \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
+	%D%/unit/test_dialect \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
 	%D%/unit/test_http \
 	%D%/unit/test_http_head \
 	%D%/unit/test_http_client \
 	%D%/unit/test_json \
+	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
+	%D%/unit/test_ledger \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
+	%D%/unit/test_multipart \
+	%D%/unit/test_pin \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_request \
@@ -61,9 +68,13 @@ unit_tests = \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_target \
+	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
+	%D%/unit/test_transform \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_url \
+	%D%/unit/test_usage_event \
+	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
@@ -99,10 +110,15 @@ client_tests = \
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
 	%D%/fuzz/fuzz_config \
+	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
+	%D%/fuzz/fuzz_json_peek \
 	%D%/fuzz/fuzz_jwt \
+	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
+	%D%/fuzz/fuzz_multipart \
+	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_target \
 	%D%/fuzz/fuzz_wire
@@ -123,14 +139,24 @@ endif
 
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
+%C%_fuzz_fuzz_dialect_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_json_peek_SOURCES = %D%/fuzz/fuzz_json_peek.c $(fuzz_main)
+%C%_fuzz_fuzz_json_peek_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_ledger_SOURCES = %D%/fuzz/fuzz_ledger.c $(fuzz_main)
+%C%_fuzz_fuzz_ledger_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
+%C%_fuzz_fuzz_multipart_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_pin_SOURCES = %D%/fuzz/fuzz_pin.c $(fuzz_main)
+%C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)

@@ -22,6 +22,8 @@
 
 #include "broker/config.h"
 #include "broker/control_server.h"
+#include "broker/ledger.h"
+#include "broker/store_sqlite.h"
 #include "common/log.h"
 #include "common/service.h"
 #include "common/wire.h"
@@ -210,6 +212,15 @@ hear(int fd)
 #define END                                                         \
 	"{\"v\":1,\"type\":\"end\"," TOTALS ",\"side\":\"client\"," \
 	"\"cause\":\"client_closed\",\"code\":1000}"
+#define EVENT(n, tokens)                                                    \
+	"{\"n\":" #n ",\"type\":\"response.done\",\"id\":\"resp_" #n        \
+	"\",\"status\":\"completed\",\"usage\":{\"output_tokens\":" #tokens \
+	"}}"
+#define USAGE_OF(events) \
+	"{\"v\":1,\"type\":\"usage\"," TOTALS ",\"events\":[" events "]}"
+#define END_OF(events)                                              \
+	"{\"v\":1,\"type\":\"end\"," TOTALS ",\"side\":\"client\"," \
+	"\"cause\":\"client_closed\",\"code\":1000,\"events\":[" events "]}"
 #define LIST "{\"v\":1,\"type\":\"list\"}"
 
 static void
@@ -346,6 +357,60 @@ answers_a_report_with_limits_that_have_changed(void **state)
 	say(fd, END);
 	hear_end(fd);
 	reload("", "");
+}
+
+/* What the ledger has once it has been stopped. */
+static void
+assert_usage(struct store *store, uint64_t events, uint64_t tokens)
+{
+	struct store_sums sums;
+	struct diag diag;
+
+	assert_int_equal(store->ops->sum_usage(store, 0, INT64_MAX, &sums,
+			     &diag),
+	    ERR_OK);
+	assert_int_equal(sums.count, 1);
+	assert_string_equal(sums.items[0].route, "/echo");
+	assert_int_equal(sums.items[0].events, events);
+	assert_int_equal(sums.items[0].total_tokens, tokens);
+	store_sums_done(&sums);
+}
+
+static void
+keeps_what_a_tunnel_reported_before_it_died(void **state)
+{
+	struct world *world = *state;
+	char *path = xasprintf("%s/culvert.db", world->dir);
+	struct store *store;
+	struct diag diag;
+	int fd;
+
+	assert_int_equal(store_sqlite_open(path, &store, &diag), ERR_OK);
+	assert_int_equal(ledger_start(store, &ledger_defaults, &diag), ERR_OK);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say(fd, OPEN("/echo"));
+	hear_grant(fd);
+	say(fd, USAGE_OF(EVENT(1, 10)));
+	say(fd, USAGE);
+	/* one that comes again is not booked twice, whatever it says now */
+	say(fd, USAGE_OF(EVENT(1, 99) "," EVENT(2, 20)));
+	say(fd, USAGE_OF("{\"n\":\"none\"}"));
+	(void)close(fd);
+	while (count_leases(world) > 0)
+		(void)poll(NULL, 0, 5);
+	fd = peer(world);
+	say(fd, OPEN("/echo"));
+	hear_grant(fd);
+	say(fd, USAGE_OF(EVENT(1, 300)));
+	say(fd, END_OF(EVENT(1, 300) "," EVENT(2, 4000)));
+	hear_end(fd);
+	control_server_stop();
+	ledger_stop();
+	assert_usage(store, 4, 4330);
+	store->ops->close(store);
+	assert_int_equal(unlink(path), 0);
+	free(path);
 }
 
 static void
@@ -744,6 +809,7 @@ main(void)
 		SERVER_TEST(pauses_without_spinning_when_descriptors_run_out),
 		SERVER_TEST(grants_leases_and_lists_them),
 		SERVER_TEST(answers_a_report_with_limits_that_have_changed),
+		SERVER_TEST(keeps_what_a_tunnel_reported_before_it_died),
 		SERVER_TEST(tells_a_tunnel_that_the_operator_ends_it),
 		SERVER_TEST(frees_the_lease_when_the_tunnel_says_so),
 		SERVER_TEST(frees_the_lease_of_a_tunnel_that_vanishes),
