@@ -87,6 +87,7 @@ EXTRA_DIST += %D%/unit/test_keys.h
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/bulk.mjs \
+	%D%/integration/flutter.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
