@@ -4,14 +4,13 @@ import assert from "node:assert/strict";
 
 import { until } from "../lib/harness.mjs";
 import { deadline, test } from "../lib/tap.mjs";
-import { anam_site, open_browser, open_page, play_engine }
-	from "./lib/anam.mjs";
+import { anam_site, open_page, play_engine } from "./lib/anam.mjs";
+import { open_browser } from "./lib/browser.mjs";
 import { need_packages, need_programs, need_simulator } from "./lib/setup.mjs";
 
 need_simulator();
 need_packages("@anam-ai/js-sdk", "playwright-core");
 need_programs("chromium", "lighttpd");
-const { chromium } = await import("playwright-core");
 
 const SLOW = { timeout: 90000 };
 const SESSION = "/v1/engine/session";
@@ -25,7 +24,7 @@ const forms = {
 
 async function setup(t, options) {
 	const site = await anam_site(t, options);
-	const browser = await open_browser(t, chromium);
+	const browser = await open_browser(t);
 	const page = await open_page(t, browser, site.page_url);
 	const begin = (form, token, how = "start") => page.evaluate(
 	    ([name, ...args]) => window[name](...args),

@@ -4,7 +4,7 @@
 // engine.
 import path from "node:path";
 
-import { Site, clients_dir, find_program } from "../../lib/harness.mjs";
+import { Site, clients_dir } from "../../lib/harness.mjs";
 
 const SDK = path.join(clients_dir,
     "node_modules/@anam-ai/js-sdk/dist/umd/anam.js");
@@ -45,24 +45,6 @@ ${rest}` });
 		journal: async () => (await fetch(`${vendor}/sim/journal`)).json(),
 		engine_url: `ws://127.0.0.1:${sim.ws_port}/sim/anam/engine`,
 	};
-}
-
-// One browser serves all tests of a script, each with a profile of its own;
-// Playwright ends it with the process.
-let running;
-export async function open_browser(t, chromium) {
-	running ??= chromium.launch({
-		executablePath: find_program("chromium"),
-		args: ["--no-sandbox", "--disable-gpu", "--disable-quic",
-		    "--no-first-run", "--disable-background-networking",
-		    "--disable-component-update", "--disable-sync",
-		    "--use-fake-device-for-media-stream",
-		    "--use-fake-ui-for-media-stream",
-		    "--autoplay-policy=no-user-gesture-required"],
-	});
-	const context = await (await running).newContext();
-	t.after(() => context.close());
-	return context;
 }
 
 // A page with the SDK, and two functions in it: start(token, options), and
