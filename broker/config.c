@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/str.h"
 #include "common/xalloc.h"
 
 /* What callers see, and how many of them hold it. */
@@ -44,6 +45,13 @@ strings_done(struct config_strings *strings)
 }
 
 void
+config_strings_done(struct config_strings *strings)
+{
+	strings_done(strings);
+	*strings = (struct config_strings){ NULL, 0 };
+}
+
+void
 config_url_done(struct config_url *url)
 {
 	free(url->host);
@@ -67,6 +75,16 @@ query_done(struct config_query *query)
 }
 
 static void
+messages_done(struct config_messages *messages)
+{
+	json_decref(messages->session);
+	free(messages->model);
+	free(messages->instructions_file);
+	free(messages->tools_file);
+	strings_done(&messages->client_may);
+}
+
+static void
 relay_done(struct config_relay *relay)
 {
 	free(relay->name);
@@ -83,6 +101,9 @@ relay_done(struct config_relay *relay)
 		query_done(&relay->queries[i]);
 	free(relay->queries);
 	strings_done(&relay->subprotocols);
+	messages_done(&relay->messages);
+	free(relay->message_log.mode);
+	free(relay->message_log.file);
 }
 
 static void
@@ -142,6 +163,9 @@ config_unref(struct config *config)
 	free(config->requests.base_path);
 	secret_free(config->tickets.secret);
 	free(config->store.path);
+	for (size_t i = 0; i < config->price_count; i++)
+		free(config->prices[i].models);
+	free(config->prices);
 	for (size_t i = 0; i < config->relay_count; i++)
 		relay_done(&config->relays[i]);
 	free(config->relays);
@@ -183,6 +207,24 @@ config_find_relay(const struct config *config, const char *path)
 			if (strcmp(paths->items[k], path) == 0)
 				return &config->relays[i];
 	}
+	return NULL;
+}
+
+const struct price *
+config_find_price(const struct config *config, const char *model)
+{
+	for (size_t i = 0; i < config->price_count; i++)
+		if (str_match(config->prices[i].models, model))
+			return &config->prices[i].price;
+	return NULL;
+}
+
+const struct config_relay *
+config_find_relay_by_name(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->relay_count; i++)
+		if (strcmp(config->relays[i].name, name) == 0)
+			return &config->relays[i];
 	return NULL;
 }
 

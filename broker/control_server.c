@@ -14,12 +14,13 @@
 
 #include "broker/anam_route.h"
 #include "broker/config.h"
+#include "broker/control_log.h"
+#include "broker/control_report.h"
 #include "broker/leases.h"
-#include "broker/target.h"
+#include "broker/ledger.h"
 #include "broker/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/str.h"
 #include "common/thread.h"
 #include "common/wire.h"
 #include "common/xalloc.h"
@@ -42,39 +43,7 @@ enum state {
 	STATE_RESOLVING, /* asked; the answer waits for a name */
 	STATE_LEASED,	 /* its tunnel is open */
 	STATE_DENIED,	 /* has its refusal, and goes */
-};
-
-/*
- * Every way a connection ends: the word and the side for the log, and whether
- * it is the peer's fault, which is worth a warning.
- */
-#define CAUSES                                              \
-	CAUSE(ENDED, "ended", "tunnel", false)              \
-	CAUSE(DISCONNECTED, "tunnel_lost", "tunnel", false) \
-	CAUSE(STOPPED, "broker_stopped", "broker", false)   \
-	CAUSE(INTERNAL, "broker_error", "broker", false)    \
-	CAUSE(SILENT, "silent", "tunnel", true)             \
-	CAUSE(MALFORMED, "malformed", "tunnel", true)       \
-	CAUSE(TOO_LARGE, "too_large", "tunnel", true)       \
-	CAUSE(TOO_MANY, "too_many", "tunnel", true)         \
-	CAUSE(UNEXPECTED, "unexpected", "tunnel", true)     \
-	CAUSE(NOT_ALLOWED, "not_allowed", "tunnel", true)   \
-	CAUSE(NOT_READING, "not_reading", "tunnel", true)
-
-enum cause {
-#define CAUSE(id, word, side, fault) CAUSE_##id,
-	CAUSES
-#undef CAUSE
-};
-
-static const struct {
-	const char *word;
-	const char *side;
-	bool fault;
-} causes[] = {
-#define CAUSE(id, word, side, fault) [CAUSE_##id] = { word, side, fault },
-	CAUSES
-#undef CAUSE
+	STATE_REPORTING, /* asked; the answer waits for the ledger */
 };
 
 struct connection {
@@ -100,6 +69,8 @@ struct server {
 	struct control_server_options options;
 	struct resolver *resolver;
 	struct leases *leases;
+	struct control_report *report;
+	struct connection *reporting; /* whose it is; NULL: it has left */
 	struct refusals *refusals;
 	/* Those without a lease, by deadline; those with one. */
 	struct connections waiting, leased;
@@ -184,40 +155,15 @@ set_state(struct server *srv, struct connection *conn, enum state state)
 	enter_state(srv, conn, state);
 }
 
-/* The last line of a tunnel; end is what its process said, if it did. */
-static void
-log_end(const struct connection *conn, enum cause cause,
-    const struct wire_usage *end)
-{
-	const struct lease_info *info = lease_peek(conn->lease);
-	const struct wire_totals *client = &info->from_client;
-	const struct wire_totals *upstream = &info->from_upstream;
-
-	log_info("lease.end",
-	    "lease=%s session=%s route=%s client=%s cause=%s side=%s code=%d "
-	    "client_messages=%llu client_bytes=%llu upstream_messages=%llu "
-	    "upstream_bytes=%llu seconds=%lld",
-	    info->id, info->session, info->route, info->client,
-	    end != NULL ? end->cause : causes[cause].word,
-	    end != NULL ? end->side : causes[cause].side,
-	    end != NULL ? end->code : 0, (unsigned long long)client->messages,
-	    (unsigned long long)client->bytes,
-	    (unsigned long long)upstream->messages,
-	    (unsigned long long)upstream->bytes,
-	    (long long)(clock_ms() - info->started_ms) / 1000);
-}
-
 /* The one exit of a connection: with it ends its lease. */
 static void
-drop(struct server *srv, struct connection *conn, enum cause cause,
+drop(struct server *srv, struct connection *conn, enum control_cause cause,
     const struct wire_usage *end)
 {
-	if (causes[cause].fault)
-		log_warning("control.dropped", "cause=%s pid=%d uid=%d",
-		    causes[cause].word, (int)conn->peer.pid,
-		    (int)conn->peer.uid);
-	if (conn->lease != NULL)
-		log_end(conn, cause, end);
+	control_log_end(&conn->peer,
+	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
+	if (srv->reporting == conn)
+		srv->reporting = NULL;
 	lease_release(conn->lease);
 	leave_state(srv, conn);
 	/* close() alone would not do where a forked child has it too */
@@ -245,41 +191,19 @@ send_packet(struct server *srv, struct connection *conn,
 	if (err != ERR_OK) {
 		log_error("control.format", "type=%d reason=\"%s\"",
 		    (int)packet->type, err_text(err));
-		drop(srv, conn, CAUSE_INTERNAL, NULL);
+		drop(srv, conn, CONTROL_INTERNAL, NULL);
 		return;
 	}
 	n = send(conn->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	wire_text_free(text, len);
 	if (n == -1)
 		drop(srv, conn,
-		    errno == EAGAIN ? CAUSE_NOT_READING : CAUSE_DISCONNECTED,
+		    errno == EAGAIN ? CONTROL_NOT_READING
+				    : CONTROL_DISCONNECTED,
 		    NULL);
 }
 
 /* ---- what peers ask ---------------------------------------------------- */
-
-static void
-log_denied(const struct wire_open *open, enum err err, const struct diag *diag)
-{
-	int status = err_http_status(err);
-	const char *header = wire_headers_find(&open->headers, "Origin");
-	char path[256], client[INET6_ADDRSTRLEN], origin[128];
-
-	if (header == NULL)
-		header = "-";
-	(void)str_escape(origin, sizeof(origin), header, strlen(header));
-	target_describe(open->target, path, sizeof(path));
-	if (tunnel_route_client(open, client, NULL) != ERR_OK)
-		(void)strcpy(client, "unknown");
-	if (status >= 500)
-		log_warning("tunnel.denied",
-		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
-		    status, client, origin, path, diag->text);
-	else
-		log_notice("tunnel.denied",
-		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
-		    status, client, origin, path, diag->text);
-}
 
 /* Have a tunnel end itself; that of another connection than the event's. */
 static void
@@ -379,20 +303,51 @@ decide(struct server *srv, struct connection *conn)
 		grant(srv, conn, lease, packet);
 		wire_packet_free(packet);
 	} else if (err != ERR_AGAIN) {
-		log_denied(&conn->open->open, err, &diag);
+		control_log_denied(&conn->open->open, err, &diag);
 		deny(srv, conn, err, &diag);
 	}
 }
 
+/* Answer an operator, who may ask again; takes the value. */
 static void
-list(struct server *srv, struct connection *conn)
+reply(struct server *srv, struct connection *conn, json_t *value)
 {
 	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
 
-	packet->reply = leases_list(srv->leases, LIST_BYTES);
+	packet->reply = value;
 	set_state(srv, conn, STATE_IDLE);
 	send_packet(srv, conn, packet);
 	wire_packet_free(packet);
+}
+
+static void
+start_report(struct server *srv, struct connection *conn,
+    const struct wire_report *question)
+{
+	struct diag diag;
+	enum err err =
+	    control_report_start(srv->report, question, LIST_BYTES, &diag);
+
+	if (err != ERR_OK) {
+		reply(srv, conn, control_report_error(err, &diag));
+		return;
+	}
+	set_state(srv, conn, STATE_REPORTING);
+	srv->reporting = conn;
+}
+
+static void
+end_report(struct server *srv)
+{
+	json_t *answer = control_report_take(srv->report);
+
+	struct connection *conn = srv->reporting;
+
+	srv->reporting = NULL;
+	if (conn != NULL)
+		reply(srv, conn, answer);
+	else
+		json_decref(answer);
 }
 
 static struct connection *
@@ -412,12 +367,8 @@ close_tunnel(struct server *srv, struct connection *conn,
     const struct wire_close *order)
 {
 	struct connection *tunnel = find_lease(srv, order->lease);
-	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
 
-	packet->reply = json_pack("{s:b}", "closed", tunnel != NULL);
-	set_state(srv, conn, STATE_IDLE);
-	send_packet(srv, conn, packet);
-	wire_packet_free(packet);
+	reply(srv, conn, json_pack("{s:b}", "closed", tunnel != NULL));
 	if (tunnel != NULL)
 		order_close(tunnel, order->code, order->reason);
 }
@@ -431,6 +382,14 @@ find_relay(const struct config *config, const char *name)
 	return NULL;
 }
 
+/* What a tunnel has used, while it runs and when it ends. */
+static void
+book(const struct connection *conn, const struct wire_usage *usage)
+{
+	lease_update(conn->lease, usage);
+	ledger_add(lease_peek(conn->lease), usage->events);
+}
+
 /* A report: limits that a reload has changed are the answer to it. */
 static void
 take_usage(struct server *srv, struct connection *conn,
@@ -441,7 +400,7 @@ take_usage(struct server *srv, struct connection *conn,
 	    find_relay(config, lease_peek(conn->lease)->route);
 	struct wire_packet *packet;
 
-	lease_update(conn->lease, usage);
+	book(conn, usage);
 	if (relay != NULL &&
 	    memcmp(&relay->limits, &conn->limits, sizeof(conn->limits)) != 0) {
 		conn->limits = relay->limits;
@@ -453,12 +412,26 @@ take_usage(struct server *srv, struct connection *conn,
 	config_unref(config);
 }
 
-/* From an operator, about somebody else's tunnel. */
+/* What an operator may ask; true where it was that. */
 static bool
-is_close_order(const struct connection *conn, const struct wire_packet *packet)
+obey(struct server *srv, struct connection *conn,
+    const struct wire_packet *packet)
 {
-	return conn->state == STATE_IDLE && conn->is_operator &&
-	    packet->type == WIRE_CLOSE && packet->close.lease != NULL;
+	bool is_order = packet->type == WIRE_LIST ||
+	    packet->type == WIRE_REPORT ||
+	    (packet->type == WIRE_CLOSE && packet->close.lease != NULL);
+
+	if (conn->state != STATE_IDLE || !is_order)
+		return false;
+	if (!conn->is_operator)
+		drop(srv, conn, CONTROL_NOT_ALLOWED, NULL);
+	else if (packet->type == WIRE_LIST)
+		reply(srv, conn, leases_list(srv->leases, LIST_BYTES));
+	else if (packet->type == WIRE_REPORT)
+		start_report(srv, conn, &packet->report);
+	else
+		close_tunnel(srv, conn, &packet->close);
+	return true;
 }
 
 /* Act on a packet, which is this function's. */
@@ -474,20 +447,15 @@ handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
 		decide(srv, conn);
 		return;
 	}
-	if (conn->state == STATE_IDLE && type == WIRE_LIST) {
-		if (conn->is_operator)
-			list(srv, conn);
-		else
-			drop(srv, conn, CAUSE_NOT_ALLOWED, NULL);
-	} else if (is_close_order(conn, packet)) {
-		close_tunnel(srv, conn, &packet->close);
+	if (obey(srv, conn, packet)) {
+		/* done */
 	} else if (conn->state == STATE_LEASED && type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (conn->state == STATE_LEASED && type == WIRE_END) {
-		lease_update(conn->lease, &packet->usage);
-		drop(srv, conn, CAUSE_ENDED, &packet->usage);
+		book(conn, &packet->usage);
+		drop(srv, conn, CONTROL_ENDED, &packet->usage);
 	} else {
-		drop(srv, conn, CAUSE_UNEXPECTED, NULL);
+		drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
 	wire_packet_free(packet);
 }
@@ -516,11 +484,11 @@ read_packet(struct server *srv, struct connection *conn)
 	if (n == -1 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		drop(srv, conn, CAUSE_DISCONNECTED, NULL);
+		drop(srv, conn, CONTROL_DISCONNECTED, NULL);
 	} else if (n > WIRE_MAX_BYTES) {
-		drop(srv, conn, CAUSE_TOO_LARGE, NULL);
+		drop(srv, conn, CONTROL_TOO_LARGE, NULL);
 	} else if (is_flooding(conn)) {
-		drop(srv, conn, CAUSE_TOO_MANY, NULL);
+		drop(srv, conn, CONTROL_TOO_MANY, NULL);
 	} else {
 		err = wire_parse(srv->packet, (size_t)n, &packet, NULL);
 		/* a client's headers may hold credentials */
@@ -528,7 +496,7 @@ read_packet(struct server *srv, struct connection *conn)
 		if (err == ERR_OK)
 			handle(srv, conn, packet);
 		else
-			drop(srv, conn, CAUSE_MALFORMED, NULL);
+			drop(srv, conn, CONTROL_MALFORMED, NULL);
 	}
 }
 
@@ -631,8 +599,13 @@ expire(struct server *srv, int64_t now_ms)
 	struct connection *conn;
 
 	while ((conn = TAILQ_FIRST(&srv->waiting)) != NULL &&
-	    conn->deadline_ms <= now_ms)
-		drop(srv, conn, CAUSE_SILENT, NULL);
+	    conn->deadline_ms <= now_ms) {
+		/* the silence is ours */
+		if (conn->state == STATE_REPORTING)
+			set_state(srv, conn, STATE_REPORTING);
+		else
+			drop(srv, conn, CONTROL_SILENT, NULL);
+	}
 }
 
 /* Milliseconds until something is due; -1 for nothing. */
@@ -662,6 +635,8 @@ dispatch(struct server *srv, void *source)
 		return false;
 	if (source == &srv->listen_fd) {
 		accept_all(srv);
+	} else if (source == &srv->report) {
+		end_report(srv);
 	} else if (source == &srv->resolver) {
 		resolver_clear(srv->resolver);
 		srv->retry_ms = 0;
@@ -710,7 +685,7 @@ drop_all(struct server *srv, struct connections *connections)
 	struct connection *conn;
 
 	while ((conn = TAILQ_FIRST(connections)) != NULL)
-		drop(srv, conn, CAUSE_STOPPED, NULL);
+		drop(srv, conn, CONTROL_STOPPED, NULL);
 }
 
 /* Free a server whose thread does not run, half-built ones too. */
@@ -719,6 +694,7 @@ server_free(struct server *srv)
 {
 	drop_all(srv, &srv->waiting);
 	drop_all(srv, &srv->leased);
+	control_report_free(srv->report);
 	resolver_free(srv->resolver);
 	leases_free(srv->leases);
 	refusals_free(srv->refusals);
@@ -737,6 +713,8 @@ server_start(struct server *srv, struct diag *diag)
 
 	err = resolver_new(srv->options.lookup, srv->options.lookup_ms,
 	    &srv->resolver, diag);
+	if (err == ERR_OK)
+		err = control_report_new(&srv->report, diag);
 	if (err != ERR_OK)
 		return err;
 	srv->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -745,7 +723,8 @@ server_start(struct server *srv, struct diag *diag)
 	if (srv->epoll_fd == -1 || srv->stop_fd == -1 || flags == -1 ||
 	    fcntl(srv->listen_fd, F_SETFL, flags | O_NONBLOCK) == -1 ||
 	    !watch(srv, srv->stop_fd, &srv->stop_fd) ||
-	    !watch(srv, resolver_fd(srv->resolver), &srv->resolver)) {
+	    !watch(srv, resolver_fd(srv->resolver), &srv->resolver) ||
+	    !watch(srv, control_report_fd(srv->report), &srv->report)) {
 		diag_set(diag, "the control server cannot start: %s",
 		    strerror(errno));
 		return ERR_SYS;

@@ -89,6 +89,8 @@ lease_new(const struct lease_request *request)
 	info->session = xstrdup(request->session);
 	info->route = xstrdup(request->route);
 	info->client = xstrdup(request->client);
+	info->user = request->user == NULL ? NULL : xstrdup(request->user);
+	info->model = request->model == NULL ? NULL : xstrdup(request->model);
 	info->started_ms = clock_ms();
 	info->started_unix = clock_unix();
 	return lease;
@@ -157,6 +159,8 @@ lease_release(struct lease *lease)
 	free(lease->info.session);
 	free(lease->info.route);
 	free(lease->info.client);
+	free(lease->info.user);
+	free(lease->info.model);
 	free(lease);
 }
 
@@ -178,12 +182,13 @@ lease_peek(const struct lease *lease)
 static json_t *
 describe(const struct lease_info *info)
 {
-	return json_pack("{ss ss ss ss sI s{sI sI} s{sI sI}}", "id", info->id,
-	    "session", info->session, "route", info->route, "client",
-	    info->client, "started", (json_int_t)info->started_unix,
-	    "from_client", "messages", (json_int_t)info->from_client.messages,
-	    "bytes", (json_int_t)info->from_client.bytes, "from_upstream",
-	    "messages", (json_int_t)info->from_upstream.messages, "bytes",
+	return json_pack("{ss ss ss ss ss* ss* sI s{sI sI} s{sI sI}}", "id",
+	    info->id, "session", info->session, "route", info->route, "client",
+	    info->client, "user", info->user, "model", info->model, "started",
+	    (json_int_t)info->started_unix, "from_client", "messages",
+	    (json_int_t)info->from_client.messages, "bytes",
+	    (json_int_t)info->from_client.bytes, "from_upstream", "messages",
+	    (json_int_t)info->from_upstream.messages, "bytes",
 	    (json_int_t)info->from_upstream.bytes);
 }
 

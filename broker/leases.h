@@ -28,6 +28,8 @@ struct lease_request {
 	const char *session;
 	const char *route;
 	const char *client; /* numeric address */
+	const char *user;   /* NULL: not known */
+	const char *model;  /* that the vendor is asked for; NULL: none */
 	uint64_t max_route; /* leases of this route at once; 0: no limit */
 	uint64_t max_total; /* of all routes; 0: no limit */
 };
@@ -49,6 +51,7 @@ void lease_update(struct lease *lease, const struct wire_usage *usage);
 struct lease_info {
 	char id[33];
 	char *session, *route, *client;
+	char *user, *model;   /* may be NULL */
 	int64_t started_ms;   /* clock_ms() */
 	int64_t started_unix; /* clock_unix() */
 	struct wire_totals from_client, from_upstream;

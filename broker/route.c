@@ -8,12 +8,21 @@
 #include "broker/access.h"
 #include "broker/anam.h"
 #include "broker/livekit.h"
+#include "broker/openai.h"
+#include "broker/openai_ask.h"
+#include "broker/openai_call.h"
 #include "common/log.h"
 #include "common/str.h"
 
-/* What the seeds' clients and the vendors' send; no page needs more. */
-#define CORS_ALLOW_HEADERS \
-	"content-type, authorization, x-anon-id, x-anam-target-url"
+/* What the vendors' SDKs send; no page needs more. */
+#define CORS_ALLOW_HEADERS                                                \
+	"content-type, authorization, x-anon-id, x-anam-target-url, "            \
+	"openai-beta, "                                                   \
+	"openai-organization, openai-project, openai-safety-identifier, " \
+	"x-openai-agents-sdk, x-stainless-arch, x-stainless-lang, "       \
+	"x-stainless-os, x-stainless-package-version, "                   \
+	"x-stainless-retry-count, x-stainless-runtime, "                  \
+	"x-stainless-runtime-version, x-stainless-timeout"
 #define CORS_MAX_AGE_S "600"
 
 struct route {
@@ -54,6 +63,11 @@ static const struct route routes[] = {
 	{ "POST", "/api/livekit/token", .handler = livekit_token_handle },
 	{ "POST", "/api/livekit/token/", .prefix = true,
 	    .handler = livekit_token_handle },
+	{ "POST", "/v1/realtime/client_secrets",
+	    .handler = openai_client_secrets_handle,
+	    .error_form = openai_ask_error_form },
+	{ "POST", "/v1/realtime/calls", .handler = openai_calls_handle,
+	    .error_form = openai_ask_error_form },
 	{ "POST", "/v1/auth/session-token", .handler = anam_token_handle,
 	    .error_form = anam_error },
 	{ "POST", "/v1/engine/session", .handler = anam_session_handle,

@@ -136,6 +136,33 @@ target_parse(const char *text, struct target **ret, struct diag *diag)
 	return ERR_OK;
 }
 
+enum err
+target_set(struct target *target, const char *name, const char *value,
+    struct diag *diag)
+{
+	struct target_parameter *p = target->parameters;
+	struct target_parameter *end = p + target->count;
+
+	while (p < end && strcmp(p->name, name) != 0)
+		p++;
+	if (p < end) {
+		free(p->name);
+		free(p->value);
+		*p = end[-1];
+		target->count--;
+	}
+	if (value == NULL)
+		return ERR_OK;
+	if (target->count == TARGET_PARAMETERS_MAX) {
+		diag_set(diag, "the query has more than %d parameters",
+		    TARGET_PARAMETERS_MAX);
+		return ERR_PROTO;
+	}
+	target->parameters[target->count++] =
+	    (struct target_parameter){ xstrdup(name), xstrdup(value) };
+	return ERR_OK;
+}
+
 void
 target_free(struct target *target)
 {
@@ -242,6 +269,17 @@ apply(const struct config_query *rule, const struct target *target,
 		return ERR_DENIED;
 	}
 	*ret = value;
+	return ERR_OK;
+}
+
+enum err
+target_value(const struct target *target, const struct config_relay *relay,
+    const char *name, const char **ret, struct diag *diag)
+{
+	*ret = NULL;
+	for (size_t i = 0; i < relay->query_count; i++)
+		if (strcmp(relay->queries[i].name, name) == 0)
+			return apply(&relay->queries[i], target, ret, diag);
 	return ERR_OK;
 }
 

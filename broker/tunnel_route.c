@@ -7,8 +7,11 @@
 
 #include "broker/access.h"
 #include "broker/anam_route.h"
+#include "broker/session_rules.h"
 #include "broker/store.h"
 #include "broker/target.h"
+#include "broker/ticket.h"
+#include "broker/tunnel_ticket.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/str.h"
@@ -18,6 +21,8 @@
 #define RETRY_AFTER_S	  "5"
 #define OFFERED_MAX	  32 /* subprotocols in one request */
 #define SUBPROTOCOL_BYTES 128
+
+#define BETA "openai-beta.realtime-v1"
 
 /* Subprotocols that a client asked for and the relay has, in its order. */
 struct offer {
@@ -125,9 +130,22 @@ has_name(const struct offer *offer, const char *name)
 	return false;
 }
 
+/* Clients of the beta say so; that is for us, and is not passed on. */
+static bool
+is_known(const struct config_relay *relay, const char *name)
+{
+	const struct config_strings *known = &relay->subprotocols;
+
+	for (size_t i = 0; i < known->count; i++)
+		if (strcmp(known->items[i], name) == 0)
+			return true;
+	return relay->messages.beta && !relay->subprotocol_pass &&
+	    known->count > 0 && strcmp(name, BETA) == 0;
+}
+
 /* One item of the client's list. */
 static enum err
-take_item(const struct config_strings *known, const char *item, size_t len,
+take_item(const struct config_relay *relay, const char *item, size_t len,
     struct offer *offer, struct diag *diag)
 {
 	char name[SUBPROTOCOL_BYTES + 1];
@@ -140,17 +158,15 @@ take_item(const struct config_strings *known, const char *item, size_t len,
 		return ERR_OK; /* a key may be long; no subprotocol is */
 	memcpy(name, item, len);
 	name[len] = '\0';
-	for (size_t i = 0; i < known->count; i++)
-		if (strcmp(known->items[i], name) == 0 &&
-		    !is_credential(name) && !has_name(offer, name) &&
-		    offer->count < WIRE_SUBPROTOCOLS_MAX)
-			(void)strcpy(offer->names[offer->count++], name);
+	if (is_known(relay, name) && !is_credential(name) &&
+	    !has_name(offer, name) && offer->count < WIRE_SUBPROTOCOLS_MAX)
+		(void)strcpy(offer->names[offer->count++], name);
 	return ERR_OK;
 }
 
 /* One header's comma-separated list (RFC 9110 5.6.1). */
 static enum err
-take_list(const struct config_strings *known, const char *list,
+take_list(const struct config_relay *relay, const char *list,
     struct offer *offer, struct diag *diag)
 {
 	enum err err = ERR_OK;
@@ -163,7 +179,7 @@ take_list(const struct config_strings *known, const char *list,
 		while (len > 0 && strchr(" \t", list[len - 1]) != NULL)
 			len--;
 		if (len > 0)
-			err = take_item(known, list, len, offer, diag);
+			err = take_item(relay, list, len, offer, diag);
 		list += span;
 		list += *list == ',';
 	}
@@ -182,8 +198,8 @@ choose_subprotocol(const struct config_relay *relay,
 	for (size_t i = 0; err == ERR_OK && i < headers->count; i++)
 		if (strcasecmp(headers->items[i].name,
 			"sec-websocket-protocol") == 0)
-			err = take_list(&relay->subprotocols,
-			    headers->items[i].value, &offer, diag);
+			err = take_list(relay, headers->items[i].value, &offer,
+			    diag);
 	if (err != ERR_OK)
 		return err;
 	if (offer.count == 0 && offer.offered > 0 &&
@@ -271,51 +287,119 @@ take_lease(const struct tunnel_route_context *context,
 	return ERR_OK;
 }
 
+/* ---- messages ---------------------------------------------------------- */
+
+/* A ticket was checked when it was made, by what was configured then. */
+static enum err
+fill_session(const struct config_relay *relay,
+    const struct store_ticket *ticket, const char *model,
+    struct wire_messages *messages, struct diag *diag)
+{
+	struct pin_refusal refusal;
+
+	if (ticket->session != NULL &&
+	    session_rules_check(relay, model, ticket->session, &refusal) !=
+		ERR_OK) {
+		diag_set(diag,
+		    "the short-lived key is not good: this site does not "
+		    "allow its session any more");
+		return ERR_UNAUTH;
+	}
+	if (session_rules_merge(relay, ticket->session, NULL,
+		&messages->session) != ERR_OK) {
+		diag_set(diag,
+		    "the short-lived key is not good: its session is too "
+		    "large");
+		return ERR_UNAUTH;
+	}
+	/* who sends text has no way to ask for anything */
+	if (!relay->messages.text)
+		messages->pin = session_rules_pin(relay, model);
+	return ERR_OK;
+}
+
+static enum err
+fill_messages(const struct config_relay *relay,
+    const struct store_ticket *ticket, const char *model,
+    struct wire_messages *messages, struct diag *diag)
+{
+	const struct config_messages *rules = &relay->messages;
+	const char *form = rules->text ? "text" : rules->beta ? "beta" : NULL;
+	enum err err = fill_session(relay, ticket, model, messages, diag);
+
+	if (form != NULL)
+		messages->form = xstrdup(form);
+	if (relay->message_log.mode != NULL)
+		messages->log = xstrdup(relay->message_log.mode);
+	/* without a store there is no ledger */
+	messages->usage = rules->usage && store_current() != NULL;
+	if (form != NULL || messages->log != NULL || messages->usage ||
+	    messages->session != NULL || messages->pin != NULL)
+		messages->inspect_bytes = rules->inspect_bytes;
+	return err;
+}
+
 /* ---- the decision ------------------------------------------------------ */
 
 static enum err
+fill_grant(const struct tunnel_route_context *context,
+    const struct wire_open *open, const struct config_relay *relay,
+    const struct target *target, const struct store_ticket *ticket,
+    const char *model, struct wire_grant *grant, struct diag *diag)
+{
+	enum err err;
+
+	err = target_rewrite(target, relay, &grant->upstream.target, diag);
+	if (err == ERR_OK)
+		err = choose_subprotocol(relay, &open->headers, grant, diag);
+	if (err == ERR_OK)
+		err =
+		    fill_messages(relay, ticket, model, &grant->messages, diag);
+	if (err != ERR_OK)
+		return err;
+	fill_upstream(&relay->upstream, relay->ca_file, grant);
+	grant->limits = relay->limits;
+	err = resolve(context, relay->upstream.host, relay->allow_private,
+	    grant, diag);
+	if (err == ERR_OK)
+		err = add_secret_headers(relay, &grant->upstream.headers, diag);
+	return err;
+}
+
+static enum err
 grant_relay(const struct tunnel_route_context *context,
-    const struct wire_open *open, const struct target *target,
-    const char *client, struct wire_grant *grant, struct lease **ret_lease,
-    struct diag *diag)
+    const struct wire_open *open, struct target *target, const char *client,
+    struct wire_grant *grant, struct lease **ret_lease, struct diag *diag)
 {
 	const struct config_relay *relay =
 	    config_find_relay(context->config, target->path);
 	char session[2 * SESSION_BYTES + 1];
+	struct lease_request request = { .session = session };
+	struct store_ticket ticket;
 	enum err err;
 
 	if (relay == NULL) {
 		diag_set(diag, "there is no relay at this path");
 		return ERR_NOTFOUND;
 	}
-	/*
-	 * Who the client is would be asked here, before anything of the route
-	 * is told or used: the request's credentials are ignored so far, and
-	 * admission is by address and Origin alone.
-	 */
-	err = target_rewrite(target, relay, &grant->upstream.target, diag);
-	if (err == ERR_OK)
-		err = choose_subprotocol(relay, &open->headers, grant, diag);
-	if (err == ERR_OK) {
-		fill_upstream(&relay->upstream, relay->ca_file, grant);
-		err = resolve(context, relay->upstream.host,
-		    relay->allow_private, grant, diag);
-	}
-	if (err == ERR_OK)
-		err = add_secret_headers(relay, &grant->upstream.headers, diag);
+	/* before anything of the route is told or used */
+	err = tunnel_ticket_take(relay, &open->headers, target, &ticket, diag);
 	if (err != ERR_OK)
 		return err;
-	grant->limits = relay->limits;
 	crypt_random_hex(session, SESSION_BYTES);
-	return take_lease(context,
-	    &(const struct lease_request){
-		.session = session,
-		.route = relay->name,
-		.client = client,
-		.max_route = relay->max_connections,
-		.max_total = context->config->control.max_connections,
-	    },
-	    grant, ret_lease, diag);
+	request.route = relay->name;
+	request.client = client;
+	request.user = ticket.user;
+	request.max_route = relay->max_connections;
+	request.max_total = context->config->control.max_connections;
+	err = target_value(target, relay, "model", &request.model, diag);
+	if (err == ERR_OK)
+		err = fill_grant(context, open, relay, target, &ticket,
+		    request.model, grant, diag);
+	if (err == ERR_OK)
+		err = take_lease(context, &request, grant, ret_lease, diag);
+	store_ticket_done(&ticket);
+	return err;
 }
 
 /* ---- Anam ---------------------------------------------------------------- */
@@ -430,5 +514,8 @@ tunnel_route_deny(enum err err, const struct diag *diag)
 		    RETRY_AFTER_S);
 	if (err == ERR_METHOD)
 		(void)!wire_headers_add(&deny->headers, "Allow", "GET");
+	if (err == ERR_UNAUTH)
+		(void)!wire_headers_add(&deny->headers, "WWW-Authenticate",
+		    "Bearer");
 	return packet;
 }

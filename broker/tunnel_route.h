@@ -14,8 +14,8 @@
  *
  * What is dialled comes from the configuration; of the request only its path
  * (to find the relay), the values of the query parameters that the relay
- * knows, and its subprotocols count; of Anam's, the session's id, whose engine
- * the store knows.  No URL of a client is ever used.
+ * knows, its subprotocols and a ticket count; of Anam's, the session's id, whose
+ * engine the store knows.  No URL of a client is ever used.
  */
 struct tunnel_route_context {
 	const struct config *config;

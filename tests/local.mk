@@ -11,7 +11,7 @@ AM_TESTS_ENVIRONMENT = \
 	top_builddir='$(abs_top_builddir)'; export top_builddir;
 
 # Whatever has no _LDADD of its own (unit tests, fuzz targets) links this.
-LDADD = libbroker.a libtunnel.a libcommon.a \
+LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 	$(CMOCKA_LIBS) $(BROKER_LIBS) $(TUNNEL_LIBS)
 
 # A unit test is one line: its source is tests/unit/NAME.c.
@@ -30,29 +30,42 @@ unit_tests = \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config_anam \
 	%D%/unit/test_config_livekit \
+	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
+	%D%/unit/test_config_session \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_config \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
+	%D%/unit/test_dialect \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
+	%D%/unit/test_held \
 	%D%/unit/test_http \
 	%D%/unit/test_http_head \
 	%D%/unit/test_http_client \
 	%D%/unit/test_json \
+	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
+	%D%/unit/test_ledger \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
+	%D%/unit/test_message_log \
+	%D%/unit/test_multipart \
+	%D%/unit/test_pin \
+	%D%/unit/test_price \
+	%D%/unit/test_multipart \
+	%D%/unit/test_pin \
 	%D%/unit/test_refusals \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
+	%D%/unit/test_report \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
@@ -60,20 +73,32 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
-	%D%/unit/test_signing_key \
+	%D%/unit/test_session_rules \
 	%D%/unit/test_sim_anam \
+	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
+	%D%/unit/test_table \
 	%D%/unit/test_target \
+	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
+	%D%/unit/test_transform \
+	%D%/unit/test_ticket \
 	%D%/unit/test_tunnel_route \
+	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
+	%D%/unit/test_usage_event \
+	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
+
+# What lets scripts speak on the control socket.
+check_PROGRAMS += %D%/lib/packets
+%C%_lib_packets_LDADD =
 
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
@@ -84,6 +109,8 @@ EXTRA_DIST += %D%/unit/test_keys.h
 integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
+	%D%/integration/ctl.mjs \
+	%D%/integration/flutter.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
@@ -96,7 +123,9 @@ integration_tests = \
 
 client_tests = \
 	%D%/clients/agents.mjs \
+	%D%/clients/anam.mjs \
 	%D%/clients/browser.mjs \
+	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
 	%D%/clients/ws.mjs
@@ -107,12 +136,20 @@ client_tests = \
 fuzzers = \
 	%D%/fuzz/fuzz_anam \
 	%D%/fuzz/fuzz_config \
+	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
+	%D%/fuzz/fuzz_json_peek \
 	%D%/fuzz/fuzz_jwt \
+	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
+	%D%/fuzz/fuzz_message_log \
+	%D%/fuzz/fuzz_multipart \
+	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_target \
+	%D%/fuzz/fuzz_text \
+	%D%/fuzz/fuzz_transform \
 	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
@@ -133,20 +170,36 @@ endif
 %C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
+%C%_fuzz_fuzz_dialect_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_json_peek_SOURCES = %D%/fuzz/fuzz_json_peek.c $(fuzz_main)
+%C%_fuzz_fuzz_json_peek_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_ledger_SOURCES = %D%/fuzz/fuzz_ledger.c $(fuzz_main)
+%C%_fuzz_fuzz_ledger_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_message_log_SOURCES = %D%/fuzz/fuzz_message_log.c $(fuzz_main)
+%C%_fuzz_fuzz_message_log_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
+%C%_fuzz_fuzz_multipart_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_pin_SOURCES = %D%/fuzz/fuzz_pin.c $(fuzz_main)
+%C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_target_SOURCES = %D%/fuzz/fuzz_target.c $(fuzz_main)
 %C%_fuzz_fuzz_target_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_text_SOURCES = %D%/fuzz/fuzz_text.c $(fuzz_main)
+%C%_fuzz_fuzz_text_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_transform_SOURCES = %D%/fuzz/fuzz_transform.c $(fuzz_main)
+%C%_fuzz_fuzz_transform_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/deploy.sh %D%/integration/test_cgi.sh %D%/layers.sh %D%/node
@@ -154,6 +207,8 @@ EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
-	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
+	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
+	%D%/clients/lib/browser.mjs %D%/clients/lib/openai-talk.mjs \
+	%D%/clients/lib/setup.mjs \
 	%D%/lib/fcgi.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
 	%D%/lib/servers.mjs %D%/lib/tap.mjs

@@ -88,11 +88,14 @@ lists_what_is_open_with_its_totals(void **state)
 		.upstream = { .messages = 3, .bytes = 4 },
 	};
 	struct leases *leases = leases_new();
+	struct lease_request request = request_for("/a", 0, 0);
 	struct lease *one, *two;
 	json_t *list, *first;
 
 	(void)state;
-	assert_int_equal(take(leases, "/a", 0, 0, &one), ERR_OK);
+	request.user = "ann";
+	request.model = "gpt-realtime";
+	assert_int_equal(leases_take(leases, &request, &one, NULL), ERR_OK);
 	assert_int_equal(take(leases, "/b", 0, 0, &two), ERR_OK);
 	lease_update(one, &usage);
 	list = leases_list(leases, 4096);
@@ -104,6 +107,14 @@ lists_what_is_open_with_its_totals(void **state)
 	    lease_peek(one)->id);
 	assert_string_equal(json_string_value(json_object_get(first, "client")),
 	    "192.0.2.1");
+	assert_string_equal(json_string_value(json_object_get(first, "user")),
+	    "ann");
+	assert_string_equal(json_string_value(json_object_get(first, "model")),
+	    "gpt-realtime");
+	/* what is not known is not there */
+	assert_null(
+	    json_object_get(json_array_get(json_object_get(list, "leases"), 1),
+		"user"));
 	assert_int_equal(number(json_object_get(first, "from_upstream"),
 			     "bytes"),
 	    4);
