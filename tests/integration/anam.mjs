@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 
-import { BROKER, SIM, Site, needs, run, table } from "../lib/harness.mjs";
+import { BROKER, SIM, Site, needs, run, table, until } from "../lib/harness.mjs";
 import { parse_cgi, request } from "../lib/fcgi.mjs";
 import { OP, RawServer, exchange } from "../lib/rawws.mjs";
 import { FRONTS } from "../lib/servers.mjs";
@@ -570,9 +570,13 @@ anam {
 	await broker.wait_for(/anam\.failed .*certificate/);
 	fs.writeFileSync(site.file("culvert.conf"), conf(tls.ca));
 	broker.child.kill("SIGHUP");
+	// the log says so just before it is in force
 	await broker.wait_for(/config\.reload /);
-	const answer = await post(site, SESSION, { personaId: "p" });
-	assert.equal(answer.status, 200, answer.body);
+	let answer;
+	await until(async () => {
+		answer = await post(site, SESSION, { personaId: "p" });
+		return answer.status === 200;
+	}, "the trusted certificate serves");
 	// a session is answered over TLS only where the client came so
 	assert.equal(answer.json.engineProtocol, "http");
 });
