@@ -11,7 +11,7 @@ AM_TESTS_ENVIRONMENT = \
 	top_builddir='$(abs_top_builddir)'; export top_builddir;
 
 # Whatever has no _LDADD of its own (unit tests, fuzz targets) links this.
-LDADD = libbroker.a libtunnel.a libcommon.a \
+LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 	$(CMOCKA_LIBS) $(BROKER_LIBS) $(TUNNEL_LIBS)
 
 # A unit test is one line: its source is tests/unit/NAME.c.
@@ -58,8 +58,10 @@ unit_tests = \
 	%D%/unit/test_multipart \
 	%D%/unit/test_pin \
 	%D%/unit/test_refusals \
+	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
+	%D%/unit/test_report \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
@@ -75,6 +77,7 @@ unit_tests = \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
+	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
@@ -89,6 +92,10 @@ unit_tests = \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
 
+# What lets scripts speak on the control socket.
+check_PROGRAMS += %D%/lib/packets
+%C%_lib_packets_LDADD =
+
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
 	%D%/unit/store_conformance.c %D%/unit/store_conformance.h
@@ -97,6 +104,7 @@ EXTRA_DIST += %D%/unit/test_keys.h
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/bulk.mjs \
+	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
