@@ -409,8 +409,8 @@ test("usage is booked for the user of the key", async (t) => {
 	    output_modalities: ["text"] } }, SECRETS, { REMOTE_USER: "ann" });
 	const talk = await s.talk("/v1/realtime", bearer(value));
 	const sums = async () => JSON.parse((await run([path.join(builddir,
-	    "culvertctl"), "--json", "usage", "--by", "all", "--from",
-	    "2000-01-01", "--to", "2999-12-31"], { env: { CULVERT_CONTROL: s.site.control_sock } }))
+	    "culvertctl"), "--socket", s.site.control_sock, "--json", "usage",
+	    "--by", "all", "--from", "2000-01-01", "--to", "2999-12-31"]))
 	    .stdout);
 
 	await talk.ask("Hello");
