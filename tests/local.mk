@@ -18,11 +18,17 @@ LDADD = libbroker.a libtunnel.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
+	%D%/unit/test_anam_flight \
+	%D%/unit/test_anam_route \
+	%D%/unit/test_anam_session \
+	%D%/unit/test_anam_token \
+	%D%/unit/test_anam_vendor \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_cause \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
+	%D%/unit/test_config_anam \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
@@ -51,6 +57,7 @@ unit_tests = \
 	%D%/unit/test_log \
 	%D%/unit/test_multipart \
 	%D%/unit/test_pin \
+	%D%/unit/test_refusals \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_request \
@@ -60,8 +67,8 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
-	%D%/unit/test_sim_anam \
 	%D%/unit/test_signing_key \
+	%D%/unit/test_sim_anam \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_store_sqlite \
@@ -111,6 +118,7 @@ client_tests = \
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
+	%D%/fuzz/fuzz_anam \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_flow \
@@ -139,6 +147,8 @@ TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
 	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
 endif
 
+%C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
+%C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
