@@ -11,7 +11,7 @@ AM_TESTS_ENVIRONMENT = \
 	top_builddir='$(abs_top_builddir)'; export top_builddir;
 
 # Whatever has no _LDADD of its own (unit tests, fuzz targets) links this.
-LDADD = libbroker.a libtunnel.a libcommon.a \
+LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 	$(CMOCKA_LIBS) $(BROKER_LIBS) $(TUNNEL_LIBS)
 
 # A unit test is one line: its source is tests/unit/NAME.c.
@@ -58,8 +58,10 @@ unit_tests = \
 	%D%/unit/test_multipart \
 	%D%/unit/test_pin \
 	%D%/unit/test_refusals \
+	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
+	%D%/unit/test_report \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
@@ -67,24 +69,32 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
-	%D%/unit/test_signing_key \
+	%D%/unit/test_session_rules \
 	%D%/unit/test_sim_anam \
+	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
+	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
 	%D%/unit/test_transform \
+	%D%/unit/test_ticket \
 	%D%/unit/test_tunnel_route \
+	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
 	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
+
+# What lets scripts speak on the control socket.
+check_PROGRAMS += %D%/lib/packets
+%C%_lib_packets_LDADD =
 
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
@@ -95,11 +105,13 @@ EXTRA_DIST += %D%/unit/test_keys.h
 integration_tests = \
 	%D%/integration/bulk.mjs \
 	%D%/integration/flutter.mjs \
+	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
+	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \

@@ -11,6 +11,9 @@
 
 #include "broker/anam.h"
 #include "broker/livekit.h"
+#include "broker/openai.h"
+#include "broker/openai_ask.h"
+#include "broker/openai_call.h"
 #include "broker/route.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -151,6 +154,33 @@ anam_error(const char *code, const char *message)
 	return NULL;
 }
 
+static void
+handle_openai(struct request *req)
+{
+	assert_ptr_equal(req->error_form, openai_ask_error_form);
+	livekit_token_handle(req);
+}
+
+void
+openai_client_secrets_handle(struct request *req)
+{
+	handle_openai(req);
+}
+
+void
+openai_calls_handle(struct request *req)
+{
+	handle_openai(req);
+}
+
+json_t *
+openai_ask_error_form(const char *code, const char *message)
+{
+	(void)code;
+	(void)message;
+	return NULL;
+}
+
 /* ---- who is answered what ---- */
 
 #define TOKEN "/api/livekit/token"
@@ -162,10 +192,16 @@ anam_error(const char *code, const char *message)
 #define MAY   VARY "Access-Control-Allow-Origin: " GOOD "\n"
 #define POSTS "Allow: POST, OPTIONS\n"
 #define GETS  "Allow: GET, HEAD, OPTIONS\n"
-#define PREFLIGHT                                                 \
-	MAY POSTS "Access-Control-Allow-Methods: POST, OPTIONS\n" \
-		  "Access-Control-Allow-Headers: content-type, "  \
-		  "authorization, x-anon-id, x-anam-target-url\n" \
+#define PREFLIGHT                                                        \
+	MAY POSTS "Access-Control-Allow-Methods: POST, OPTIONS\n"        \
+		  "Access-Control-Allow-Headers: content-type, "         \
+		  "authorization, x-anon-id, x-anam-target-url, "        \
+		  "openai-beta, openai-organization, openai-project, "   \
+		  "openai-safety-identifier, x-openai-agents-sdk, "      \
+		  "x-stainless-arch, x-stainless-lang, x-stainless-os, " \
+		  "x-stainless-package-version, "                        \
+		  "x-stainless-retry-count, x-stainless-runtime, "       \
+		  "x-stainless-runtime-version, x-stainless-timeout\n"   \
 		  "Access-Control-Max-Age: 600\n"
 
 struct row {
@@ -270,7 +306,7 @@ a_token_is_for_admitted_origins_and_clients(void **state)
 }
 
 static void
-anams_paths_are_served_like_the_others(void **state)
+vendors_paths_are_served_like_the_others(void **state)
 {
 	static const struct row rows[] = {
 		{ "POST", "/v1/engine/session", GOOD, HERE, 200, MAY },
@@ -278,6 +314,13 @@ anams_paths_are_served_like_the_others(void **state)
 		{ "POST", "/v1/metrics/client", GOOD, HERE, 200, MAY },
 		{ "POST", "/talk", GOOD, HERE, 200, MAY },
 		{ "POST", "/b/x/talk", GOOD, HERE, 200, MAY },
+		{ "POST", "/v1/realtime/client_secrets", GOOD, HERE, 200, MAY },
+		{ "POST", "/v1/realtime/calls", GOOD, HERE, 200, MAY },
+		{ "OPTIONS", "/v1/realtime/calls", GOOD, HERE, 204, PREFLIGHT },
+		{ "POST", "/v1/realtime/calls", EVIL, HERE, 403, VARY },
+		{ "GET", "/v1/realtime/client_secrets", GOOD, HERE, 405,
+		    MAY POSTS },
+		{ "POST", "/v1/realtime", GOOD, HERE, 404, MAY },
 		{ "OPTIONS", "/v1/engine/session", GOOD, HERE, 204, PREFLIGHT },
 		{ "OPTIONS", "/b/x/talk", GOOD, HERE, 204, PREFLIGHT },
 		{ "POST", "/v1/engine/session", EVIL, HERE, 403, VARY },
@@ -372,7 +415,7 @@ main(void)
 		cmocka_unit_test(health_is_for_whomever_asks_and_for_no_page),
 		cmocka_unit_test(readiness_is_what_was_last_set),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
-		cmocka_unit_test(anams_paths_are_served_like_the_others),
+		cmocka_unit_test(vendors_paths_are_served_like_the_others),
 		cmocka_unit_test(
 		    a_preflight_is_answered_to_admitted_pages_only),
 		cmocka_unit_test(
