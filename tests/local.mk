@@ -104,6 +104,7 @@ check_PROGRAMS += %D%/lib/packets
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/bulk.mjs \
+	%D%/integration/flutter.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
@@ -118,7 +119,9 @@ integration_tests = \
 
 client_tests = \
 	%D%/clients/agents.mjs \
+	%D%/clients/anam.mjs \
 	%D%/clients/browser.mjs \
+	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
 	%D%/clients/ws.mjs
@@ -191,6 +194,8 @@ EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
-	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
-	%D%/lib/fcgi.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
+	%D%/clients/lib/browser.mjs %D%/clients/lib/openai-talk.mjs \
+	%D%/clients/lib/setup.mjs \
+	%D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
 	%D%/lib/servers.mjs %D%/lib/tap.mjs
