@@ -21,8 +21,8 @@ libbroker_a_SOURCES = \
 	%D%/ledger.c %D%/ledger.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
+	%D%/message_file.c %D%/message_file.h \
 	%D%/price.c %D%/price.h \
-	%D%/report.c %D%/report.h \
 	%D%/request.c %D%/request.h \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \
@@ -33,7 +33,8 @@ libbroker_a_SOURCES = \
 	%D%/target.c %D%/target.h \
 	%D%/tunnel_route.c %D%/tunnel_route.h \
 	%D%/url.c %D%/url.h \
-	%D%/usage_event.c %D%/usage_event.h
+	%D%/usage_event.c %D%/usage_event.h \
+	%D%/usage_report.c %D%/usage_report.h
 
 sbin_PROGRAMS += culvert-broker
 culvert_broker_SOURCES = %D%/main.c

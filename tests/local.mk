@@ -39,6 +39,7 @@ unit_tests = \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
+	%D%/unit/test_message_file \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
@@ -47,7 +48,6 @@ unit_tests = \
 	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
-	%D%/unit/test_report \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
@@ -66,6 +66,7 @@ unit_tests = \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
+	%D%/unit/test_usage_report \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
