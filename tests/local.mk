@@ -51,6 +51,7 @@ unit_tests = \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
+	%D%/unit/test_message_file \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
@@ -63,7 +64,6 @@ unit_tests = \
 	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
-	%D%/unit/test_report \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
@@ -90,6 +90,7 @@ unit_tests = \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
 	%D%/unit/test_vendor_event \
+	%D%/unit/test_usage_report \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
