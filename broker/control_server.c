@@ -69,9 +69,9 @@ struct server {
 	struct control_server_options options;
 	struct resolver *resolver;
 	struct leases *leases;
+	struct refusals *refusals;
 	struct control_report *report;
 	struct connection *reporting; /* whose it is; NULL: it has left */
-	struct refusals *refusals;
 	/* Those without a lease, by deadline; those with one. */
 	struct connections waiting, leased;
 	unsigned waiting_count, resolving_count;
