@@ -109,6 +109,7 @@ check_PROGRAMS += %D%/lib/packets
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
+	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/flutter.mjs \
 	%D%/integration/ctl.mjs \
