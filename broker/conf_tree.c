@@ -59,6 +59,20 @@ static cfg_opt_t store_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t prices_keys[] = {
+	KEY("currency"),
+	KEY("input_text"),
+	KEY("input_audio"),
+	KEY("input_image"),
+	KEY("cached_text"),
+	KEY("cached_audio"),
+	KEY("cached_image"),
+	KEY("output_text"),
+	KEY("output_audio"),
+	KEY("minute"),
+	CFG_END(),
+};
+
 #define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
 
 static cfg_opt_t tunnel_keys[] = {
@@ -237,6 +251,7 @@ static cfg_opt_t root_keys[] = {
 	ONE("requests", requests_keys),
 	ONE("tickets", tickets_keys),
 	ONE("store", store_keys),
+	MANY("prices", prices_keys),
 	ONE("tunnel", tunnel_keys),
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),

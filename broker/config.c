@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/str.h"
 #include "common/xalloc.h"
 
 /* What callers see, and how many of them hold it. */
@@ -162,6 +163,9 @@ config_unref(struct config *config)
 	free(config->requests.base_path);
 	secret_free(config->tickets.secret);
 	free(config->store.path);
+	for (size_t i = 0; i < config->price_count; i++)
+		free(config->prices[i].models);
+	free(config->prices);
 	for (size_t i = 0; i < config->relay_count; i++)
 		relay_done(&config->relays[i]);
 	free(config->relays);
@@ -212,6 +216,15 @@ config_find_relay_by_name(const struct config *config, const char *name)
 	for (size_t i = 0; i < config->relay_count; i++)
 		if (strcmp(config->relays[i].name, name) == 0)
 			return &config->relays[i];
+	return NULL;
+}
+
+const struct price *
+config_find_price(const struct config *config, const char *model)
+{
+	for (size_t i = 0; i < config->price_count; i++)
+		if (str_match(config->prices[i].models, model))
+			return &config->prices[i].price;
 	return NULL;
 }
 

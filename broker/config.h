@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "broker/price.h"
 #include "common/err.h"
 #include "common/secret.h"
 #include "common/wire.h"
@@ -194,6 +195,12 @@ struct config_range {
 	unsigned prefix_len;
 };
 
+/* What models cost. */
+struct config_prices {
+	char *models; /* a pattern */
+	struct price price;
+};
+
 struct config {
 	char *path; /* the file it came from */
 	struct {
@@ -222,6 +229,8 @@ struct config {
 	struct {
 		char *path; /* NULL: nothing is kept */
 	} store;
+	struct config_prices *prices; /* the first that matches counts */
+	size_t price_count;
 	struct config_relay *relays;
 	size_t relay_count;
 	struct config_livekit *livekit; /* NULL: not configured */
@@ -268,6 +277,10 @@ config_find_relay_by_name(const struct config *config, const char *name);
 /* The persona of this name that is configured here; NULL: there is none. */
 const struct config_persona *config_find_persona(const struct config *config,
     const char *name);
+
+/* What a model costs; NULL where no price is known. */
+const struct price *config_find_price(const struct config *config,
+    const char *model);
 
 /* The token template of this name; NULL where there is none. */
 const struct config_token *config_find_token(const struct config *config,

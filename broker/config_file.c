@@ -10,6 +10,7 @@
 #include "broker/config.h"
 #include "broker/config_anam.h"
 #include "broker/config_livekit.h"
+#include "broker/config_prices.h"
 #include "broker/config_relay.h"
 #include "broker/config_store.h"
 #include "broker/config_value.h"
@@ -303,6 +304,8 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 	if (err == ERR_OK)
 		err = config_store_build(root, config, diag);
 	if (err == ERR_OK)
+		err = config_prices_build(root, config, diag);
+	if (err == ERR_OK)
 		err = config_relay_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
@@ -412,6 +415,7 @@ config_dump(const struct config *config, FILE *out)
 		(void)fputs("}\n", out);
 	}
 	config_store_dump(config, out);
+	config_prices_dump(config, out);
 	for (size_t i = 0; i < config->relay_count; i++)
 		config_relay_dump(&config->relays[i], out);
 	if (config->livekit != NULL)

@@ -15,6 +15,7 @@
 #include "broker/anam_route.h"
 #include "broker/config.h"
 #include "broker/control_log.h"
+#include "broker/control_report.h"
 #include "broker/leases.h"
 #include "broker/ledger.h"
 #include "broker/tunnel_route.h"
@@ -42,6 +43,7 @@ enum state {
 	STATE_RESOLVING, /* asked; the answer waits for a name */
 	STATE_LEASED,	 /* its tunnel is open */
 	STATE_DENIED,	 /* has its refusal, and goes */
+	STATE_REPORTING, /* asked; the answer waits for the ledger */
 };
 
 struct connection {
@@ -68,6 +70,8 @@ struct server {
 	struct resolver *resolver;
 	struct leases *leases;
 	struct refusals *refusals;
+	struct control_report *report;
+	struct connection *reporting; /* whose it is; NULL: it has left */
 	/* Those without a lease, by deadline; those with one. */
 	struct connections waiting, leased;
 	unsigned waiting_count, resolving_count;
@@ -158,6 +162,8 @@ drop(struct server *srv, struct connection *conn, enum control_cause cause,
 {
 	control_log_end(&conn->peer,
 	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
+	if (srv->reporting == conn)
+		srv->reporting = NULL;
 	lease_release(conn->lease);
 	leave_state(srv, conn);
 	/* close() alone would not do where a forked child has it too */
@@ -302,15 +308,46 @@ decide(struct server *srv, struct connection *conn)
 	}
 }
 
+/* Answer an operator, who may ask again; takes the value. */
 static void
-list(struct server *srv, struct connection *conn)
+reply(struct server *srv, struct connection *conn, json_t *value)
 {
 	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
 
-	packet->reply = leases_list(srv->leases, LIST_BYTES);
+	packet->reply = value;
 	set_state(srv, conn, STATE_IDLE);
 	send_packet(srv, conn, packet);
 	wire_packet_free(packet);
+}
+
+static void
+start_report(struct server *srv, struct connection *conn,
+    const struct wire_report *question)
+{
+	struct diag diag;
+	enum err err =
+	    control_report_start(srv->report, question, LIST_BYTES, &diag);
+
+	if (err != ERR_OK) {
+		reply(srv, conn, control_report_error(err, &diag));
+		return;
+	}
+	set_state(srv, conn, STATE_REPORTING);
+	srv->reporting = conn;
+}
+
+static void
+end_report(struct server *srv)
+{
+	json_t *answer = control_report_take(srv->report);
+
+	struct connection *conn = srv->reporting;
+
+	srv->reporting = NULL;
+	if (conn != NULL)
+		reply(srv, conn, answer);
+	else
+		json_decref(answer);
 }
 
 static struct connection *
@@ -330,12 +367,8 @@ close_tunnel(struct server *srv, struct connection *conn,
     const struct wire_close *order)
 {
 	struct connection *tunnel = find_lease(srv, order->lease);
-	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
 
-	packet->reply = json_pack("{s:b}", "closed", tunnel != NULL);
-	set_state(srv, conn, STATE_IDLE);
-	send_packet(srv, conn, packet);
-	wire_packet_free(packet);
+	reply(srv, conn, json_pack("{s:b}", "closed", tunnel != NULL));
 	if (tunnel != NULL)
 		order_close(tunnel, order->code, order->reason);
 }
@@ -379,12 +412,26 @@ take_usage(struct server *srv, struct connection *conn,
 	config_unref(config);
 }
 
-/* From an operator, about somebody else's tunnel. */
+/* What an operator may ask; true where it was that. */
 static bool
-is_close_order(const struct connection *conn, const struct wire_packet *packet)
+obey(struct server *srv, struct connection *conn,
+    const struct wire_packet *packet)
 {
-	return conn->state == STATE_IDLE && conn->is_operator &&
-	    packet->type == WIRE_CLOSE && packet->close.lease != NULL;
+	bool is_order = packet->type == WIRE_LIST ||
+	    packet->type == WIRE_REPORT ||
+	    (packet->type == WIRE_CLOSE && packet->close.lease != NULL);
+
+	if (conn->state != STATE_IDLE || !is_order)
+		return false;
+	if (!conn->is_operator)
+		drop(srv, conn, CONTROL_NOT_ALLOWED, NULL);
+	else if (packet->type == WIRE_LIST)
+		reply(srv, conn, leases_list(srv->leases, LIST_BYTES));
+	else if (packet->type == WIRE_REPORT)
+		start_report(srv, conn, &packet->report);
+	else
+		close_tunnel(srv, conn, &packet->close);
+	return true;
 }
 
 /* Act on a packet, which is this function's. */
@@ -400,13 +447,8 @@ handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
 		decide(srv, conn);
 		return;
 	}
-	if (conn->state == STATE_IDLE && type == WIRE_LIST) {
-		if (conn->is_operator)
-			list(srv, conn);
-		else
-			drop(srv, conn, CONTROL_NOT_ALLOWED, NULL);
-	} else if (is_close_order(conn, packet)) {
-		close_tunnel(srv, conn, &packet->close);
+	if (obey(srv, conn, packet)) {
+		/* done */
 	} else if (conn->state == STATE_LEASED && type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (conn->state == STATE_LEASED && type == WIRE_END) {
@@ -557,8 +599,13 @@ expire(struct server *srv, int64_t now_ms)
 	struct connection *conn;
 
 	while ((conn = TAILQ_FIRST(&srv->waiting)) != NULL &&
-	    conn->deadline_ms <= now_ms)
-		drop(srv, conn, CONTROL_SILENT, NULL);
+	    conn->deadline_ms <= now_ms) {
+		/* the silence is ours */
+		if (conn->state == STATE_REPORTING)
+			set_state(srv, conn, STATE_REPORTING);
+		else
+			drop(srv, conn, CONTROL_SILENT, NULL);
+	}
 }
 
 /* Milliseconds until something is due; -1 for nothing. */
@@ -588,6 +635,8 @@ dispatch(struct server *srv, void *source)
 		return false;
 	if (source == &srv->listen_fd) {
 		accept_all(srv);
+	} else if (source == &srv->report) {
+		end_report(srv);
 	} else if (source == &srv->resolver) {
 		resolver_clear(srv->resolver);
 		srv->retry_ms = 0;
@@ -645,6 +694,7 @@ server_free(struct server *srv)
 {
 	drop_all(srv, &srv->waiting);
 	drop_all(srv, &srv->leased);
+	control_report_free(srv->report);
 	resolver_free(srv->resolver);
 	leases_free(srv->leases);
 	refusals_free(srv->refusals);
@@ -663,6 +713,8 @@ server_start(struct server *srv, struct diag *diag)
 
 	err = resolver_new(srv->options.lookup, srv->options.lookup_ms,
 	    &srv->resolver, diag);
+	if (err == ERR_OK)
+		err = control_report_new(&srv->report, diag);
 	if (err != ERR_OK)
 		return err;
 	srv->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -671,7 +723,8 @@ server_start(struct server *srv, struct diag *diag)
 	if (srv->epoll_fd == -1 || srv->stop_fd == -1 || flags == -1 ||
 	    fcntl(srv->listen_fd, F_SETFL, flags | O_NONBLOCK) == -1 ||
 	    !watch(srv, srv->stop_fd, &srv->stop_fd) ||
-	    !watch(srv, resolver_fd(srv->resolver), &srv->resolver)) {
+	    !watch(srv, resolver_fd(srv->resolver), &srv->resolver) ||
+	    !watch(srv, control_report_fd(srv->report), &srv->report)) {
 		diag_set(diag, "the control server cannot start: %s",
 		    strerror(errno));
 		return ERR_SYS;

@@ -55,6 +55,7 @@ struct table {
 #define PATH_BYTES     4095
 #define MESSAGE_BYTES  1024
 #define CLOSE_CODE_MAX 4999
+#define DAY_BYTES      10
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -179,6 +180,10 @@ TABLE(reply, { .name = "value", .kind = KIND_VALUE });
 TABLE(log, VALUE(wire_log, records, "records"),
     NUMBER(wire_log, dropped, "dropped", 0, NUMBER_MAX));
 
+TABLE(report, TEXT(wire_report, from, "from", DAY_BYTES, wire_is_day),
+    TEXT(wire_report, to, "to", DAY_BYTES, wire_is_day),
+    TEXT(wire_report, by, "by", WORD_BYTES, wire_is_sum, .optional = true));
+
 static const struct table list_table = { "list", NULL, 0 };
 
 static const struct table *const packets[] = {
@@ -192,6 +197,7 @@ static const struct table *const packets[] = {
 	[WIRE_LIST] = &list_table,
 	[WIRE_REPLY] = &reply_table,
 	[WIRE_LOG] = &log_table,
+	[WIRE_REPORT] = &report_table,
 };
 
 /* Every member of the packet's union starts where it starts. */
@@ -267,6 +273,8 @@ check_packet(const struct wire_packet *packet)
 		ok = is_consistent(&packet->grant.messages);
 	else if (packet->type == WIRE_LOG)
 		ok = is_objects(packet->log.records, WIRE_RECORDS_MAX);
+	else if (packet->type == WIRE_REPORT)
+		ok = strcmp(packet->report.from, packet->report.to) <= 0;
 	if (packet->type == WIRE_USAGE || packet->type == WIRE_END)
 		ok = ok && is_objects(packet->usage.events, WIRE_EVENTS_MAX);
 	return ok ? ERR_OK : ERR_PROTO;

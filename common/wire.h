@@ -41,6 +41,7 @@ enum wire_type {
 	WIRE_LIST,   /* operator -> broker: the open leases */
 	WIRE_REPLY,  /* broker -> operator: a JSON value */
 	WIRE_LOG,    /* tunnel -> broker: for the route's message log */
+	WIRE_REPORT, /* operator -> broker: what was used */
 };
 
 struct wire_header {
@@ -166,6 +167,11 @@ struct wire_log {
 	uint64_t dropped; /* that there was no room for, before these */
 };
 
+struct wire_report {
+	char *from, *to; /* days, the last one included; UTC */
+	char *by;	 /* "day", "route", "user", "model"; NULL: all four */
+};
+
 struct wire_packet {
 	enum wire_type type;
 	union {
@@ -177,6 +183,7 @@ struct wire_packet {
 		struct wire_limits limits;
 		json_t *reply;
 		struct wire_log log;
+		struct wire_report report;
 	};
 };
 

@@ -86,3 +86,30 @@ wire_is_log(const char *s, size_t len)
 	(void)len;
 	return strcmp(s, "metadata") == 0 || strcmp(s, "full") == 0;
 }
+
+/* Of the Gregorian calendar, in this millennium or the last one. */
+bool
+wire_is_day(const char *s, size_t len)
+{
+	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30,
+		31 };
+	uint64_t year, month, day;
+	bool leap;
+
+	if (len != 10 || s[4] != '-' || s[7] != '-' ||
+	    str_to_u64(s, 4, 2999, &year) != ERR_OK ||
+	    str_to_u64(s + 5, 2, 12, &month) != ERR_OK ||
+	    str_to_u64(s + 8, 2, 31, &day) != ERR_OK)
+		return false;
+	leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+	return year >= 1970 && month >= 1 && day >= 1 &&
+	    day <= (uint64_t)days[month - 1] + (leap && month == 2);
+}
+
+bool
+wire_is_sum(const char *s, size_t len)
+{
+	(void)len;
+	return strcmp(s, "day") == 0 || strcmp(s, "route") == 0 ||
+	    strcmp(s, "user") == 0 || strcmp(s, "model") == 0;
+}

@@ -21,6 +21,8 @@ wire_text_check wire_is_host;	 /* a name or address, with or without port */
 wire_text_check wire_is_address; /* a numeric address */
 wire_text_check wire_is_side;	 /* "client", "upstream", "tunnel", "broker" */
 wire_text_check wire_is_form;	 /* how a client speaks: "beta", "text" */
+wire_text_check wire_is_day;	 /* "2026-01-31" */
+wire_text_check wire_is_sum;	 /* "day", "route", "user", "model" */
 wire_text_check wire_is_log;	 /* "metadata", "full" */
 
 #endif

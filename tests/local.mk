@@ -11,18 +11,24 @@ AM_TESTS_ENVIRONMENT = \
 	top_builddir='$(abs_top_builddir)'; export top_builddir;
 
 # Whatever has no _LDADD of its own (unit tests, fuzz targets) links this.
-LDADD = libbroker.a libtunnel.a libcommon.a \
+LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 	$(CMOCKA_LIBS) $(BROKER_LIBS) $(TUNNEL_LIBS)
 
 # A unit test is one line: its source is tests/unit/NAME.c.
 unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
+	%D%/unit/test_anam_flight \
+	%D%/unit/test_anam_route \
+	%D%/unit/test_anam_session \
+	%D%/unit/test_anam_token \
+	%D%/unit/test_anam_vendor \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_cause \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
+	%D%/unit/test_config_anam \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
@@ -45,6 +51,7 @@ unit_tests = \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
+	%D%/unit/test_message_file \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
@@ -53,6 +60,8 @@ unit_tests = \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
 	%D%/unit/test_pin \
+	%D%/unit/test_refusals \
+	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_request \
@@ -62,6 +71,7 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
+	%D%/unit/test_session_rules \
 	%D%/unit/test_sim_anam \
 	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_knobs \
@@ -69,17 +79,25 @@ unit_tests = \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
+	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
 	%D%/unit/test_transform \
+	%D%/unit/test_ticket \
 	%D%/unit/test_tunnel_route \
+	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
 	%D%/unit/test_vendor_event \
+	%D%/unit/test_usage_report \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
+
+# What lets scripts speak on the control socket.
+check_PROGRAMS += %D%/lib/packets
+%C%_lib_packets_LDADD =
 
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
@@ -89,11 +107,14 @@ EXTRA_DIST += %D%/unit/test_keys.h
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/bulk.mjs \
+	%D%/integration/flutter.mjs \
+	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
+	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \
@@ -101,7 +122,9 @@ integration_tests = \
 
 client_tests = \
 	%D%/clients/agents.mjs \
+	%D%/clients/anam.mjs \
 	%D%/clients/browser.mjs \
+	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
 	%D%/clients/ws.mjs
@@ -110,6 +133,7 @@ client_tests = \
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
+	%D%/fuzz/fuzz_anam \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_flow \
@@ -141,6 +165,8 @@ TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
 	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
 endif
 
+%C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
+%C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
@@ -180,6 +206,8 @@ EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
-	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
-	%D%/lib/fcgi.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
+	%D%/clients/lib/browser.mjs %D%/clients/lib/openai-talk.mjs \
+	%D%/clients/lib/setup.mjs \
+	%D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
 	%D%/lib/servers.mjs %D%/lib/tap.mjs

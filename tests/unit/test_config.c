@@ -108,6 +108,13 @@ static const struct bad bad_settings[] = {
 	{ "requests { base_path = \"/a/\" }\n", 1, "at the end" },
 	{ "requests { base_path = \"a\" }\n", 1, "begins with /" },
 	{ "store { path = \"culvert.db\" }\n", 1, "whole path" },
+	{ "prices { input_text = \"1\" }\n", 1, "title" },
+	{ "prices \"\" { input_text = \"1\" }\n", 1, "matches nothing" },
+	{ "prices \"a\" { input_text = \"1e3\" }\n", 1, "write a price" },
+	{ "prices \"a\" {\n minute = \"-1\" }\n", 2, "write a price" },
+	{ "prices \"a\" { currency = \"Dollar\" }\n", 1, "three letters" },
+	{ "prices \"a\" { output_image = \"1\" }\n", 1, "output_image" },
+	{ "prices \"a\" {}\nprices \"a\" {}\n", 2, "duplicate" },
 	{ "store { file = \"/culvert.db\" }\n", 1, "file" },
 	{ "tunnel { connect_timeout = 0 }\n", 1, "from 1" },
 	{ "tunnel { pong_timeout = 0 }\n", 1, "from 1" },
@@ -577,6 +584,42 @@ keeps_its_store_where_it_is_told(void **state)
 	(void)unsetenv("STATE_DIRECTORY");
 }
 
+/* ---- prices ---- */
+
+static void
+finds_the_first_price_that_matches(void **state)
+{
+	struct config *config =
+	    load("prices \"gpt-realtime-mini*\" { input_text = 0.60 }\n"
+		 "prices \"gpt-realtime*\" {\n"
+		 "	currency = EUR\n"
+		 "	input_text = \"4.00\"\n"
+		 "	input_audio = \"32\"\n"
+		 "	cached_audio = \"0.4\"\n"
+		 "	minute = \"0.006\"\n"
+		 "}\n");
+	const struct price *price;
+
+	(void)state;
+	price = config_find_price(config, "gpt-realtime-mini-2025-10-06");
+	assert_string_equal(price->currency, "USD");
+	assert_int_equal(price->tokens[STORE_INPUT_TEXT], 600000);
+	assert_false(price->has_tokens[STORE_OUTPUT_TEXT]);
+	assert_false(price->has_minute);
+	price = config_find_price(config, "gpt-realtime");
+	assert_string_equal(price->currency, "EUR");
+	assert_int_equal(price->tokens[STORE_INPUT_AUDIO], 32000000);
+	assert_int_equal(price->tokens[STORE_CACHED_AUDIO], 400000);
+	/* a cached one that has no price costs what the others do */
+	assert_true(price->has_tokens[STORE_CACHED_TEXT]);
+	assert_int_equal(price->tokens[STORE_CACHED_TEXT], 4000000);
+	assert_false(price->has_tokens[STORE_CACHED_IMAGE]);
+	assert_int_equal(price->minute, 6000);
+	assert_null(config_find_price(config, "other"));
+	assert_null(config_find_price(config, ""));
+	config_unref(config);
+}
+
 /* ---- dump, reload ---- */
 
 static void
@@ -591,7 +634,9 @@ a_dump_holds_no_secret_and_loads_again(void **state)
 	    "alias \"o\" { to = \"ab\" } } subprotocols = {\"p\"}\n"
 	    "subprotocol_mode = \"pass\" lifetime = 0 }\n"
 	    "access { clients = {\"any\", \"fe80::/10\", \"10.1.2.3\"} }\n"
-	    "control { users = {\"4321\"} }\n");
+	    "control { users = {\"4321\"} }\n"
+	    "store { path = \"/x/y.db\" }\n"
+	    "prices \"m-*\" { input_text = 0.000001 minute = 12 }\n");
 	struct config *config = load(text);
 	char *first = dump(config), *second;
 
@@ -823,6 +868,7 @@ main(void)
 		cmocka_unit_test(every_claim_of_livekit_can_be_written),
 		cmocka_unit_test(a_short_secret_of_livekit_is_no_error),
 		cmocka_unit_test(keeps_its_store_where_it_is_told),
+		cmocka_unit_test(finds_the_first_price_that_matches),
 		cmocka_unit_test(a_dump_holds_no_secret_and_loads_again),
 		cmocka_unit_test(
 		    who_holds_a_configuration_keeps_it_over_a_reload),

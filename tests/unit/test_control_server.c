@@ -413,6 +413,130 @@ keeps_what_a_tunnel_reported_before_it_died(void **state)
 	free(path);
 }
 
+#define REPORT                                                  \
+	"{\"v\":1,\"type\":\"report\",\"from\":\"1970-01-01\"," \
+	"\"to\":\"2999-12-31\",\"by\":\"route\"}"
+
+/* A store that answers when the test opens the gate. */
+static enum err
+sum_slowly(struct store *store, int64_t from, int64_t to,
+    struct store_sums *ret, struct diag *diag)
+{
+	(void)store;
+	(void)diag;
+	assert_int_equal(from, 0);
+	assert_int_equal(to, 32503680000); /* 3000-01-01 */
+	(void)pthread_mutex_lock(&gate);
+	(void)pthread_mutex_unlock(&gate);
+	*ret = (struct store_sums){ .items = xcalloc(1, sizeof(ret->items[0])),
+		.count = 1 };
+	*ret->items = (struct store_sum){ .day = xstrdup("2026-01-01"),
+		.route = xstrdup("openai"),
+		.user = xstrdup(""),
+		.model = xstrdup(""),
+		.events = 7 };
+	return ERR_OK;
+}
+
+static const struct store_ops slow_ops = { .sum_usage = sum_slowly };
+static struct store slow_store = { .ops = &slow_ops };
+
+static int
+stop_reports(void **state)
+{
+	(void)stop(state);
+	store_set_current(NULL);
+	return 0;
+}
+
+/* The answer to a report: its error's code, or NULL and its rows. */
+static json_t *
+hear_report(int fd)
+{
+	struct wire_packet *packet = hear(fd);
+	json_t *value;
+
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_REPLY);
+	value = json_incref(packet->reply);
+	wire_packet_free(packet);
+	return value;
+}
+
+static void
+assert_reported(json_t *value)
+{
+	const json_t *row = json_array_get(json_object_get(value, "rows"), 0);
+
+	assert_string_equal(json_string_value(json_object_get(row, "route")),
+	    "openai");
+	assert_int_equal(json_integer_value(json_object_get(row, "events")), 7);
+	json_decref(value);
+}
+
+static void
+assert_refused(json_t *value, const char *reason)
+{
+	const char *text = json_string_value(
+	    json_object_get(json_object_get(value, "error"), "message"));
+
+	assert_non_null(text);
+	assert_non_null(strstr(text, reason));
+	json_decref(value);
+}
+
+static void
+reports_without_keeping_others_waiting(void **state)
+{
+	struct world *world = *state;
+	int one, two, left, tunnel;
+
+	/* a report may take longer than a peer may be silent */
+	start(world, PATIENCE_MS, 200);
+	one = peer(world);
+	say(one, REPORT);
+	assert_refused(hear_report(one), "there is no `store'");
+	store_set_current(&slow_store);
+	(void)pthread_mutex_lock(&gate);
+	say(one, REPORT);
+	two = peer(world);
+	say(two, REPORT);
+	assert_refused(hear_report(two), "another report");
+	tunnel = peer(world);
+	say(tunnel, OPEN("/free"));
+	hear_grant(tunnel);
+	hear_end(two); /* silent for too long: the first one was not */
+	(void)pthread_mutex_unlock(&gate);
+	assert_reported(hear_report(one));
+	say(one, REPORT);
+	assert_reported(hear_report(one));
+	/* who does not wait for the answer leaves the next one free */
+	(void)pthread_mutex_lock(&gate);
+	say(one, REPORT);
+	left = peer(world);
+	say(left, REPORT);
+	assert_refused(hear_report(left), "another report");
+	(void)close(left);
+	(void)close(one);
+	(void)count_leases(world); /* it has seen that it left */
+	(void)pthread_mutex_unlock(&gate);
+	do {
+		json_t *value;
+
+		one = peer(world);
+		say(one, REPORT);
+		value = hear_report(one);
+		if (json_object_get(value, "error") == NULL) {
+			assert_reported(value);
+			break;
+		}
+		json_decref(value);
+		(void)close(one);
+	} while (true);
+	(void)close(one);
+	(void)close(tunnel);
+}
+
 static void
 tells_a_tunnel_that_the_operator_ends_it(void **state)
 {
@@ -565,7 +689,7 @@ drops_a_peer_that_sends_rubbish(void **state)
 static void
 drops_a_tunnel_that_says_what_it_may_not(void **state)
 {
-	static const char *const cases[] = { OPEN("/free"), LIST, "x" };
+	static const char *const cases[] = { OPEN("/free"), LIST, REPORT, "x" };
 	struct world *world = *state;
 
 	start(world, PATIENCE_MS, PATIENCE_MS);
@@ -775,6 +899,7 @@ serves_the_users_of_the_configuration_alone(void **state)
 	start(world, PATIENCE_MS, PATIENCE_MS);
 	assert_int_equal(answered_as(world, NOBODY, OPEN("/free")), 0);
 	assert_int_equal(answered_as(world, NOBODY, LIST), 1);
+	assert_int_equal(answered_as(world, NOBODY, REPORT), 1);
 	assert_int_equal(answered_as(world, NOBODY - 1, OPEN("/free")), 1);
 	assert_int_equal(answered_as(world, 0, LIST), 0);
 }
@@ -810,6 +935,8 @@ main(void)
 		SERVER_TEST(grants_leases_and_lists_them),
 		SERVER_TEST(answers_a_report_with_limits_that_have_changed),
 		SERVER_TEST(keeps_what_a_tunnel_reported_before_it_died),
+		cmocka_unit_test_teardown(
+		    reports_without_keeping_others_waiting, stop_reports),
 		SERVER_TEST(tells_a_tunnel_that_the_operator_ends_it),
 		SERVER_TEST(frees_the_lease_when_the_tunnel_says_so),
 		SERVER_TEST(frees_the_lease_of_a_tunnel_that_vanishes),

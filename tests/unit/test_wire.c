@@ -54,6 +54,10 @@
 	"{\"v\":1,\"type\":\"deny\",\"status\":" status \
 	",\"code\":\"x\",\"message\":" message ",\"headers\":[]}"
 
+#define REPORT_(from, to, by)                                 \
+	"{\"v\":1,\"type\":\"report\",\"from\":\"" from "\"," \
+	"\"to\":\"" to "\",\"by\":\"" by "\"}"
+
 static const char *const legal[] = {
 	OPEN_("GET", "/a?b", "[[\"Host\",\"x\"],[\"X\",\"\"]]", LOCAL),
 	OPEN_("GET", "/", "[]", "{\"local\":false,\"address\":\"::1\"}"),
@@ -71,6 +75,10 @@ static const char *const legal[] = {
 	CLOSE_("4001", "\"\",\"lease\":\"l1\""),
 	"{\"v\":1,\"type\":\"limits\",\"limits\":" LIMITS "}",
 	"{\"v\":1,\"type\":\"list\"}",
+	"{\"v\":1,\"type\":\"report\",\"from\":\"2024-02-29\","
+	"\"to\":\"2024-02-29\"}",
+	"{\"v\":1,\"type\":\"report\",\"from\":\"1970-01-01\","
+	"\"to\":\"2999-12-31\",\"by\":\"model\"}",
 	"{\"v\":1,\"type\":\"reply\",\"value\":[1,{\"a\":null}]}",
 };
 
@@ -232,6 +240,24 @@ refuses_malformed_packets(void **state)
 		  "\"stall_ms\":10,\"usage_ms\":11}}",
 		    ERR_LIMIT },
 		{ "{\"v\":1,\"type\":\"reply\"}", ERR_PROTO },
+		{ REPORT_("2026-01-02", "2026-01-01", "day"), ERR_PROTO },
+		{ REPORT_("2025-02-29", "2025-03-01", "day"), ERR_PROTO },
+		{ REPORT_("2100-02-29", "2100-03-01", "day"), ERR_PROTO },
+		{ REPORT_("2026-04-31", "2026-05-01", "day"), ERR_PROTO },
+		{ REPORT_("2026-00-01", "2026-05-01", "day"), ERR_PROTO },
+		{ REPORT_("2026-13-01", "2027-05-01", "day"), ERR_PROTO },
+		{ REPORT_("2026-01-00", "2026-05-01", "day"), ERR_PROTO },
+		{ REPORT_("1969-12-31", "2026-05-01", "day"), ERR_PROTO },
+		{ REPORT_("2026-01-01", "3000-01-01", "day"), ERR_PROTO },
+		{ REPORT_("2026-1-1", "2026-05-01", "day"), ERR_PROTO },
+		{ REPORT_("2026/01/01", "2026-05-01", "day"), ERR_PROTO },
+		{ REPORT_("2026-01-+1", "2026-05-01", "day"), ERR_PROTO },
+		{ REPORT_("", "2026-05-01", "day"), ERR_PROTO },
+		{ REPORT_("2026-01-01", "2026-05-01 ", "day"), ERR_LIMIT },
+		{ REPORT_("2026-01-01", "2026-05-01", "hour"), ERR_PROTO },
+		{ REPORT_("2026-01-01", "2026-05-01", ""), ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"report\",\"from\":\"2026-01-01\"}",
+		    ERR_PROTO },
 	};
 
 	(void)state;

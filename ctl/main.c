@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/str.h"
+#include "common/wire.h"
+#include "common/wire_text.h"
+#include "common/xalloc.h"
+#include "ctl/client.h"
+#include "ctl/show.h"
+
+#define DEFAULT_SOCKET RUNSTATEDIR "/culvert/control.sock"
+#define CLOSE_CODE     4001
+#define CLOSE_REASON   "ended by the operator"
+#define EXIT_FAILED    1
+#define EXIT_USAGE     2
+#define DAY_BYTES      11 /* "2026-01-31" and its end */
+
+struct options {
+	const char *socket;
+	bool json;
+	const char *from, *to, *by; /* usage */
+	const char *code, *reason;  /* close */
+	char **args;
+	int arg_count;
+};
+
+struct command {
+	const char *name;
+	int (*run)(const struct options *options);
+	const char *synopsis, *description;
+};
+
+static int run_sessions(const struct options *options);
+static int run_close(const struct options *options);
+static int run_usage(const struct options *options);
+
+static const struct command commands[] = {
+	{ "sessions", run_sessions, "", "the tunnels that are open" },
+	{ "close", run_close, "LEASE [--code N] [--reason TEXT]",
+	    "end one of them" },
+	{ "usage", run_usage, "[--from DAY] [--to DAY] [--by WHAT]",
+	    "what was used, by day, route, user, model or all of them" },
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+/* ---- what goes wrong --------------------------------------------------- */
+
+static void
+usage(FILE *out)
+{
+	(void)fputs("usage: culvertctl [--socket PATH] [--json] COMMAND\n",
+	    out);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		(void)fprintf(out, "  %s %s\n      %s\n", commands[i].name,
+		    commands[i].synopsis, commands[i].description);
+	(void)fputs("  --socket PATH  the broker's control socket, not "
+		    "$CULVERT_CONTROL or\n"
+		    "                 " DEFAULT_SOCKET "\n"
+		    "  --json         print the answer as JSON\n"
+		    "  --help         print this and exit\n"
+		    "  --version      print the version and exit\n",
+	    out);
+}
+
+static int
+misused(const char *text)
+{
+	(void)fprintf(stderr, "culvertctl: %s\n", text);
+	usage(stderr);
+	return EXIT_USAGE;
+}
+
+/* Ask, and print the answer: as it is, or by show(). */
+static int
+ask(const struct options *options, struct wire_packet *question,
+    void (*show)(const json_t *answer, FILE *out), json_t **ret)
+{
+	struct diag diag;
+	json_t *answer;
+	char *text;
+	size_t len;
+	enum err err = client_ask(options->socket, question, &answer, &diag);
+
+	wire_packet_free(question);
+	if (err != ERR_OK) {
+		(void)fprintf(stderr, "culvertctl: %s\n", diag.text);
+		return EXIT_FAILED;
+	}
+	if (options->json) {
+		text = json_text(answer, &len);
+		(void)printf("%s\n", text);
+		free(text);
+	} else if (show != NULL) {
+		show(answer, stdout);
+	}
+	if (ret != NULL)
+		*ret = answer;
+	else
+		json_decref(answer);
+	return 0;
+}
+
+/* ---- commands ---------------------------------------------------------- */
+
+static int
+run_sessions(const struct options *options)
+{
+	if (options->arg_count > 0)
+		return misused("sessions has no arguments");
+	return ask(options, wire_packet_new(WIRE_LIST), show_sessions, NULL);
+}
+
+static int
+run_close(const struct options *options)
+{
+	struct wire_packet *order;
+	uint64_t code = CLOSE_CODE;
+	json_t *answer;
+	bool closed;
+	int rc;
+
+	if (options->arg_count != 1)
+		return misused("which one?  Its LEASE is in `sessions'");
+	if (options->code != NULL &&
+	    (str_to_u64(options->code, strlen(options->code), 4999, &code) !=
+		    ERR_OK ||
+		!wire_is_close_code((int)code)))
+		return misused("--code: 1000 to 1003, 1007 to 1014 or 3000 to "
+			       "4999");
+	if (options->reason != NULL && strlen(options->reason) > 123)
+		return misused("--reason: at most 123 bytes");
+	order = wire_packet_new(WIRE_CLOSE);
+	order->close.code = (int)code;
+	order->close.reason =
+	    xstrdup(options->reason == NULL ? CLOSE_REASON : options->reason);
+	order->close.lease = xstrdup(options->args[0]);
+	rc = ask(options, order, NULL, &answer);
+	if (rc != 0)
+		return rc;
+	closed = json_is_true(json_object_get(answer, "closed"));
+	json_decref(answer);
+	if (closed)
+		return 0;
+	(void)fprintf(stderr, "culvertctl: there is no such lease\n");
+	return EXIT_FAILED;
+}
+
+static const char *
+today(char out[DAY_BYTES])
+{
+	time_t now = (time_t)clock_unix();
+	struct tm tm;
+
+	(void)gmtime_r(&now, &tm);
+	(void)strftime(out, DAY_BYTES, "%Y-%m-%d", &tm);
+	return out;
+}
+
+static const char *
+first_of_month(const char *day, char out[DAY_BYTES])
+{
+	(void)snprintf(out, DAY_BYTES, "%.8s01", day);
+	return out;
+}
+
+static int
+run_usage(const struct options *options)
+{
+	char day[DAY_BYTES], first[DAY_BYTES];
+	const char *from = options->from, *to = options->to, *by = options->by;
+	struct wire_packet *question;
+
+	if (options->arg_count > 0)
+		return misused("usage has no arguments");
+	if ((from != NULL && !wire_is_day(from, strlen(from))) ||
+	    (to != NULL && !wire_is_day(to, strlen(to))))
+		return misused("write a day as 2026-01-31");
+	if (by == NULL)
+		by = "day";
+	if (strcmp(by, "all") != 0 && !wire_is_sum(by, strlen(by)))
+		return misused("--by: day, route, user, model or all");
+	if (to == NULL)
+		to = today(day);
+	if (from == NULL)
+		from = first_of_month(to, first);
+	if (strcmp(from, to) > 0)
+		return misused("--from is after --to");
+	question = wire_packet_new(WIRE_REPORT);
+	question->report.from = xstrdup(from);
+	question->report.to = xstrdup(to);
+	if (strcmp(by, "all") != 0)
+		question->report.by = xstrdup(by);
+	return ask(options, question, show_usage, NULL);
+}
+
+/* ---- options ----------------------------------------------------------- */
+
+enum {
+	SOCKET = 256,
+	JSON,
+	FROM,
+	TO,
+	BY,
+	CODE,
+	REASON,
+	HELP,
+	VERSION_OPTION,
+};
+
+static const struct option known[] = {
+	{ "socket", required_argument, NULL, SOCKET },
+	{ "json", no_argument, NULL, JSON },
+	{ "from", required_argument, NULL, FROM },
+	{ "to", required_argument, NULL, TO },
+	{ "by", required_argument, NULL, BY },
+	{ "code", required_argument, NULL, CODE },
+	{ "reason", required_argument, NULL, REASON },
+	{ "help", no_argument, NULL, HELP },
+	{ "version", no_argument, NULL, VERSION_OPTION },
+	{ NULL, 0, NULL, 0 },
+};
+
+static void
+parse_options(int argc, char *argv[], struct options *options)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (c) {
+		case SOCKET:
+			options->socket = optarg;
+			break;
+		case JSON:
+			options->json = true;
+			break;
+		case FROM:
+			options->from = optarg;
+			break;
+		case TO:
+			options->to = optarg;
+			break;
+		case BY:
+			options->by = optarg;
+			break;
+		case CODE:
+			options->code = optarg;
+			break;
+		case REASON:
+			options->reason = optarg;
+			break;
+		case HELP:
+			usage(stdout);
+			exit(0);
+		case VERSION_OPTION:
+			(void)printf("culvertctl %s\n", PACKAGE_VERSION);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(EXIT_USAGE);
+		}
+	}
+	options->args = argv + optind;
+	options->arg_count = argc - optind;
+}
+
+/* An option of another command is a mistake, not a wish to be passed over. */
+static bool
+fits(const struct options *options, const struct command *command)
+{
+	bool is_close = command->run == run_close;
+	bool is_usage = command->run == run_usage;
+
+	return (is_close ||
+		   (options->code == NULL && options->reason == NULL)) &&
+	    (is_usage ||
+		(options->from == NULL && options->to == NULL &&
+		    options->by == NULL));
+}
+
+int
+main(int argc, char *argv[])
+{
+	struct options options = { .socket = getenv("CULVERT_CONTROL") };
+	const char *name;
+	int rc;
+
+	if (options.socket == NULL)
+		options.socket = DEFAULT_SOCKET;
+	parse_options(argc, argv, &options);
+	if (options.arg_count == 0)
+		return misused("which command?");
+	name = *options.args++;
+	options.arg_count--;
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(commands[i].name, name) != 0)
+			continue;
+		if (!fits(&options, &commands[i]))
+			return misused("this option is another command's");
+		rc = commands[i].run(&options);
+		if (fflush(stdout) != 0 || ferror(stdout)) {
+			perror("culvertctl: standard output");
+			return EXIT_FAILED;
+		}
+		return rc;
+	}
+	return misused("there is no such command");
+}

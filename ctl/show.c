@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "ctl/show.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/xalloc.h"
+#include "ctl/table.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static const char *
+text_of(const json_t *object, const char *name)
+{
+	return json_string_value(json_object_get(object, name));
+}
+
+static uint64_t
+number_of(const json_t *object, const char *name)
+{
+	json_int_t number = json_integer_value(json_object_get(object, name));
+
+	return number < 0 ? 0 : (uint64_t)number;
+}
+
+/* ---- sessions ---------------------------------------------------------- */
+
+static const struct table_column session_columns[] = {
+	{ "LEASE", false },
+	{ "ROUTE", false },
+	{ "CLIENT", false },
+	{ "USER", false },
+	{ "MODEL", false },
+	{ "SINCE", false },
+	{ "SENT", true },
+	{ "RECEIVED", true },
+};
+
+static void
+put_time(struct table *table, size_t column, uint64_t seconds)
+{
+	time_t time = (time_t)seconds;
+	char text[32] = "";
+	struct tm tm;
+
+	if (gmtime_r(&time, &tm) != NULL)
+		(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	table_put(table, column, text);
+}
+
+static void
+add_session(struct table *table, const json_t *lease)
+{
+	static const char *const names[] = { "id", "route", "client", "user",
+		"model" };
+
+	table_add_row(table);
+	for (size_t i = 0; i < COUNT(names); i++)
+		table_put(table, i, text_of(lease, names[i]));
+	put_time(table, COUNT(names), number_of(lease, "started"));
+	table_put_number(table, COUNT(names) + 1,
+	    number_of(json_object_get(lease, "from_client"), "bytes"));
+	table_put_number(table, COUNT(names) + 2,
+	    number_of(json_object_get(lease, "from_upstream"), "bytes"));
+}
+
+void
+show_sessions(const json_t *answer, FILE *out)
+{
+	const json_t *leases = json_object_get(answer, "leases");
+	uint64_t omitted = number_of(answer, "omitted");
+	struct table *table;
+
+	if (json_array_size(leases) > 0) {
+		table = table_new(session_columns, COUNT(session_columns));
+		for (size_t i = 0; i < json_array_size(leases); i++)
+			add_session(table, json_array_get(leases, i));
+		table_print(table, out);
+		table_free(table);
+	}
+	(void)fprintf(out, "%llu open",
+	    (unsigned long long)number_of(answer, "total"));
+	if (omitted > 0)
+		(void)fprintf(out, ", of which %llu are not shown",
+		    (unsigned long long)omitted);
+	(void)fputc('\n', out);
+}
+
+/* ---- usage ------------------------------------------------------------- */
+
+static const struct table_column usage_columns[] = {
+	{ "DAY", false },
+	{ "ROUTE", false },
+	{ "USER", false },
+	{ "MODEL", false },
+	{ "EVENTS", true },
+	{ "TEXT IN", true },
+	{ "AUDIO IN", true },
+	{ "IMAGE IN", true },
+	{ "CACHED", true },
+	{ "TEXT OUT", true },
+	{ "AUDIO OUT", true },
+	{ "SECONDS", true },
+	{ "COST", true },
+	{ "UNPRICED", true },
+};
+
+enum {
+	DAY,
+	ROUTE,
+	USER,
+	MODEL,
+	EVENTS,
+	TEXT_IN,
+	AUDIO_IN,
+	IMAGE_IN,
+	CACHED,
+	TEXT_OUT,
+	AUDIO_OUT,
+	SECONDS,
+	COST,
+	UNPRICED,
+};
+
+/* A column of zeros alone is not shown. */
+static void
+put_count(struct table *table, size_t column, uint64_t number)
+{
+	if (number > 0)
+		table_put_number(table, column, number);
+}
+
+/* "1.25 USD + 3.00 EUR" */
+static void
+put_cost(struct table *table, const json_t *costs)
+{
+	char *text = NULL, *longer;
+	const char *currency;
+	const json_t *cost;
+	json_t *all = json_copy((json_t *)(uintptr_t)costs), *value;
+
+	json_object_foreach(all, currency, value)
+	{
+		cost = value;
+		longer = xasprintf("%s%s%s %s", text == NULL ? "" : text,
+		    text == NULL ? "" : " + ",
+		    json_is_string(cost) ? json_string_value(cost) : "?",
+		    currency);
+		free(text);
+		text = longer;
+	}
+	table_put(table, COST, text);
+	free(text);
+	json_decref(all);
+}
+
+static void
+add_usage(struct table *table, const json_t *row, const char *title)
+{
+	static const char *const keys[] = { "day", "route", "user", "model" };
+	const json_t *tokens = json_object_get(row, "tokens");
+	double seconds = json_number_value(json_object_get(row, "seconds"));
+	char text[32];
+
+	table_add_row(table);
+	for (size_t i = 0; i < COUNT(keys); i++) {
+		const char *key = text_of(row, keys[i]);
+
+		/* "" is a user or model that is not known */
+		table_put(table, i, key != NULL && *key == '\0' ? "-" : key);
+	}
+	table_put(table, DAY, title);
+	table_put_number(table, EVENTS, number_of(row, "events"));
+	put_count(table, TEXT_IN, number_of(tokens, "input_text"));
+	put_count(table, AUDIO_IN, number_of(tokens, "input_audio"));
+	put_count(table, IMAGE_IN, number_of(tokens, "input_image"));
+	put_count(table, CACHED,
+	    number_of(tokens, "cached_text") +
+		number_of(tokens, "cached_audio") +
+		number_of(tokens, "cached_image"));
+	put_count(table, TEXT_OUT, number_of(tokens, "output_text"));
+	put_count(table, AUDIO_OUT, number_of(tokens, "output_audio"));
+	(void)snprintf(text, sizeof(text), "%.1f", seconds);
+	table_put(table, SECONDS, seconds > 0 ? text : NULL);
+	put_cost(table, json_object_get(row, "cost"));
+	put_count(table, UNPRICED, number_of(row, "unpriced"));
+}
+
+void
+show_usage(const json_t *answer, FILE *out)
+{
+	const json_t *rows = json_object_get(answer, "rows");
+	const json_t *total = json_object_get(answer, "total");
+	uint64_t omitted = number_of(answer, "omitted");
+	struct table *table;
+
+	if (number_of(total, "events") == 0) {
+		(void)fputs("nothing was used\n", out);
+		return;
+	}
+	table = table_new(usage_columns, COUNT(usage_columns));
+	for (size_t i = 0; i < json_array_size(rows); i++)
+		add_usage(table, json_array_get(rows, i), NULL);
+	add_usage(table, total, "total");
+	table_print(table, out);
+	table_free(table);
+	if (omitted > 0)
+		(void)fprintf(out,
+		    "%llu rows are not shown, but in the total: ask for a "
+		    "shorter time\n",
+		    (unsigned long long)omitted);
+	if (number_of(total, "unpriced") > 0)
+		(void)fprintf(out,
+		    "%llu events have no price: see `prices' in "
+		    "culvert.conf(5)\n",
+		    (unsigned long long)number_of(total, "unpriced"));
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CTL_SHOW_H
+#define CTL_SHOW_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* show: the broker's answers, for people.  What is not there is left out. */
+
+/* What `list' is answered with. */
+void show_sessions(const json_t *answer, FILE *out);
+
+/* What `report' is answered with. */
+void show_usage(const json_t *answer, FILE *out);
+
+#endif

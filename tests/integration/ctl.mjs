@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+// culvertctl and a broker, with tunnels that are real, and with ones that are
+// played where they have to report usage, or to die.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+
+import { BROKER, Site, builddir, relay_site, run, unix_listening }
+	from "../lib/harness.mjs";
+import { test } from "../lib/tap.mjs";
+
+const CTL = path.join(builddir, "culvertctl");
+const PACKETS = path.join(builddir, "tests/lib/packets");
+const PRICES = `prices "gpt-realtime*" {
+	input_text = "4.00"
+	output_text = "16.00"
+}
+`;
+
+const ctl = (site, ...args) => run([CTL, ...args], {
+	env: { CULVERT_CONTROL: site.control_sock } });
+
+async function ask(site, ...args) {
+	const result = await ctl(site, "--json", ...args);
+	assert.equal(result.code, 0, result.output);
+	return JSON.parse(result.stdout);
+}
+
+async function fails(code, regex, result) {
+	const { code: got, stdout, output } = await result;
+	assert.equal(got, code, output);
+	assert.match(output, regex);
+	assert.equal(stdout, "");
+}
+
+// A tunnel that is played: its lease, and what it says.
+async function play(site, target = "/raw") {
+	const part = site.start("played", [PACKETS, site.control_sock],
+	    { stdio: ["pipe"] });
+	const say = (packet) => part.child.stdin.write(
+	    `${JSON.stringify({ v: 1, ...packet })}\n`);
+	part.may_fail = true;
+	say({ type: "open", method: "GET", target,
+	    headers: [["X-Forwarded-For", "127.0.0.1"],
+	        ["Origin", "http://localhost"]], peer: { local: true } });
+	const [line] = await part.wait_for(/^\{.*\}$/m);
+	const grant = JSON.parse(line);
+	assert.equal(grant.type, "grant", line);
+	const totals = { client: { messages: 1, bytes: 2 },
+		upstream: { messages: 3, bytes: 4 } };
+	return {
+		part, say, lease: grant.lease,
+		report: (...events) => say({ type: "usage", ...totals, events }),
+		end: (...events) => say({ type: "end", ...totals, events,
+			side: "client", cause: "client_closed", code: 1000 }),
+	};
+}
+
+const event = (n, input_tokens, output_tokens, more = {}) => ({ n,
+	type: "response.done", id: `resp_${n}`, status: "completed",
+	usage: { input_tokens, output_tokens,
+	    total_tokens: input_tokens + output_tokens }, ...more });
+
+// A site whose broker keeps a store.
+async function site_with_store(t, rest = PRICES) {
+	const site = await Site.open(t);
+	const db = site.file("culvert.db");
+	// a grant, which the one who plays prints, has no key here
+	const config = site.config({
+		relays: [["/raw", 'upstream = "ws://127.0.0.1:9/"']],
+		rest: `store { path = "${db}" }\n${rest}` });
+	return { site, db, config, broker: await site.broker(config) };
+}
+
+const days = ["--from", "2000-01-01", "--to", "2999-12-31"];
+
+// Reports arrive when they do: until they add up to this.
+async function until_used(site, events) {
+	for (;;) {
+		const { total } = await ask(site, "usage", ...days);
+		if (total.events >= events) {
+			assert.equal(total.events, events);
+			return total;
+		}
+	}
+}
+
+test("lists the tunnels that are open, and ends one", async (t) => {
+	const { site, pair } = await relay_site(t);
+	assert.match((await ctl(site, "sessions")).stdout, /^0 open\n$/);
+	const one = await pair(), two = await pair();
+	const { leases, total } = await ask(site, "sessions");
+	assert.equal(total, 2);
+	const table = (await ctl(site, "sessions")).stdout;
+	assert.match(table, /^LEASE +ROUTE +CLIENT +SINCE +SENT +RECEIVED\n/);
+	for (const { id } of leases)
+		assert.match(table, new RegExp(
+		    `^${id}  /raw   127.0.0.1  20..-..-..T..:..:..Z `, "m"));
+	assert.match(table, /^2 open$/m);
+
+	assert.equal((await ctl(site, "close", leases[0].id, "--code", "4005",
+	    "--reason", "enough")).code, 0);
+	const { code, reason } = await one.client.closed();
+	assert.deepEqual({ code, reason }, { code: 4005, reason: "enough" });
+	await fails(1, /there is no such lease/, ctl(site, "close", "nobody"));
+	assert.deepEqual(await ask(site, "close", leases[1].id),
+	    { closed: true });
+	assert.equal((await two.client.closed()).code, 4001);
+});
+
+test("shows what was used, and what it cost", async (t) => {
+	const { site } = await site_with_store(t, `${PRICES}prices "*" {
+		input_text = "0" currency = "EUR" }\n`);
+	assert.match((await ctl(site, "usage")).stdout, /^nothing was used\n$/);
+	const one = await play(site), two = await play(site);
+	one.report(event(1, 1000, 200), event(2, 10, 0));
+	two.report(event(1, 100, 0, { status: "cancelled" }));
+	one.report({ n: 3,
+		type: "conversation.item.input_audio_transcription.completed",
+		usage: { type: "duration", seconds: 2.5 } });
+	await until_used(site, 4);
+
+	const today = new Date().toISOString().slice(0, 10);
+	const by_day = await ctl(site, "usage");
+	assert.match(by_day.stdout, new RegExp("^DAY +EVENTS +TEXT IN +" +
+	    "TEXT OUT +SECONDS +(COST +)?UNPRICED\n" +
+	    `(${today}|\\d{4}-\\d\\d-\\d\\d) +4 +1110 +200 +2\\.5 `));
+	assert.match(by_day.stdout, /^total +4 +1110 +200 +2\.5 /m);
+	assert.match(by_day.stdout, /events have no price: see `prices'/);
+	const report = await ask(site, "usage", "--by", "model", ...days);
+	assert.deepEqual(report.rows.map((r) => [r.model, r.events]),
+	    [["", 3], ["transcription", 1]]);
+	assert.equal(report.omitted, 0);
+	const all = await ask(site, "usage", "--by", "all", ...days);
+	assert.deepEqual(Object.keys(all.rows[0]).slice(0, 4),
+	    ["day", "route", "user", "model"]);
+	assert.equal(all.rows[0].route, "/raw");
+	// a time in which nothing was used
+	const past = await ask(site, "usage", "--from", "2001-01-01",
+	    "--to", "2001-12-31");
+	assert.deepEqual(past.rows, []);
+});
+
+test("keeps what a tunnel reported before it died, once", async (t) => {
+	const { site, broker, config } = await site_with_store(t);
+	const one = await play(site);
+	one.report(event(1, 1000, 0));
+	one.report(event(1, 5, 5), event(2, 1, 0));
+	await until_used(site, 2);
+	const from = broker.output.length;
+	one.part.kill("SIGKILL");
+	await broker.wait_for(/lease\.end .*cause=tunnel_lost/, { from });
+	assert.equal((await until_used(site, 2)).total_tokens, 1001);
+
+	// a broker that is killed has written what it was told
+	const two = await play(site);
+	two.report(event(1, 20, 0));
+	await until_used(site, 3);
+	broker.may_fail = true;
+	await broker.stop("SIGKILL");
+	await site.broker(config);
+	assert.equal((await until_used(site, 3)).total_tokens, 1021);
+});
+
+test("writes what waits when it is stopped", async (t) => {
+	const { site, broker, config } = await site_with_store(t);
+	const one = await play(site);
+	for (let n = 1; n <= 40; n++)
+		one.report(event(n, 1, 0));
+	one.end(event(41, 1, 0));
+	await broker.wait_for(/lease\.end .*cause=client_closed/);
+	await broker.stop();
+	await site.broker(config);
+	assert.equal((await until_used(site, 41)).total_tokens, 41);
+});
+
+test("waits for a store that cannot be used", async (t) => {
+	const { site, db, broker } = await site_with_store(t);
+	const one = await play(site);
+	one.report(event(1, 1, 0));
+	await until_used(site, 1);
+	// a folder in the place of the file: it cannot be used at all
+	fs.renameSync(db, `${db}.away`);
+	fs.mkdirSync(db);
+	one.report(event(2, 1, 0));
+	await broker.wait_for(/store\.away reason=/);
+	await fails(1, /cannot|unable|not/, ctl(site, "usage"));
+	// tunnels do not notice
+	await play(site);
+	fs.rmdirSync(db);
+	fs.renameSync(`${db}.away`, db);
+	await broker.wait_for(/store\.back/, { ms: 15000 });
+	await until_used(site, 2);
+});
+
+test("a broker without a store says so", async (t) => {
+	const { site } = await relay_site(t);
+	await fails(1, /no usage is kept: there is no `store'/,
+	    ctl(site, "usage"));
+});
+
+test("a store that cannot be opened is fatal, and says why", async (t) => {
+	const site = await Site.open(t);
+	const db = site.file("culvert.db");
+	const file = site.write("culvert.conf",
+	    site.config({ rest: `store { path = "${db}" }\n` }));
+	const start = () => run([BROKER, "-f", file, "--listen",
+	    site.broker_sock], { env: site.env() });
+	fs.mkdirSync(db);
+	await fails(1, /broker\.failed reason=".*culvert\.db/, start());
+	fs.rmdirSync(db);
+	fs.writeFileSync(db, "not a database, and long enough to be one".repeat(99));
+	await fails(1, /culvert\.db: file is not a database/, start());
+	assert.ok(!unix_listening(site.broker_sock));
+});
+
+test("a path that changes waits for the restart", async (t) => {
+	const { site, config, broker } = await site_with_store(t);
+	site.write("culvert.conf", config.replace("culvert.db", "other.db"));
+	broker.kill("SIGHUP");
+	await broker.wait_for(/config\.needs_restart key=store\.path/);
+	assert.ok(!fs.existsSync(site.file("other.db")));
+});
+
+test("says what to do where there is no broker", async (t) => {
+	const site = await Site.open(t);
+	await fails(1, /is the broker running/, ctl(site, "sessions"));
+	const { site: served, broker } = await relay_site(t);
+	broker.may_fail = true;
+	await broker.stop("SIGKILL");
+	await fails(1, /nobody listens .* is the broker running/,
+	    ctl(served, "sessions"));
+	if (process.getuid() === 0) {
+		const as_nobody = await run(["setpriv", "--reuid=65534",
+		    "--regid=65534", "--clear-groups", CTL, "sessions",
+		    "--socket", served.control_sock]);
+		assert.equal(as_nobody.code, 1);
+		assert.match(as_nobody.output, /permission denied: run this as/);
+	}
+});
+
+test("explains itself", async (t) => {
+	const site = await Site.open(t);
+	const help = await ctl(site, "--help");
+	assert.equal(help.code, 0);
+	for (const word of ["sessions", "close LEASE", "usage", "--json"])
+		assert.ok(help.stdout.includes(word), word);
+	assert.match((await ctl(site, "--version")).stdout, /^culvertctl \d/);
+	const wrong = [[], ["nonsense"], ["sessions", "x"], ["close"],
+		["close", "a", "b"], ["close", "a", "--code", "1005"],
+		["close", "a", "--code", "x"], ["--nonsense"],
+		["close", "a", "--reason", "x".repeat(124)],
+		["usage", "--by", "hour"], ["usage", "--from", "yesterday"],
+		["usage", "--from", "2026-02-30"], ["usage", "x"],
+		["usage", "--from", "2026-02-02", "--to", "2026-02-01"],
+		["sessions", "--by", "day"], ["usage", "--code", "4000"]];
+	for (const args of wrong)
+		await fails(2, /usage: culvertctl/, ctl(site, ...args));
+});
