@@ -22,8 +22,8 @@ const forms = {
 	    baseUrl: base, wsPath: "/ws" } } }),
 };
 
-async function setup(t, options) {
-	const site = await anam_site(t, options);
+async function setup(t) {
+	const site = await anam_site(t);
 	const browser = await open_browser(t);
 	const page = await open_page(t, browser, site.page_url);
 	const begin = (form, token, how = "start") => page.evaluate(
