@@ -80,6 +80,29 @@ static cfg_opt_t tunnel_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t session_keys[] = {
+	KEY("model"),
+	KEY("instructions"),
+	KEY("instructions_file"),
+	KEY("tools_file"),
+	KEY("tool_choice"),
+	KEY("voice"),
+	KEY("max_output_tokens"),
+	LIST("output_modalities"),
+	KEY("pinned"),
+	LIST("client_may"),
+	CFG_END(),
+};
+
+/* what openai{} and relay{} have in common, beside the limits */
+#define ROUTE_KEYS                                                             \
+	KEY("ca_file"), KEY("allow_private"), KEY("dialect"), KEY("messages"), \
+	    ONE("session", session_keys), KEY("usage"), KEY("inspect_bytes"),  \
+	    KEY("message_log"), KEY("message_log_file"),                       \
+	    KEY("message_log_bytes"), KEY("message_log_keep"),                 \
+	    KEY("require_ticket"), KEY("client_secrets"),                      \
+	    KEY("ticket_seconds"), KEY("ticket_seconds_max"), KEY("calls")
+
 static cfg_opt_t openai_alias_keys[] = {
 	KEY("model"),
 	CFG_END(),
@@ -96,8 +119,7 @@ static cfg_opt_t openai_keys[] = {
 	MANY("alias", openai_alias_keys),
 	KEY("organization"),
 	KEY("project"),
-	KEY("ca_file"),
-	KEY("allow_private"),
+	ROUTE_KEYS,
 #include "broker/config_limits.def"
 	CFG_END(),
 };
@@ -125,10 +147,10 @@ static cfg_opt_t query_keys[] = {
 #define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
 
 static cfg_opt_t relay_keys[] = {
+	KEY("inherit"),
 	LIST("also"),
 	KEY("upstream"),
-	KEY("ca_file"),
-	KEY("allow_private"),
+	ROUTE_KEYS,
 	MANY("header", header_keys),
 	MANY("query", query_keys),
 	LIST("subprotocols"),
@@ -194,16 +216,47 @@ static cfg_opt_t livekit_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t persona_keys[] = {
+	KEY("config_file"),
+	CFG_END(),
+};
+
+#define LIMIT(key, member, scale, min, max, fallback) KEY(#key),
+
+static cfg_opt_t anam_keys[] = {
+	KEY("api_key"),
+	KEY("url"),
+	LIST("hosts"),
+	LIST("personas"),
+	MANY("persona", persona_keys),
+	KEY("public_url"),
+	KEY("ca_file"),
+	KEY("allow_http"),
+	KEY("allow_private"),
+	KEY("session_lifetime"),
+	KEY("token_lifetime"),
+	KEY("max_sessions"),
+#include "broker/config_limits.def"
+	CFG_END(),
+};
+
+static cfg_opt_t tickets_keys[] = {
+	KEY("secret"),
+	CFG_END(),
+};
+
 static cfg_opt_t root_keys[] = {
 	ONE("access", access_keys),
 	ONE("control", control_keys),
 	ONE("requests", requests_keys),
+	ONE("tickets", tickets_keys),
 	ONE("store", store_keys),
 	MANY("prices", prices_keys),
 	ONE("tunnel", tunnel_keys),
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),
 	ONE("livekit", livekit_keys),
+	ONE("anam", anam_keys),
 	CFG_END(),
 };
 

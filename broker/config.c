@@ -45,6 +45,13 @@ strings_done(struct config_strings *strings)
 }
 
 void
+config_strings_done(struct config_strings *strings)
+{
+	strings_done(strings);
+	*strings = (struct config_strings){ NULL, 0 };
+}
+
+void
 config_url_done(struct config_url *url)
 {
 	free(url->host);
@@ -68,6 +75,16 @@ query_done(struct config_query *query)
 }
 
 static void
+messages_done(struct config_messages *messages)
+{
+	json_decref(messages->session);
+	free(messages->model);
+	free(messages->instructions_file);
+	free(messages->tools_file);
+	strings_done(&messages->client_may);
+}
+
+static void
 relay_done(struct config_relay *relay)
 {
 	free(relay->name);
@@ -84,6 +101,9 @@ relay_done(struct config_relay *relay)
 		query_done(&relay->queries[i]);
 	free(relay->queries);
 	strings_done(&relay->subprotocols);
+	messages_done(&relay->messages);
+	free(relay->message_log.mode);
+	free(relay->message_log.file);
 }
 
 static void
@@ -108,6 +128,26 @@ livekit_free(struct config_livekit *livekit)
 	free(livekit);
 }
 
+static void
+anam_free(struct config_anam *anam)
+{
+	if (anam == NULL)
+		return;
+	secret_free(anam->api_key);
+	free(anam->url);
+	strings_done(&anam->hosts);
+	strings_done(&anam->personas);
+	for (size_t i = 0; i < anam->kept_count; i++) {
+		free(anam->kept[i].name);
+		free(anam->kept[i].file);
+		json_decref(anam->kept[i].value);
+	}
+	free(anam->kept);
+	free(anam->public_url);
+	free(anam->ca_file);
+	free(anam);
+}
+
 void
 config_unref(struct config *config)
 {
@@ -121,6 +161,7 @@ config_unref(struct config *config)
 	free(config->control.socket);
 	free(config->control.users);
 	free(config->requests.base_path);
+	secret_free(config->tickets.secret);
 	free(config->store.path);
 	for (size_t i = 0; i < config->price_count; i++)
 		free(config->prices[i].models);
@@ -129,6 +170,7 @@ config_unref(struct config *config)
 		relay_done(&config->relays[i]);
 	free(config->relays);
 	livekit_free(config->livekit);
+	anam_free(config->anam);
 	free(counted);
 }
 
@@ -168,6 +210,15 @@ config_find_relay(const struct config *config, const char *path)
 	return NULL;
 }
 
+const struct config_relay *
+config_find_relay_by_name(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->relay_count; i++)
+		if (strcmp(config->relays[i].name, name) == 0)
+			return &config->relays[i];
+	return NULL;
+}
+
 const struct price *
 config_find_price(const struct config *config, const char *model)
 {
@@ -185,5 +236,16 @@ config_find_token(const struct config *config, const char *name)
 	for (size_t i = 0; livekit != NULL && i < livekit->token_count; i++)
 		if (strcmp(livekit->tokens[i].name, name) == 0)
 			return &livekit->tokens[i];
+	return NULL;
+}
+
+const struct config_persona *
+config_find_persona(const struct config *config, const char *name)
+{
+	const struct config_anam *anam = config->anam;
+
+	for (size_t i = 0; anam != NULL && i < anam->kept_count; i++)
+		if (strcmp(anam->kept[i].name, name) == 0)
+			return &anam->kept[i];
 	return NULL;
 }

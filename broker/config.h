@@ -27,6 +27,9 @@ struct config_strings {
 	size_t count;
 };
 
+/* Free the items; it is empty then. */
+void config_strings_done(struct config_strings *strings);
+
 /* A header that is added to the upstream's handshake. */
 struct config_header {
 	char *name;
@@ -61,6 +64,39 @@ struct config_url {
 
 void config_url_done(struct config_url *url);
 
+/* What is kept of the messages that pass, for the operator. */
+struct config_message_log {
+	char *mode;	    /* "metadata" or "full"; NULL: nothing is kept */
+	char *file;	    /* where there is a mode */
+	uint64_t max_bytes; /* of the file, before it is put aside */
+	unsigned keep;	    /* files that were put aside */
+};
+
+/* What a tunnel makes and reads of a relay's messages: struct wire_messages. */
+struct config_messages {
+	bool beta; /* clients speak the older events of OpenAI Realtime */
+	bool text; /* clients send plain text */
+	/*
+	 * Members of `session' in the first session.update, without the model;
+	 * NULL: none is sent.
+	 */
+	json_t *session;
+	char *model;		 /* the only one; NULL: as its query has it */
+	char *instructions_file; /* where they came from; NULL: elsewhere */
+	char *tools_file;	 /* the same */
+	bool pinned;		 /* a client may change client_may alone */
+	struct config_strings client_may; /* dotted paths; see common/pin.h */
+	bool usage;			  /* goes into the ledger */
+	uint64_t inspect_bytes;
+};
+
+/* The largest session, as JSON: a grant has it twice, and has its limit. */
+#define CONFIG_SESSION_MAX_BYTES (24 * 1024)
+
+/* Tickets: our own short-lived keys, "ek_...". */
+#define CONFIG_TICKET_MIN_S 10
+#define CONFIG_TICKET_MAX_S 7200
+
 /* A relay section; `openai' is one whose defaults know the vendor. */
 struct config_relay {
 	char *name;                  /* for logs: the first path, or "openai" */
@@ -83,6 +119,13 @@ struct config_relay {
 	bool allow_private; /* a name may resolve to a private address */
 	uint64_t max_connections; /* at once; 0: no limit */
 	struct wire_limits limits;
+	struct config_messages messages;
+	struct config_message_log message_log;
+	bool require_ticket;  /* nobody is served without one */
+	bool client_secrets;  /* POST client_secrets gives tickets */
+	int64_t ticket_s;     /* how long one is good where nothing is asked */
+	int64_t ticket_max_s; /* and at most */
+	bool calls;	      /* POST calls begins WebRTC calls */
 };
 
 enum config_identity {
@@ -116,6 +159,32 @@ struct config_livekit {
 	struct secret *api_secret;
 	struct config_token *tokens;
 	size_t token_count;
+};
+
+/* A persona that is configured here, not at the vendor. */
+struct config_persona {
+	char *name;    /* what clients ask for, as a personaId */
+	char *file;    /* where its configuration is from */
+	json_t *value; /* an object: the vendor's personaConfig */
+};
+
+struct config_anam {
+	struct secret *api_key;
+	char *url; /* of the vendor's API, without a / at its end */
+	/* Hosts that engines may have (str_match): what is dialled for a
+	   session is among these. */
+	struct config_strings hosts;
+	struct config_strings personas; /* ids (str_match) of the vendor's */
+	struct config_persona *kept;
+	size_t kept_count;
+	char *public_url; /* "https://host", how clients reach us; NULL: as a
+			     request says */
+	char *ca_file;	  /* NULL: the system's trust store */
+	bool allow_http, allow_private; /* an API or engine may be so */
+	int64_t session_ttl_s, token_ttl_s;
+	uint64_t max_sessions; /* made in session_ttl_s; 0: no limit */
+	uint64_t max_connections;
+	struct wire_limits limits;
 };
 
 /* An address range that may use the service; see `clients'. */
@@ -155,6 +224,9 @@ struct config {
 		char *base_path;     /* prefix of every path; "" at the root */
 	} requests;
 	struct {
+		struct secret *secret; /* signs them; NULL: a file's key */
+	} tickets;
+	struct {
 		char *path; /* NULL: nothing is kept */
 	} store;
 	struct config_prices *prices; /* the first that matches counts */
@@ -162,6 +234,7 @@ struct config {
 	struct config_relay *relays;
 	size_t relay_count;
 	struct config_livekit *livekit; /* NULL: not configured */
+	struct config_anam *anam;	/* NULL: not configured */
 };
 
 /*
@@ -196,6 +269,14 @@ void config_dump(const struct config *config, FILE *out);
 /* The relay whose paths have this one; NULL where there is none. */
 const struct config_relay *config_find_relay(const struct config *config,
     const char *path);
+
+/* The relay of this name; NULL where there is none. */
+const struct config_relay *
+config_find_relay_by_name(const struct config *config, const char *name);
+
+/* The persona of this name that is configured here; NULL: there is none. */
+const struct config_persona *config_find_persona(const struct config *config,
+    const char *name);
 
 /* What a model costs; NULL where no price is known. */
 const struct price *config_find_price(const struct config *config,

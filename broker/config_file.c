@@ -8,6 +8,7 @@
 
 #include "broker/conf_tree.h"
 #include "broker/config.h"
+#include "broker/config_anam.h"
 #include "broker/config_livekit.h"
 #include "broker/config_prices.h"
 #include "broker/config_relay.h"
@@ -257,6 +258,27 @@ build_requests(struct conf_section *section, struct config *config,
 	return err;
 }
 
+/* ---- tickets ---- */
+
+static enum err
+build_tickets(struct conf_section *section, struct config *config,
+    struct diag *diag)
+{
+	size_t len;
+
+	if (value_get_secret(section, "secret", NULL, &config->tickets.secret,
+		diag) != ERR_OK)
+		return ERR_PROTO;
+	if (config->tickets.secret == NULL)
+		return ERR_OK;
+	(void)secret_peek(config->tickets.secret, &len);
+	if (len < 32)
+		return conf_fail(section, "secret", diag,
+		    "has less than 32 bytes: make one with openssl rand "
+		    "-base64 32");
+	return ERR_OK;
+}
+
 /* ---- the file ---- */
 
 static enum err
@@ -277,6 +299,9 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 		err = build_requests(conf_section(root, "requests", 0), config,
 		    diag);
 	if (err == ERR_OK)
+		err = build_tickets(conf_section(root, "tickets", 0), config,
+		    diag);
+	if (err == ERR_OK)
 		err = config_store_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_prices_build(root, config, diag);
@@ -284,6 +309,8 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 		err = config_relay_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_anam_build(root, config, diag);
 	return err;
 }
 
@@ -382,10 +409,17 @@ config_dump(const struct config *config, FILE *out)
 	    (uint64_t)config->requests.stop_ms / 1000);
 	value_put_text(out, 1, "base_path", config->requests.base_path);
 	(void)fputs("}\n", out);
+	if (config->tickets.secret != NULL) {
+		(void)fputs("tickets {\n", out);
+		value_put_secret(out, 1, "secret", config->tickets.secret);
+		(void)fputs("}\n", out);
+	}
 	config_store_dump(config, out);
 	config_prices_dump(config, out);
 	for (size_t i = 0; i < config->relay_count; i++)
 		config_relay_dump(&config->relays[i], out);
 	if (config->livekit != NULL)
 		config_livekit_dump(config->livekit, out);
+	if (config->anam != NULL)
+		config_anam_dump(config->anam, out);
 }

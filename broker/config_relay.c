@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "broker/config_messages.h"
 #include "broker/config_value.h"
 #include "broker/url.h"
 #include "common/str.h"
@@ -47,36 +48,64 @@ check_paths(struct conf_section *section, const struct config *config,
 }
 
 static enum err
-build_common(struct conf_section *section, const struct relay_limits *base,
-    struct config_relay *relay, struct diag *diag)
+build_common(struct conf_section *section, const struct relay_limits *tunnel,
+    const struct config_relay *base, struct config_relay *relay,
+    struct diag *diag)
 {
-	struct relay_limits limits = { .max_connections = 0 };
-	enum err err = value_get_limits(section, base, &limits, diag);
+	struct relay_limits limits = { .max_connections = 0 }, inherited;
+	enum err err;
 
+	if (base != NULL) {
+		inherited.wire = base->limits;
+		inherited.max_connections = base->max_connections;
+		tunnel = &inherited;
+	}
+	err = value_get_limits(section, tunnel, &limits, diag);
 	relay->limits = limits.wire;
 	relay->max_connections = limits.max_connections;
 	if (err == ERR_OK)
 		err = value_get_ca_file(section, &relay->ca_file, diag);
+	if (err == ERR_OK && base != NULL && base->ca_file != NULL &&
+	    !conf_given(section, "ca_file"))
+		relay->ca_file = xstrdup(base->ca_file);
 	if (err == ERR_OK)
-		err = value_get_bool(section, "allow_private", false,
-		    &relay->allow_private, diag);
+		err = value_get_bool(section, "allow_private",
+		    base != NULL && base->allow_private, &relay->allow_private,
+		    diag);
+	if (err == ERR_OK)
+		err = config_messages_build(section, base,
+		    strcmp(relay->name, "openai") == 0, relay, diag);
 	return err;
+}
+
+static void
+copy_url(const struct config_url *from, struct config_url *to)
+{
+	to->tls = from->tls;
+	to->host = xstrdup(from->host);
+	to->port = from->port;
+	to->authority = xstrdup(from->authority);
+	to->path = xstrdup(from->path);
+	to->query = from->query == NULL ? NULL : xstrdup(from->query);
 }
 
 static enum err
 build_url(struct conf_section *section, const char *key, const char *fallback,
-    struct config_relay *relay, struct diag *diag)
+    const struct config_relay *base, struct config_relay *relay,
+    struct diag *diag)
 {
 	const char *text = conf_string(section, key, 0);
 	struct diag why;
 
 	if (text == NULL)
 		text = fallback;
-	if (text == NULL)
+	if (text == NULL && base == NULL)
 		return conf_fail(section, key, diag,
 		    "is missing: write %s = \"wss://vendor.example/path\"",
 		    key);
-	if (url_parse(text, &relay->upstream, &why) != ERR_OK)
+	if (text == NULL)
+		copy_url(&base->upstream, &relay->upstream);
+	else if (url_parse(text, &relay->upstream, &why) != ERR_OK)
 		return conf_fail(section, key, diag, "the URL %s", why.text);
 	if (relay->ca_file != NULL && !relay->upstream.tls)
 		return conf_fail(section, "ca_file", diag,
@@ -146,6 +175,32 @@ build_header(struct conf_section *section, struct config_relay *relay,
 		err = value_get_secret(section, "secret", NULL, &header->secret,
 		    diag);
 	return err;
+}
+
+/* Those of the base, but for the ones that the section has set itself. */
+static void
+inherit_headers(const struct config_relay *base, struct config_relay *relay)
+{
+	size_t own = relay->header_count;
+
+	for (size_t i = 0; i < base->header_count; i++) {
+		const struct config_header *from = &base->headers[i];
+		struct config_header *to;
+		const char *key;
+		size_t k = 0, len;
+
+		while (k < own &&
+		    strcasecmp(relay->headers[k].name, from->name) != 0)
+			k++;
+		if (k < own)
+			continue;
+		to = add_header(relay, from->name);
+		to->prefix = xstrdup(from->prefix);
+		if (from->secret == NULL)
+			continue;
+		key = secret_peek(from->secret, &len);
+		to->secret = secret_new(key, len, secret_source(from->secret));
+	}
 }
 
 /* ---- the query ---- */
@@ -270,10 +325,111 @@ build_query(struct conf_section *section, struct config_relay *relay,
 	return err;
 }
 
+/* Parameters that lead to a session other than the one that is set here. */
+static bool
+leads_away(const struct config_relay *relay, const char *name)
+{
+	return relay->messages.session != NULL &&
+	    (strcmp(name, "call_id") == 0 || strcmp(name, "intent") == 0);
+}
+
+/* Those of the base, but for the ones that the section has set itself. */
+static void
+inherit_queries(const struct config_relay *base, struct config_relay *relay)
+{
+	size_t own = relay->query_count;
+
+	for (size_t i = 0; i < base->query_count; i++) {
+		const struct config_query *from = &base->queries[i];
+		struct config_query *to;
+		size_t k = 0;
+
+		while (
+		    k < own && strcmp(relay->queries[k].name, from->name) != 0)
+			k++;
+		if (k < own || is_fixed(&relay->upstream, from->name) ||
+		    leads_away(relay, from->name))
+			continue;
+		to = add_query(relay, from->name);
+		value_copy_list(&from->values, &to->values);
+		if (from->fallback != NULL)
+			to->fallback = xstrdup(from->fallback);
+		if (relay->messages.session == NULL)
+			value_copy_list(&from->fallback_unless,
+			    &to->fallback_unless);
+		to->aliases =
+		    xcalloc(from->alias_count + 1, sizeof(to->aliases[0]));
+		for (k = 0; k < from->alias_count; k++)
+			to->aliases[to->alias_count++] = (struct config_alias){
+				xstrdup(from->aliases[k].from),
+				xstrdup(from->aliases[k].to),
+			};
+	}
+}
+
+static struct config_query *
+find_query(struct config_relay *relay, const char *name)
+{
+	for (size_t i = 0; i < relay->query_count; i++)
+		if (strcmp(relay->queries[i].name, name) == 0)
+			return &relay->queries[i];
+	return NULL;
+}
+
+/* Drop the aliases that lead to another value. */
+static void
+keep_aliases(struct config_query *query, const char *to)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < query->alias_count; i++) {
+		struct config_alias *alias = &query->aliases[i];
+
+		if (strcmp(alias->to, to) == 0) {
+			query->aliases[kept++] = *alias;
+		} else {
+			free(alias->from);
+			free(alias->to);
+		}
+	}
+	query->alias_count = kept;
+}
+
+/* The model of `session' is the only one that the query may have. */
+static enum err
+fix_model(struct conf_section *section, struct config_relay *relay,
+    struct diag *diag)
+{
+	const char *model = relay->messages.model;
+	struct config_query *query = find_query(relay, "model");
+
+	if (model == NULL)
+		return ERR_OK;
+	if (is_fixed(&relay->upstream, "model"))
+		return conf_fail(section, NULL, diag,
+		    "the query of upstream has a model: leave out the one in "
+		    "session");
+	if (query == NULL)
+		query = add_query(relay, "model");
+	if (!matches(&query->values, model))
+		return conf_fail(section, NULL, diag,
+		    "session: model: %.60s is none of the values that are "
+		    "allowed",
+		    model);
+	keep_aliases(query, model);
+	config_strings_done(&query->values);
+	value_add(&query->values, model);
+	config_strings_done(&query->fallback_unless);
+	free(query->fallback);
+	query->fallback = xstrdup(model);
+	return ERR_OK;
+}
+
 /* ---- relay ---- */
 
 static enum err
-build_subprotocols(struct conf_section *section, struct config_relay *relay,
+build_subprotocols(struct conf_section *section,
+    const struct config_relay *base, struct config_relay *relay,
     struct diag *diag)
 {
 	const char *mode = conf_string(section, "subprotocol_mode", 0);
@@ -281,9 +437,12 @@ build_subprotocols(struct conf_section *section, struct config_relay *relay,
 	if (value_get_list(section, "subprotocols", value_check_token, NULL,
 		&relay->subprotocols, diag) != ERR_OK)
 		return ERR_PROTO;
+	if (base != NULL && !conf_given(section, "subprotocols"))
+		value_copy_list(&base->subprotocols, &relay->subprotocols);
 	if (relay->subprotocols.count > WIRE_SUBPROTOCOLS_MAX)
 		return conf_fail(section, "subprotocols", diag,
 		    "more than %d items", WIRE_SUBPROTOCOLS_MAX);
+	relay->subprotocol_pass = base != NULL && base->subprotocol_pass;
 	if (mode == NULL)
 		return ERR_OK;
 	relay->subprotocol_pass = strcmp(mode, "pass") == 0;
@@ -319,30 +478,70 @@ build_relay_paths(struct conf_section *section, struct config *config,
 	return check_paths(section, config, relay, diag);
 }
 
+/* The section that this one inherits; *ret is NULL where there is none. */
 static enum err
-build_relay(struct conf_section *section, const struct relay_limits *base,
-    struct config *config, struct diag *diag)
+find_base(struct conf_section *section, const struct config *config,
+    const struct config_relay *relay, const struct config_relay **ret,
+    struct diag *diag)
 {
-	struct config_relay *relay = add_relay(config, conf_title(section));
+	const char *name = conf_string(section, "inherit", 0);
+
+	*ret = NULL;
+	if (name == NULL || *name == '\0')
+		return ERR_OK;
+	*ret = config_find_relay_by_name(config, name);
+	if (*ret == NULL || *ret == relay)
+		return conf_fail(section, "inherit", diag,
+		    "%.60s: write \"openai\", where there is that section, or "
+		    "the path of a relay section before this one",
+		    name);
+	return ERR_OK;
+}
+
+static enum err
+build_rules(struct conf_section *section, const struct config_relay *base,
+    struct config_relay *relay, struct diag *diag)
+{
 	size_t headers = conf_section_count(section, "header");
 	size_t queries = conf_section_count(section, "query");
-	enum err err = build_relay_paths(section, config, relay, diag);
+	enum err err = ERR_OK;
 
-	if (err == ERR_OK && (headers > 32 || queries > 32))
-		err = conf_fail(section, NULL, diag,
+	if (headers > 32 || queries > 32)
+		return conf_fail(section, NULL, diag,
 		    "more than 32 header or query sections");
-	if (err == ERR_OK)
-		err = build_common(section, base, relay, diag);
-	if (err == ERR_OK)
-		err = build_url(section, "upstream", NULL, relay, diag);
 	for (size_t i = 0; err == ERR_OK && i < headers; i++)
 		err = build_header(conf_section(section, "header", i), relay,
 		    diag);
 	for (size_t i = 0; err == ERR_OK && i < queries; i++)
 		err =
 		    build_query(conf_section(section, "query", i), relay, diag);
+	if (err == ERR_OK && base != NULL) {
+		inherit_headers(base, relay);
+		inherit_queries(base, relay);
+	}
 	if (err == ERR_OK)
-		err = build_subprotocols(section, relay, diag);
+		err = fix_model(section, relay, diag);
+	if (err == ERR_OK)
+		err = build_subprotocols(section, base, relay, diag);
+	return err;
+}
+
+static enum err
+build_relay(struct conf_section *section, const struct relay_limits *tunnel,
+    struct config *config, struct diag *diag)
+{
+	struct config_relay *relay = add_relay(config, conf_title(section));
+	const struct config_relay *base = NULL;
+	enum err err = build_relay_paths(section, config, relay, diag);
+
+	if (err == ERR_OK)
+		err = find_base(section, config, relay, &base, diag);
+	if (err == ERR_OK)
+		err = build_common(section, tunnel, base, relay, diag);
+	if (err == ERR_OK)
+		err = build_url(section, "upstream", NULL, base, relay, diag);
+	if (err == ERR_OK)
+		err = build_rules(section, base, relay, diag);
 	return err;
 }
 
@@ -394,17 +593,18 @@ openai_query(struct conf_section *section, struct config_relay *relay,
 		return ERR_PROTO;
 	if (build_aliases(section, "model", query, diag) != ERR_OK)
 		return ERR_PROTO;
-	if (value_get_list(NULL, "", NULL, alone, &query->fallback_unless,
-		diag) != ERR_OK)
-		return ERR_PROTO;
+	for (size_t i = 0; alone[i] != NULL; i++)
+		if (!leads_away(relay, alone[i]))
+			value_add(&query->fallback_unless, alone[i]);
 	/* a call's control channel, and transcription: any value */
 	for (size_t i = 0; alone[i] != NULL; i++)
-		(void)add_query(relay, alone[i]);
-	return ERR_OK;
+		if (!leads_away(relay, alone[i]))
+			(void)add_query(relay, alone[i]);
+	return fix_model(section, relay, diag);
 }
 
 static enum err
-build_openai(struct conf_section *section, const struct relay_limits *base,
+build_openai(struct conf_section *section, const struct relay_limits *tunnel,
     struct config *config, struct diag *diag)
 {
 	static const char *const paths[] = { "/v1/realtime", "/", NULL };
@@ -419,17 +619,16 @@ build_openai(struct conf_section *section, const struct relay_limits *base,
 	if (err == ERR_OK)
 		err = check_paths(section, config, relay, diag);
 	if (err == ERR_OK)
-		err = build_common(section, base, relay, diag);
+		err = build_common(section, tunnel, NULL, relay, diag);
 	if (err == ERR_OK)
 		err = build_url(section, "url",
-		    "wss://api.openai.com/v1/realtime", relay, diag);
+		    "wss://api.openai.com/v1/realtime", NULL, relay, diag);
 	if (err == ERR_OK)
 		err = openai_headers(section, relay, diag);
 	if (err == ERR_OK)
 		err = openai_query(section, relay, diag);
 	/* its clients put their key beside "realtime": only that is answered */
-	subprotocols->items = xcalloc(1, sizeof(subprotocols->items[0]));
-	subprotocols->items[subprotocols->count++] = xstrdup("realtime");
+	value_add(subprotocols, "realtime");
 	return err;
 }
 
@@ -519,6 +718,7 @@ config_relay_dump(const struct config_relay *relay, FILE *out)
 	value_put_text(out, 1, "subprotocol_mode",
 	    relay->subprotocol_pass ? "pass" : "answer");
 	value_put_limits(out, 1, &limits);
+	config_messages_dump(relay, out);
 	(void)fputs("}\n", out);
 	free(upstream);
 }

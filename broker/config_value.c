@@ -146,8 +146,8 @@ check_item(struct conf_section *section, const char *key, value_check *check,
 	return ERR_OK;
 }
 
-static void
-add(struct config_strings *strings, const char *item)
+void
+value_add(struct config_strings *strings, const char *item)
 {
 	strings->items = xreallocarray(strings->items, strings->count + 1,
 	    sizeof(strings->items[0]));
@@ -163,7 +163,7 @@ value_get_list(struct conf_section *section, const char *key,
 
 	if (!conf_given(section, key)) {
 		for (size_t i = 0; fallback != NULL && fallback[i] != NULL; i++)
-			add(ret, fallback[i]);
+			value_add(ret, fallback[i]);
 		return ERR_OK;
 	}
 	if (count > VALUE_LIST_MAX)
@@ -174,9 +174,17 @@ value_get_list(struct conf_section *section, const char *key,
 
 		if (check_item(section, key, check, item, diag) != ERR_OK)
 			return ERR_PROTO;
-		add(ret, item); /* config_unref() frees it, come what may */
+		/* config_unref() frees it, come what may */
+		value_add(ret, item);
 	}
 	return ERR_OK;
+}
+
+void
+value_copy_list(const struct config_strings *from, struct config_strings *to)
+{
+	for (size_t i = 0; i < from->count; i++)
+		value_add(to, from->items[i]);
 }
 
 /* ---- files ---- */

@@ -57,6 +57,11 @@ enum err value_get_list(struct conf_section *section, const char *key,
     value_check *check, const char *const *fallback, struct config_strings *ret,
     struct diag *diag) MUST_CHECK;
 
+/* Append copies. */
+void value_add(struct config_strings *strings, const char *item);
+void value_copy_list(const struct config_strings *from,
+    struct config_strings *to);
+
 /* A secret that may stand in a header; NULL for an absent key without fallback.
  */
 enum err value_get_secret(struct conf_section *section, const char *key,

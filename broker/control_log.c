@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "broker/target.h"
 #include "broker/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -31,9 +32,7 @@ control_log_denied(const struct wire_open *open, enum err err,
 	if (header == NULL)
 		header = "-";
 	(void)str_escape(origin, sizeof(origin), header, strlen(header));
-	/* the query may hold a token */
-	(void)str_escape(path, sizeof(path), open->target,
-	    strcspn(open->target, "?"));
+	target_describe(open->target, path, sizeof(path));
 	if (tunnel_route_client(open, client, NULL) != ERR_OK)
 		(void)strcpy(client, "unknown");
 	if (status >= 500)

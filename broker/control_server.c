@@ -12,11 +12,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/anam_route.h"
 #include "broker/config.h"
 #include "broker/control_log.h"
+#include "broker/control_peer.h"
 #include "broker/control_report.h"
 #include "broker/leases.h"
 #include "broker/ledger.h"
+#include "broker/message_file.h"
 #include "broker/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -48,14 +51,14 @@ enum state {
 struct connection {
 	int fd;
 	enum state state;
-	bool is_operator; /* root, or our own user */
-	struct ucred peer;
+	struct control_peer peer;
 	int64_t deadline_ms; /* without a lease */
 	int64_t second_ms;   /* when the count below began */
 	unsigned packets;
 	struct wire_packet *open; /* while resolving ... */
 	struct config *config;	  /* ... and what it began with */
 	struct lease *lease;
+	bool superseded;	   /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(connection) entry;
 };
@@ -67,6 +70,7 @@ struct server {
 	struct control_server_options options;
 	struct resolver *resolver;
 	struct leases *leases;
+	struct refusals *refusals;
 	struct control_report *report;
 	struct connection *reporting; /* whose it is; NULL: it has left */
 	/* Those without a lease, by deadline; those with one. */
@@ -157,7 +161,7 @@ static void
 drop(struct server *srv, struct connection *conn, enum control_cause cause,
     const struct wire_usage *end)
 {
-	control_log_end(&conn->peer,
+	control_log_end(&conn->peer.cred,
 	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
 	if (srv->reporting == conn)
 		srv->reporting = NULL;
@@ -202,6 +206,56 @@ send_packet(struct server *srv, struct connection *conn,
 
 /* ---- what peers ask ---------------------------------------------------- */
 
+/* Have a tunnel end itself; that of another connection than the event's. */
+static void
+order_close(struct connection *tunnel, int code, const char *reason)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_CLOSE);
+	char *text;
+	size_t len;
+
+	log_notice("lease.close", "lease=%s code=%d",
+	    lease_peek(tunnel->lease)->id, code);
+	packet->close.code = code;
+	packet->close.reason = xstrdup(reason);
+	if (wire_format(packet, &text, &len) == ERR_OK) {
+		/* it may have an event of its own in this turn: no drop() */
+		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
+		    -1)
+			(void)shutdown(tunnel->fd, SHUT_RDWR);
+		wire_text_free(text, len);
+	}
+	wire_packet_free(packet);
+}
+
+/*
+ * A client of Anam's opens a new socket before it knows that the old one is
+ * dead: past the maximum, the session's oldest makes room.
+ */
+static void
+supersede(struct server *srv, const struct lease_info *new)
+{
+	struct connection *conn, *oldest = NULL;
+	unsigned count = 0;
+
+	if (strcmp(new->route, ANAM_ROUTE) != 0)
+		return;
+	TAILQ_FOREACH (conn, &srv->leased, entry) {
+		const struct lease_info *info = lease_peek(conn->lease);
+
+		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
+		    strcmp(info->session, new->session) != 0)
+			continue;
+		count++;
+		if (oldest == NULL)
+			oldest = conn;
+	}
+	if (count <= ANAM_SOCKETS_MAX)
+		return;
+	oldest->superseded = true;
+	order_close(oldest, 1000, "superseded");
+}
+
 static void
 grant(struct server *srv, struct connection *conn, struct lease *lease,
     const struct wire_packet *packet)
@@ -213,7 +267,8 @@ grant(struct server *srv, struct connection *conn, struct lease *lease,
 	set_state(srv, conn, STATE_LEASED);
 	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
 	    info->id, info->session, info->route, info->client,
-	    (int)conn->peer.pid);
+	    (int)conn->peer.cred.pid);
+	supersede(srv, info);
 	send_packet(srv, conn, packet);
 }
 
@@ -236,6 +291,7 @@ decide(struct server *srv, struct connection *conn)
 		.config = conn->config,
 		.resolver = srv->resolver,
 		.leases = srv->leases,
+		.refusals = srv->refusals,
 	};
 	struct diag diag = { "" };
 	struct wire_packet *packet;
@@ -312,26 +368,10 @@ close_tunnel(struct server *srv, struct connection *conn,
     const struct wire_close *order)
 {
 	struct connection *tunnel = find_lease(srv, order->lease);
-	struct wire_packet *packet;
-	char *text;
-	size_t len;
 
 	reply(srv, conn, json_pack("{s:b}", "closed", tunnel != NULL));
-	if (tunnel == NULL)
-		return;
-	log_notice("lease.close", "lease=%s code=%d", order->lease,
-	    order->code);
-	packet = wire_packet_new(WIRE_CLOSE);
-	packet->close.code = order->code;
-	packet->close.reason = xstrdup(order->reason);
-	if (wire_format(packet, &text, &len) == ERR_OK) {
-		/* it may have an event of its own in this turn: no drop() */
-		if (send(tunnel->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-		    -1)
-			(void)shutdown(tunnel->fd, SHUT_RDWR);
-		wire_text_free(text, len);
-	}
-	wire_packet_free(packet);
+	if (tunnel != NULL)
+		order_close(tunnel, order->code, order->reason);
 }
 
 static const struct config_relay *
@@ -373,6 +413,26 @@ take_usage(struct server *srv, struct connection *conn,
 	config_unref(config);
 }
 
+/* Records for the route's message log, if it has one by now. */
+static void
+take_log(const struct connection *conn, const struct wire_log *log)
+{
+	const struct lease_info *info = lease_peek(conn->lease);
+	struct config *config = config_current();
+	const struct config_relay *relay = find_relay(config, info->route);
+
+	if (relay != NULL && relay->message_log.mode != NULL)
+		message_file_write(
+		    &(const struct message_file){
+			.path = relay->message_log.file,
+			.max_bytes = relay->message_log.max_bytes,
+			.keep = relay->message_log.keep,
+			.content = strcmp(relay->message_log.mode, "full") == 0,
+		    },
+		    info, log);
+	config_unref(config);
+}
+
 /* What an operator may ask; true where it was that. */
 static bool
 obey(struct server *srv, struct connection *conn,
@@ -384,7 +444,7 @@ obey(struct server *srv, struct connection *conn,
 
 	if (conn->state != STATE_IDLE || !is_order)
 		return false;
-	if (!conn->is_operator)
+	if (!conn->peer.is_operator)
 		drop(srv, conn, CONTROL_NOT_ALLOWED, NULL);
 	else if (packet->type == WIRE_LIST)
 		reply(srv, conn, leases_list(srv->leases, LIST_BYTES));
@@ -412,6 +472,8 @@ handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
 		/* done */
 	} else if (conn->state == STATE_LEASED && type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
+	} else if (conn->state == STATE_LEASED && type == WIRE_LOG) {
+		take_log(conn, &packet->log);
 	} else if (conn->state == STATE_LEASED && type == WIRE_END) {
 		book(conn, &packet->usage);
 		drop(srv, conn, CONTROL_ENDED, &packet->usage);
@@ -463,34 +525,16 @@ read_packet(struct server *srv, struct connection *conn)
 
 /* ---- accepting --------------------------------------------------------- */
 
-/* Whether this user may speak to us at all. */
-static bool
-may_connect(uid_t uid)
-{
-	struct config *config;
-	bool found = false;
-
-	if (uid == 0 || uid == geteuid())
-		return true;
-	config = config_current();
-	for (size_t i = 0; i < config->control.user_count; i++)
-		found |= config->control.users[i] == uid;
-	config_unref(config);
-	return found;
-}
-
 /* Take a new descriptor into the loop, or close it. */
 static void
 adopt(struct server *srv, int fd)
 {
 	struct connection *conn;
-	struct ucred peer = { .uid = (uid_t)-1 };
-	socklen_t len = sizeof(peer);
+	struct control_peer peer;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1 ||
-	    !may_connect(peer.uid)) {
-		log_warning("control.refused", "pid=%d uid=%d", (int)peer.pid,
-		    (int)peer.uid);
+	if (!control_peer_get(fd, &peer)) {
+		log_warning("control.refused", "pid=%d uid=%d",
+		    (int)peer.cred.pid, (int)peer.cred.uid);
 		(void)close(fd);
 		return;
 	}
@@ -504,7 +548,6 @@ adopt(struct server *srv, int fd)
 	}
 	conn->fd = fd;
 	conn->peer = peer;
-	conn->is_operator = peer.uid == 0 || peer.uid == geteuid();
 	enter_state(srv, conn, STATE_IDLE);
 }
 
@@ -658,6 +701,7 @@ server_free(struct server *srv)
 	control_report_free(srv->report);
 	resolver_free(srv->resolver);
 	leases_free(srv->leases);
+	refusals_free(srv->refusals);
 	if (srv->epoll_fd != -1)
 		(void)close(srv->epoll_fd);
 	if (srv->stop_fd != -1)
@@ -707,6 +751,7 @@ control_server_start(int listen_fd,
 	srv->stop_fd = -1;
 	srv->options = *options;
 	srv->leases = leases_new();
+	srv->refusals = refusals_new();
 	err = server_start(srv, diag);
 	if (err != ERR_OK) {
 		server_free(srv);

@@ -15,6 +15,7 @@
 
 #include "broker/accept_pool.h"
 #include "broker/request_parse.h"
+#include "broker/target.h"
 #include "common/clock.h"
 #include "common/http.h"
 #include "common/json.h"
@@ -57,13 +58,18 @@ struct request {
 	char *const *envp;
 	const struct config *config;
 	int64_t started_ms;
-	int64_t deadline_ms; /* of reading; then, of writing */
-	char *path;	     /* NULL until it has been checked */
+	int64_t deadline_ms;   /* of reading; then, of writing */
+	char *path;	       /* NULL until it has been checked */
+	struct target *target; /* of the query; NULL until it is asked for */
 	json_t *body;
+	char *raw; /* the body as it came */
+	size_t raw_len;
+	request_error_form *error_form; /* NULL: ours */
 	bool answered;
 	int status;
 	char *answer; /* NULL for an answer without a body */
 	size_t answer_len;
+	char *answer_type; /* NULL: JSON */
 	struct header *headers, **headers_end;
 };
 
@@ -100,6 +106,45 @@ request_client(const struct request *req)
 	return param(req, "REMOTE_ADDR");
 }
 
+const char *
+request_remote_user(const struct request *req)
+{
+	const char *user = param(req, "REMOTE_USER");
+
+	return user == NULL || *user == '\0' ? NULL : user;
+}
+
+const char *
+request_scheme(const struct request *req)
+{
+	return request_parse_scheme(req->envp);
+}
+
+/* Parsed as a tunnel's; the path has been checked on its own. */
+static enum err
+parse_query(struct request *req, struct diag *diag)
+{
+	char *text = xasprintf("/?%s", request_parse_query(req->envp));
+	enum err err = target_parse(text, &req->target, diag);
+
+	explicit_bzero(text, strlen(text));
+	free(text);
+	return err;
+}
+
+enum err
+request_query(struct request *req, const char *name, const char **ret,
+    struct diag *diag)
+{
+	enum err err = ERR_OK;
+
+	if (req->target == NULL)
+		err = parse_query(req, diag);
+	if (err == ERR_OK)
+		*ret = target_find(req->target, name);
+	return err;
+}
+
 const struct config *
 request_config(const struct request *req)
 {
@@ -128,49 +173,96 @@ read_body(struct request *req, char *buf, size_t len, struct diag *diag)
 	return ERR_OK;
 }
 
-/* Check type and announced length before a byte is read. */
+/* Check the announced length before a byte is read. */
 static enum err
-body_length(const struct request *req, uint64_t *ret, struct diag *diag)
+body_length(const struct request *req, uint64_t max, uint64_t *ret,
+    struct diag *diag)
 {
-	const char *type = param(req, "CONTENT_TYPE");
-
-	if (type == NULL || !request_parse_is_json(type)) {
-		diag_set(diag, "%s", err_text(ERR_TYPE));
-		return ERR_TYPE;
-	}
-	if (request_parse_length(param(req, "CONTENT_LENGTH"), ret) !=
-		ERR_OK ||
+	if (request_parse_length(param(req, "CONTENT_LENGTH"), ret) != ERR_OK ||
 	    *ret == 0) {
 		diag_set(diag, "there is no body");
 		return ERR_PROTO;
 	}
-	if (*ret > req->config->requests.body_bytes) {
+	if (*ret > max) {
 		diag_set(diag, "the body is larger than %llu bytes",
-		    (unsigned long long)req->config->requests.body_bytes);
+		    (unsigned long long)max);
 		return ERR_LIMIT;
 	}
+	return ERR_OK;
+}
+
+/* Read all of the body into memory of its own; the caller frees it. */
+static enum err
+take_body(struct request *req, uint64_t max, char **ret, size_t *ret_len,
+    struct diag *diag)
+{
+	uint64_t len;
+	enum err err = body_length(req, max, &len, diag);
+	char *data;
+
+	if (err != ERR_OK)
+		return err;
+	data = xcalloc(1, (size_t)len + 1);
+	err = read_body(req, data, (size_t)len, diag);
+	if (err != ERR_OK) {
+		explicit_bzero(data, (size_t)len);
+		free(data);
+		return err;
+	}
+	*ret = data;
+	*ret_len = (size_t)len;
+	return ERR_OK;
+}
+
+enum err
+request_body(struct request *req, const char *const types[], size_t max_bytes,
+    const char **ret_data, size_t *ret_len, const char **ret_type,
+    struct diag *diag)
+{
+	const char *type = param(req, "CONTENT_TYPE");
+	const char *const *known = types;
+	enum err err = ERR_OK;
+
+	while (type != NULL && *known != NULL &&
+	    !request_parse_is_type(type, *known))
+		known++;
+	if (type == NULL || *known == NULL) {
+		diag_set(diag, "the body has to be %s", types[0]);
+		return ERR_TYPE;
+	}
+	if (req->raw == NULL)
+		err = take_body(req, max_bytes, &req->raw, &req->raw_len, diag);
+	if (err != ERR_OK)
+		return err;
+	*ret_data = req->raw;
+	*ret_len = req->raw_len;
+	*ret_type = type;
 	return ERR_OK;
 }
 
 enum err
 request_json(struct request *req, const json_t **ret, struct diag *diag)
 {
-	uint64_t len;
+	const char *type = param(req, "CONTENT_TYPE");
+	size_t len;
 	enum err err;
-	char *buf;
+	char *text;
 
 	if (req->body != NULL) {
 		*ret = req->body;
 		return ERR_OK;
 	}
-	err = body_length(req, &len, diag);
+	if (type == NULL || !request_parse_is_type(type, "application/json")) {
+		diag_set(diag, "%s", err_text(ERR_TYPE));
+		return ERR_TYPE;
+	}
+	err =
+	    take_body(req, req->config->requests.body_bytes, &text, &len, diag);
 	if (err != ERR_OK)
 		return err;
-	buf = xcalloc(1, (size_t)len);
-	err = read_body(req, buf, (size_t)len, diag);
-	if (err == ERR_OK)
-		err = json_parse(buf, (size_t)len, &req->body, diag);
-	free(buf);
+	err = json_parse(text, len, &req->body, diag);
+	explicit_bzero(text, len);
+	free(text);
 	if (err == ERR_OK && !json_is_object(req->body)) {
 		diag_set(diag, "the body is not a JSON object");
 		json_decref(req->body);
@@ -230,10 +322,31 @@ request_reply_empty(struct request *req, int status)
 }
 
 void
+request_reply(struct request *req, int status, const char *content_type,
+    const void *body, size_t len)
+{
+	char *copy = xcalloc(1, len + 1);
+
+	memcpy(copy, body, len);
+	if (!req->answered &&
+	    str_is_field_value(content_type, strlen(content_type)))
+		req->answer_type = xstrdup(content_type);
+	set_answer(req, status, copy, len);
+}
+
+void
+request_set_error_form(struct request *req, request_error_form *form)
+{
+	req->error_form = form;
+}
+
+void
 request_reply_status(struct request *req, int status, const char *code,
     const char *message)
 {
-	request_reply_json(req, status, http_error(code, message));
+	request_reply_json(req, status,
+	    req->error_form == NULL ? http_error(code, message)
+				    : req->error_form(code, message));
 }
 
 void
@@ -281,8 +394,10 @@ format_head(const struct request *req, size_t *ret_len)
 	    http_phrase(req->status));
 	if (req->answer != NULL)
 		(void)fprintf(out,
-		    "Content-Type: application/json\r\n"
+		    "Content-Type: %s\r\n"
 		    "Content-Length: %zu\r\n",
+		    req->answer_type == NULL ? "application/json"
+					     : req->answer_type,
 		    req->answer_len);
 	put_standard_headers(req, out);
 	for (const struct header *h = req->headers; h != NULL; h = h->next)
@@ -321,9 +436,8 @@ log_end(const struct request *req, enum err err)
 
 	(void)str_escape(method_word, sizeof(method_word),
 	    method == NULL ? "-" : method, method == NULL ? 1 : strlen(method));
-	(void)str_escape(path_word, sizeof(path_word),
-	    req->path == NULL ? "-" : req->path,
-	    req->path == NULL ? 1 : strlen(req->path));
+	target_describe(req->path == NULL ? "-" : req->path, path_word,
+	    sizeof(path_word));
 	(void)str_escape(client_word, sizeof(client_word),
 	    client == NULL ? "-" : client, client == NULL ? 1 : strlen(client));
 	if (err != ERR_OK)
@@ -358,7 +472,8 @@ request_run(struct request *req, request_handler *handler)
 	else
 		request_reply_error(req, err, diag.text);
 	if (!req->answered) {
-		log_error("request.not_answered", "path=%s", req->path);
+		log_error("request.not_answered", "ms=%lld",
+		    (long long)(clock_ms() - req->started_ms));
 		request_reply_error(req, ERR_SYS, NULL);
 	}
 	req->deadline_ms = clock_ms() + req->config->requests.timeout_ms;
@@ -380,6 +495,11 @@ request_done(struct request *req)
 	if (req->answer != NULL)
 		explicit_bzero(req->answer, req->answer_len);
 	free(req->answer);
+	free(req->answer_type);
+	if (req->raw != NULL)
+		explicit_bzero(req->raw, req->raw_len);
+	free(req->raw);
+	target_free(req->target);
 	free(req->path);
 }
 
@@ -469,8 +589,7 @@ drain_input(struct request *req)
 	    fcgi_read(req, trash, sizeof(trash), &n) == ERR_OK && n > 0)
 		bytes += n;
 	/* libfcgi reads no more of a stream on which a wait was too long */
-	while (FCGX_GetError(req->fcgi->in) != 0 &&
-	    bytes < LINGER_MAX_BYTES &&
+	while (FCGX_GetError(req->fcgi->in) != 0 && bytes < LINGER_MAX_BYTES &&
 	    (left_ms = req->deadline_ms - clock_ms()) > 0) {
 		set_timeout(fd, SO_RCVTIMEO, left_ms);
 		got = recv(fd, trash, sizeof(trash), 0);

@@ -36,6 +36,22 @@ const char *request_path(const struct request *req);
 /* REMOTE_ADDR: the client's numeric address; never a header's word. */
 const char *request_client(const struct request *req);
 
+/*
+ * REMOTE_USER: whom the web server has authenticated; NULL: nobody.  Never a
+ * header's word.
+ */
+const char *request_remote_user(const struct request *req);
+
+/* "https" or "http": how the client speaks with the web server. */
+const char *request_scheme(const struct request *req);
+
+/*
+ * A parameter of the query, decoded as broker/target.h says; *ret is NULL where
+ * it is not given.  ERR_PROTO where the query is malformed.  Borrowed.
+ */
+enum err request_query(struct request *req, const char *name, const char **ret,
+    struct diag *diag) MUST_CHECK;
+
 /* The configuration this request began with. */
 const struct config *request_config(const struct request *req);
 
@@ -48,12 +64,33 @@ const struct config *request_config(const struct request *req);
 enum err request_json(struct request *req, const json_t **ret,
     struct diag *diag) MUST_CHECK;
 
+/*
+ * Read the body as it is: of one of these media types (a list that ends with
+ * NULL; ERR_TYPE), and of 1 to max_bytes (ERR_PROTO, ERR_LIMIT), as
+ * request_json() otherwise.  What it finds belongs to the request, is cleared
+ * with it, and ends with a NUL; *ret_type is the whole Content-Type.
+ */
+enum err request_body(struct request *req, const char *const types[],
+    size_t max_bytes, const char **ret_data, size_t *ret_len,
+    const char **ret_type, struct diag *diag) MUST_CHECK;
+
 /* Add a header to the answer; a value with CR, LF or NUL is dropped. */
 void request_add_header(struct request *req, const char *name,
     const char *value);
 
 /* Answer with JSON; takes ownership of body. */
 void request_reply_json(struct request *req, int status, json_t *body);
+
+/* Answer with a copy of len bytes of another type. */
+void request_reply(struct request *req, int status, const char *content_type,
+    const void *body, size_t len);
+
+/*
+ * What the body of an error is for this request's clients, from a code of ours
+ * (or of a handler's) and a message.  The default is http_error().
+ */
+typedef json_t *request_error_form(const char *code, const char *message);
+void request_set_error_form(struct request *req, request_error_form *form);
 
 /* Answer {"error":{"code","message"}} with the code's own status. */
 void request_reply_error(struct request *req, enum err err,
@@ -83,7 +120,7 @@ void request_stop(void);
 bool request_is_cgi(void);
 
 /* Serve the one request of the environment and standard input. */
-enum err request_serve_cgi(request_handler *handler, struct diag *diag)
-    MUST_CHECK;
+enum err request_serve_cgi(request_handler *handler,
+    struct diag *diag) MUST_CHECK;
 
 #endif

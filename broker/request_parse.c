@@ -169,15 +169,38 @@ request_parse_path(char *const envp[], const char *base_path, char **ret)
 	return err;
 }
 
-bool
-request_parse_is_json(const char *content_type)
+const char *
+request_parse_query(char *const envp[])
 {
-	static const char json[] = "application/json";
+	const char *uri = request_parse_param(envp, "REQUEST_URI");
+	const char *query = uri == NULL
+	    ? request_parse_param(envp, "QUERY_STRING")
+	    : strchr(uri, '?');
+
+	if (query == NULL)
+		return "";
+	return uri == NULL ? query : query + 1;
+}
+
+const char *
+request_parse_scheme(char *const envp[])
+{
+	const char *https = request_parse_param(envp, "HTTPS");
+	const char *scheme = request_parse_param(envp, "REQUEST_SCHEME");
+
+	if ((https != NULL && strcasecmp(https, "on") == 0) ||
+	    (scheme != NULL && strcasecmp(scheme, "https") == 0))
+		return "https";
+	return "http";
+}
+
+bool
+request_parse_is_type(const char *content_type, const char *type)
+{
 	size_t len = strcspn(content_type, ";");
 
 	while (len > 0 &&
 	    (content_type[len - 1] == ' ' || content_type[len - 1] == '\t'))
 		len--;
-	return len == sizeof(json) - 1 &&
-	    strncasecmp(content_type, json, len) == 0;
+	return len == strlen(type) && strncasecmp(content_type, type, len) == 0;
 }

@@ -53,7 +53,13 @@ enum err request_parse_length(const char *text, uint64_t *ret) MUST_CHECK;
 enum err request_parse_path(char *const envp[], const char *base_path,
     char **ret) MUST_CHECK;
 
-/* Whether a Content-Type is application/json, whatever its parameters. */
-bool request_parse_is_json(const char *content_type);
+/* What follows the first "?", of REQUEST_URI or else in QUERY_STRING. */
+const char *request_parse_query(char *const envp[]);
+
+/* "https" where HTTPS is on or REQUEST_SCHEME says so, else "http". */
+const char *request_parse_scheme(char *const envp[]);
+
+/* Whether a Content-Type is of this media type, whatever its parameters. */
+bool request_parse_is_type(const char *content_type, const char *type);
 
 #endif

@@ -6,13 +6,24 @@
 #include <string.h>
 
 #include "broker/access.h"
+#include "broker/anam.h"
 #include "broker/livekit.h"
+#include "broker/openai.h"
+#include "broker/openai_ask.h"
+#include "broker/openai_call.h"
 #include "common/log.h"
 #include "common/str.h"
 
-/* What the seeds' clients and the vendors' send; no page needs more. */
-#define CORS_ALLOW_HEADERS "content-type, authorization, x-anon-id"
-#define CORS_MAX_AGE_S	   "600"
+/* What the vendors' SDKs send; no page needs more. */
+#define CORS_ALLOW_HEADERS                                                \
+	"content-type, authorization, x-anon-id, x-anam-target-url, "            \
+	"openai-beta, "                                                   \
+	"openai-organization, openai-project, openai-safety-identifier, " \
+	"x-openai-agents-sdk, x-stainless-arch, x-stainless-lang, "       \
+	"x-stainless-os, x-stainless-package-version, "                   \
+	"x-stainless-retry-count, x-stainless-runtime, "                  \
+	"x-stainless-runtime-version, x-stainless-timeout"
+#define CORS_MAX_AGE_S "600"
 
 struct route {
 	const char *method;
@@ -20,6 +31,7 @@ struct route {
 	bool prefix; /* and whatever follows path, which ends with "/" */
 	bool open;   /* without admission, and without CORS */
 	request_handler *handler;
+	request_error_form *error_form; /* NULL: ours */
 };
 
 static atomic_bool ready;
@@ -51,6 +63,21 @@ static const struct route routes[] = {
 	{ "POST", "/api/livekit/token", .handler = livekit_token_handle },
 	{ "POST", "/api/livekit/token/", .prefix = true,
 	    .handler = livekit_token_handle },
+	{ "POST", "/v1/realtime/client_secrets",
+	    .handler = openai_client_secrets_handle,
+	    .error_form = openai_ask_error_form },
+	{ "POST", "/v1/realtime/calls", .handler = openai_calls_handle,
+	    .error_form = openai_ask_error_form },
+	{ "POST", "/v1/auth/session-token", .handler = anam_token_handle,
+	    .error_form = anam_error },
+	{ "POST", "/v1/engine/session", .handler = anam_session_handle,
+	    .error_form = anam_error },
+	{ "POST", "/v1/metrics/client", .handler = anam_metrics_handle,
+	    .error_form = anam_error },
+	{ "POST", "/talk", .handler = anam_talk_handle,
+	    .error_form = anam_error },
+	{ "POST", "/b/", .prefix = true, .handler = anam_talk_handle,
+	    .error_form = anam_error },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
@@ -160,6 +187,8 @@ route_handle(struct request *req)
 	enum err admission = ERR_OK;
 	char methods[128];
 
+	if (route != NULL)
+		request_set_error_form(req, route->error_form);
 	if (route == NULL || !route->open)
 		admission = admit(req, &diag);
 	if (route == NULL) {

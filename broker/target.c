@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/buf.h"
+#include "common/crypt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
 
@@ -55,12 +56,12 @@ decode(const char *in, size_t len)
 	return out;
 }
 
-static const struct target_parameter *
-find(const struct target *target, const char *name)
+const char *
+target_find(const struct target *target, const char *name)
 {
 	for (size_t i = 0; i < target->count; i++)
 		if (strcmp(target->parameters[i].name, name) == 0)
-			return &target->parameters[i];
+			return target->parameters[i].value;
 	return NULL;
 }
 
@@ -79,7 +80,7 @@ add_parameter(struct target *target, const char *text, size_t len,
 				   : decode(equals + 1, len - name_len - 1);
 	if (new.name == NULL || new.value == NULL)
 		diag_set(diag, "the query is not well encoded");
-	else if (find(target, new.name) != NULL)
+	else if (target_find(target, new.name) != NULL)
 		diag_set(diag, "a query parameter is given twice");
 	else if (target->count == TARGET_PARAMETERS_MAX)
 		diag_set(diag, "the query has more than %d parameters",
@@ -135,6 +136,33 @@ target_parse(const char *text, struct target **ret, struct diag *diag)
 	return ERR_OK;
 }
 
+enum err
+target_set(struct target *target, const char *name, const char *value,
+    struct diag *diag)
+{
+	struct target_parameter *p = target->parameters;
+	struct target_parameter *end = p + target->count;
+
+	while (p < end && strcmp(p->name, name) != 0)
+		p++;
+	if (p < end) {
+		free(p->name);
+		free(p->value);
+		*p = end[-1];
+		target->count--;
+	}
+	if (value == NULL)
+		return ERR_OK;
+	if (target->count == TARGET_PARAMETERS_MAX) {
+		diag_set(diag, "the query has more than %d parameters",
+		    TARGET_PARAMETERS_MAX);
+		return ERR_PROTO;
+	}
+	target->parameters[target->count++] =
+	    (struct target_parameter){ xstrdup(name), xstrdup(value) };
+	return ERR_OK;
+}
+
 void
 target_free(struct target *target)
 {
@@ -146,6 +174,30 @@ target_free(struct target *target)
 	}
 	free(target->path);
 	free(target);
+}
+
+/* ---- logging ------------------------------------------------------------ */
+
+void
+target_describe(const char *text, char *out, size_t size)
+{
+	size_t len = strcspn(text, "?"), id_len;
+	const char *id = strstr(text, "/b/");
+	uint8_t digest[20];
+	char *hidden;
+
+	if (id == NULL || (size_t)(id - text) + 3 >= len) {
+		(void)str_escape(out, size, text, len);
+		return;
+	}
+	id += 3;
+	id_len = strcspn(id, "/?");
+	crypt_sha1(id, id_len, digest);
+	hidden = xasprintf("%.*s(%02x%02x%02x%02x)%.*s", (int)(id - text), text,
+	    digest[0], digest[1], digest[2], digest[3],
+	    (int)(len - id_len - (size_t)(id - text)), id + id_len);
+	(void)str_escape(out, size, hidden, strlen(hidden));
+	free(hidden);
 }
 
 /* ---- rewriting --------------------------------------------------------- */
@@ -191,7 +243,7 @@ static const char *
 fallback(const struct config_query *rule, const struct target *target)
 {
 	for (size_t i = 0; i < rule->fallback_unless.count; i++)
-		if (find(target, rule->fallback_unless.items[i]) != NULL)
+		if (target_find(target, rule->fallback_unless.items[i]) != NULL)
 			return NULL;
 	return rule->fallback;
 }
@@ -201,25 +253,33 @@ static enum err
 apply(const struct config_query *rule, const struct target *target,
     const char **ret, struct diag *diag)
 {
-	const struct target_parameter *given = find(target, rule->name);
-	const char *value;
+	const char *value = target_find(target, rule->name);
 
-	if (given == NULL) {
+	if (value == NULL) {
 		*ret = fallback(rule, target);
 		return ERR_OK;
 	}
-	value = given->value;
 	for (size_t i = 0; i < rule->alias_count; i++)
 		if (strcmp(rule->aliases[i].from, value) == 0) {
 			value = rule->aliases[i].to;
 			break;
 		}
 	if (!is_allowed(rule, value)) {
-		diag_set(diag, "this value of `%s' is not allowed",
-		    rule->name);
+		diag_set(diag, "this value of `%s' is not allowed", rule->name);
 		return ERR_DENIED;
 	}
 	*ret = value;
+	return ERR_OK;
+}
+
+enum err
+target_value(const struct target *target, const struct config_relay *relay,
+    const char *name, const char **ret, struct diag *diag)
+{
+	*ret = NULL;
+	for (size_t i = 0; i < relay->query_count; i++)
+		if (strcmp(relay->queries[i].name, name) == 0)
+			return apply(&relay->queries[i], target, ret, diag);
 	return ERR_OK;
 }
 

@@ -33,7 +33,32 @@ struct target {
 enum err target_parse(const char *text, struct target **ret,
     struct diag *diag) MUST_CHECK;
 
+/* The value of a parameter, borrowed; NULL where it is not given. */
+const char *target_find(const struct target *target, const char *name);
+
+/*
+ * Have a parameter be this value, whatever the client gave; NULL takes it
+ * away.  ERR_PROTO where there is no room.
+ */
+enum err target_set(struct target *target, const char *name, const char *value,
+    struct diag *diag) MUST_CHECK;
+
 void target_free(struct target *target); /* NULL is allowed */
+
+/*
+ * What the relay's rules make of one parameter, borrowed; *ret is NULL where
+ * none is sent.  ERR_DENIED where its value is not allowed.
+ */
+enum err target_value(const struct target *target,
+    const struct config_relay *relay, const char *name, const char **ret,
+    struct diag *diag) MUST_CHECK;
+
+/*
+ * A target as a word for the log: without its query, which may hold a token,
+ * and with a hash in place of what follows "/b/", which is an Anam session's
+ * id.  size as for str_escape().
+ */
+void target_describe(const char *text, char *out, size_t size);
 
 /*
  * The upstream's target: its path, its fixed query, and the parameters that

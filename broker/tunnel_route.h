@@ -4,6 +4,7 @@
 
 #include "broker/config.h"
 #include "broker/leases.h"
+#include "broker/refusals.h"
 #include "broker/resolver.h"
 #include "common/err.h"
 #include "common/wire.h"
@@ -13,12 +14,14 @@
  *
  * What is dialled comes from the configuration; of the request only its path
  * (to find the relay), the values of the query parameters that the relay
- * knows, and its subprotocols count.  No URL of a client is ever used.
+ * knows, its subprotocols and a ticket count; of Anam's, the session's id, whose
+ * engine the store knows.  No URL of a client is ever used.
  */
 struct tunnel_route_context {
 	const struct config *config;
 	struct resolver *resolver;
 	struct leases *leases;
+	struct refusals *refusals; /* of Anam's sessions */
 };
 
 /*

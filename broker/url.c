@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/url.h"
 
-#include <curl/curl.h>
+#include <curl/urlapi.h>
 #include <stdlib.h>
 #include <string.h>
 

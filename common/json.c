@@ -61,6 +61,11 @@ json_parse(const void *data, size_t len, json_t **ret, struct diag *diag)
 		diag_set(diag, "JSON nested deeper than %d", JSON_DEPTH_MAX);
 		return ERR_PROTO;
 	}
+	/* jansson passes over a NUL behind a number */
+	if (len > 0 && memchr(data, '\0', len) != NULL) {
+		diag_set(diag, "not valid JSON (a NUL)");
+		return ERR_PROTO;
+	}
 	value = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
 	    &error);
 	if (value == NULL) {

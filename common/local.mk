@@ -8,6 +8,7 @@ libcommon_a_SOURCES = \
 	%D%/json.c %D%/json.h \
 	%D%/jwt.c %D%/jwt.h \
 	%D%/log.c %D%/log.h \
+	%D%/pin.c %D%/pin.h \
 	%D%/secret.c %D%/secret.h \
 	%D%/service.c %D%/service.h \
 	%D%/str.c %D%/str.h \

@@ -45,11 +45,18 @@ enum pin_need {
 enum pin_need pin_needs(const struct pin *pin, const char *type);
 
 /*
- * Check a whole event.  Allowed in session.update and response.create are the
- * members on the allow-list, and a fixed one with exactly the fixed value; of
- * the numbers that are fixed (max_output_tokens) less is allowed, too.  Where
- * instructions are fixed, items of the roles system and developer are refused,
- * in conversation.item.create and in a response's own input.  ERR_DENIED.
+ * Check a whole event that json_parse() has read, so that nothing is in it
+ * twice.  Allowed in session.update and response.create are a fixed member
+ * with exactly the fixed value, of numbers (max_output_tokens) less, too, and
+ * the members on the allow-list as far as they are not fixed.  audio,
+ * audio.input and audio.output are looked at member by member, as the vendor
+ * takes them; any other object is one value.  A session's type may be
+ * "realtime".
+ *
+ * Where instructions, a prompt or tools are fixed, items are checked as well,
+ * in conversation.item.create and in a response's own input: they are messages
+ * of the roles user and assistant, function calls, their outputs, and
+ * references.  ERR_DENIED.
  */
 enum err pin_check(const struct pin *pin, const json_t *event,
     struct pin_refusal *ret) MUST_CHECK;

@@ -218,16 +218,18 @@ broker_link_open(struct loop *loop, const char *path,
 	return ERR_OK;
 }
 
-void
+bool
 broker_link_send(struct broker_link *link, const struct wire_packet *packet)
 {
 	char *text;
 	size_t len;
+	bool sent;
 
 	if (link->fd == -1 || wire_format(packet, &text, &len) != ERR_OK)
-		return;
-	(void)send(link->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		return false;
+	sent = send(link->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) != -1;
 	wire_text_free(text, len);
+	return sent;
 }
 
 void

@@ -2,6 +2,8 @@
 #ifndef TUNNEL_BROKER_LINK_H
 #define TUNNEL_BROKER_LINK_H
 
+#include <stdbool.h>
+
 #include "common/err.h"
 #include "common/wire.h"
 #include "tunnel/loop.h"
@@ -39,10 +41,11 @@ enum err broker_link_open(struct loop *loop, const char *path,
     void *arg, struct broker_link **ret) MUST_CHECK;
 
 /*
- * Send a WIRE_USAGE or WIRE_END.  What cannot be sent at once is dropped: the
- * totals are sums, and the next packet has them again.
+ * Send a WIRE_USAGE, WIRE_LOG or WIRE_END; false where it cannot be sent at
+ * once.  Totals need no second attempt: they are sums, and the next packet has
+ * them again.
  */
-void broker_link_send(struct broker_link *link,
+bool broker_link_send(struct broker_link *link,
     const struct wire_packet *packet);
 
 /* Close: this ends the lease.  NULL is allowed. */

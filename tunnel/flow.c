@@ -150,6 +150,19 @@ take_control(struct flow *flow, const struct ws_header *header,
 	return ERR_OK;
 }
 
+/* To a sink that reads: what there is of the frame under way. */
+static enum err
+hand_payload(struct flow *flow, const struct flow_sink *sink,
+    const uint8_t *data, size_t len)
+{
+	bool last = flow->payload_left == 0 && !flow->in_message;
+	const char *why = NULL;
+
+	if (len > 0 || last)
+		why = sink->payload(sink->arg, data, len, last);
+	return why != NULL ? violate(flow, WS_CODE_POLICY, why) : ERR_OK;
+}
+
 /*
  * Handle the frame header that starts at data.  *ret_used is how many bytes
  * are done with; *ret_pass how many of them go to the peer as they are.
@@ -169,8 +182,14 @@ take_header(struct flow *flow, const uint8_t *data, size_t len,
 	if (err != ERR_OK)
 		return err;
 	*ret_used = *ret_pass = header.header_len;
-	if (header.opcode < WS_CLOSE)
-		return begin_data(flow, &header);
+	if (header.opcode < WS_CLOSE) {
+		err = begin_data(flow, &header);
+		if (err != ERR_OK || sink->header == NULL)
+			return err;
+		sink->header(sink->arg, &header, data);
+		/* the end of a message may be a frame with nothing in it */
+		return hand_payload(flow, sink, data + header.header_len, 0);
+	}
 	*ret_used += (size_t)header.payload_len;
 	*ret_pass = 0;
 	if (len < *ret_used)
@@ -197,7 +216,7 @@ feed_held(struct flow *flow, const uint8_t *data, size_t len,
 	*ret_used = i;
 	if (err == ERR_AGAIN)
 		return ERR_OK;
-	if (err == ERR_OK && pass > 0)
+	if (err == ERR_OK && pass > 0 && sink->header == NULL)
 		sink->pass(sink->arg, flow->held, pass);
 	flow->held_len = 0;
 	return err;
@@ -206,7 +225,7 @@ feed_held(struct flow *flow, const uint8_t *data, size_t len,
 static void
 pass_run(const struct flow_sink *sink, const uint8_t *from, const uint8_t *to)
 {
-	if (to > from)
+	if (to > from && sink->header == NULL)
 		sink->pass(sink->arg, from, (size_t)(to - from));
 }
 
@@ -221,6 +240,18 @@ skip_payload(struct flow *flow, const uint8_t *p, const uint8_t *end)
 	flow->payload_left -= n;
 	flow->totals.bytes += n;
 	return p + n;
+}
+
+static enum err
+take_payload(struct flow *flow, const struct flow_sink *sink, const uint8_t **p,
+    const uint8_t *end)
+{
+	const uint8_t *from = *p;
+
+	*p = skip_payload(flow, from, end);
+	if (sink->header == NULL)
+		return ERR_OK;
+	return hand_payload(flow, sink, from, (size_t)(*p - from));
 }
 
 enum err
@@ -242,7 +273,9 @@ flow_feed(struct flow *flow, const uint8_t *data, size_t len, int64_t now_ms,
 	}
 	while (!flow->closed && p < end) {
 		if (flow->payload_left > 0) {
-			p = skip_payload(flow, p, end);
+			err = take_payload(flow, sink, &p, end);
+			if (err != ERR_OK)
+				return err;
 			continue;
 		}
 		/*

@@ -15,7 +15,8 @@
  *
  * It is fed the bytes that were read from one peer and hands on what the
  * other peer must get.  Data frames pass verbatim, header and masked payload
- * alike, as they come (a message is never gathered).  Control frames are
+ * alike, as they come (a message is never gathered), or, to a sink that reads
+ * them, header by header and piece by piece.  Control frames are
  * gathered (they have at most 139 bytes) and handed over whole and decoded.  A
  * header that is cut between two reads is held back until it is whole, so
  * nothing passes before it has been checked.
@@ -52,6 +53,19 @@ struct flow_sink {
 	void (*control)(void *arg, enum ws_opcode opcode, const uint8_t *raw,
 	    size_t raw_len, const uint8_t *payload, size_t payload_len);
 	void *arg;
+	/*
+	 * Both or none.  Where they are set they are called for data frames,
+	 * and pass() is not: with each header, decoded and raw (header_len
+	 * bytes; it may lie elsewhere in memory than what follows it), and
+	 * with each piece of payload as it came, masked or not.  At the end of
+	 * a message there is a piece, if need be an empty one, with last.
+	 * payload() answers why the message must not go on, a static text,
+	 * which is a violation (1008); or NULL.
+	 */
+	void (*header)(void *arg, const struct ws_header *header,
+	    const uint8_t *raw);
+	const char *(
+	    *payload)(void *arg, const uint8_t *data, size_t len, bool last);
 };
 
 void flow_init(struct flow *flow, enum ws_sender sender, uint64_t message_max);
@@ -70,7 +84,8 @@ void flow_set_rates(struct flow *flow, uint64_t messages_per_s,
  * handed on, nothing of it or after it, and the flow must not be fed again.
  * Violations: ws_header_parse()'s, a continuation without a message, a new
  * message inside one (1002), a message over its maximum (1009: as soon as a
- * header says so), message rate (1008), a bad close payload (1002, 1007).
+ * header says so), message rate (1008), a bad close payload (1002, 1007), and
+ * what the sink's payload() refuses (1008).
  */
 enum err flow_feed(struct flow *flow, const uint8_t *data, size_t len,
     int64_t now_ms, const struct flow_sink *sink) MUST_CHECK;

@@ -14,17 +14,17 @@
  * It reads an object (RFC 8259) without keeping it: neither memory nor time
  * depends on how it is cut or nested.  Watched members are named by paths of
  * keys, which are compared as they are meant: a key may be written with
- * escapes.  The text is checked as far as two readers could otherwise
- * disagree on what they see: brackets, strings, escapes, separators, one value
- * and nothing behind it.
+ * escapes.  The whole text is checked, so that no two readers could disagree
+ * on what they see: the grammar, UTF-8 (an overlong quote), one value and
+ * nothing behind it, and in keys no NUL and no half of a surrogate pair.
  */
 #define JSON_PEEK_PATHS_MAX 8	 /* watched members */
 #define JSON_PEEK_DEPTH_MAX 64	 /* nesting */
 #define JSON_PEEK_TEXT_MAX  4096 /* bytes of a value that is kept */
 
-/* A member to watch for, as "type" or "response.usage". */
+/* A member to watch for. */
 struct json_peek_path {
-	const char *path;
+	const char *path; /* ASCII, as "type" or "response.usage" */
 	size_t max_bytes; /* of its value as text; over it, it is TOO_LARGE */
 };
 
@@ -52,9 +52,11 @@ enum json_peek_state {
 	JSON_PEEK_ABSENT,    /* not met yet; after the end: not there */
 	JSON_PEEK_FOUND,     /* its value has been read whole */
 	JSON_PEEK_TOO_LARGE, /* it is there, and more than was to be kept */
-	JSON_PEEK_TWICE,     /* it came again: readers would disagree */
+	JSON_PEEK_TWICE,     /* it came again, or what it is in: readers
+				would disagree */
 };
 
+/* After an error it says nothing. */
 enum json_peek_state json_peek_state(const struct json_peek *peek, size_t path);
 
 /*

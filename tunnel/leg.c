@@ -19,7 +19,8 @@ enqueue(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms)
 
 	(void)loop_scratch(leg->loop, &scratch_size);
 	if (leg->queue == NULL)
-		leg->queue = buf_new(scratch_size + QUEUE_EXTRA_BYTES);
+		leg->queue = buf_new(scratch_size + QUEUE_EXTRA_BYTES +
+		    transform_extra_bytes(leg->transform, leg->side));
 	if (leg->queued == 0)
 		leg->moved_ms = now_ms;
 	/* it cannot overflow, for the other side is not read meanwhile */
@@ -57,6 +58,61 @@ leg_send(struct leg *leg, const void *data, size_t len, int64_t now_ms)
 		enqueue(leg, p + n, len - n, now_ms);
 }
 
+/* Whether a message of our own may be put in between what passes now. */
+static bool
+is_between_messages(const struct leg *source)
+{
+	return transform_mode(source->transform, source->side) ==
+	    TRANSFORM_REPLACE ||
+	    (flow_at_boundary(&source->in) && !source->in.in_message);
+}
+
+/* Whether a frame of our own may be: what is replaced is in whole frames. */
+static bool
+is_between_frames(const struct leg *source)
+{
+	return transform_mode(source->transform, source->side) ==
+	    TRANSFORM_REPLACE ||
+	    flow_at_boundary(&source->in);
+}
+
+/* Send the messages of ours that wait, if that can be now. */
+static void
+try_inserts(struct leg *leg, int64_t now_ms)
+{
+	struct buf *inserts = leg->inserts;
+	const uint8_t *data;
+	size_t len;
+
+	if (inserts == NULL || leg->queued > 0 || leg->out != LEG_OPEN ||
+	    !is_between_messages(leg->other))
+		return;
+	data = buf_peek(inserts, &len);
+	leg_send(leg, data, len, now_ms);
+	leg->inserts = NULL;
+	buf_free(inserts);
+}
+
+/*
+ * A message of ours, beside what the other peer sends.  ERR_LIMIT where this
+ * peer makes more of them than it takes.
+ */
+static enum err
+insert(struct leg *leg, const uint8_t *frame, size_t len, int64_t now_ms)
+{
+	enum err err;
+
+	if (leg->out != LEG_OPEN)
+		return ERR_OK;
+	if (leg->inserts == NULL)
+		leg->inserts = buf_new(LEG_INSERT_BYTES +
+		    transform_insert_bytes(leg->transform, leg->side));
+	err = buf_add(leg->inserts, frame, len);
+	if (err == ERR_OK)
+		try_inserts(leg, now_ms);
+	return err;
+}
+
 void
 leg_flush(struct leg *leg, int64_t now_ms)
 {
@@ -75,6 +131,7 @@ leg_flush(struct leg *leg, int64_t now_ms)
 	buf_drain(leg->queue, n);
 	leg->queued -= n;
 	leg->moved_ms = now_ms;
+	try_inserts(leg, now_ms);
 }
 
 bool
@@ -117,7 +174,7 @@ leg_try_end(struct leg *leg, int64_t now_ms)
 
 	if (leg->out != LEG_ENDING)
 		return;
-	if (flow_at_boundary(&source->in)) {
+	if (is_between_frames(source)) {
 		len = ws_close_put(frame, make_mask(leg, mask), leg->end_code,
 		    leg->end_reason);
 		leg_send(leg, frame, len, now_ms);
@@ -136,7 +193,7 @@ leg_ping(struct leg *leg, int64_t now_ms)
 	size_t len;
 
 	if (leg->out != LEG_OPEN || leg->deaf || leg->queued > 0 ||
-	    !flow_at_boundary(&leg->other->in))
+	    !is_between_frames(leg->other))
 		return false;
 	crypt_random(leg->ping, sizeof(leg->ping));
 	len = ws_control_put(frame, WS_PING, make_mask(leg, mask), leg->ping,
@@ -158,6 +215,8 @@ leg_ping(struct leg *leg, int64_t now_ms)
 struct run {
 	struct leg *from;
 	int64_t now_ms;
+	uint8_t *base; /* what is being fed */
+	bool flooded;  /* with answers of ours that the peer does not take */
 	const uint8_t *data;
 	size_t len;
 	uint8_t *low, *high; /* the memory that pieces may be moved in */
@@ -248,25 +307,152 @@ on_control(void *arg, enum ws_opcode opcode, const uint8_t *raw, size_t raw_len,
 	}
 }
 
+/* ---- from the peer, where messages are read ---------------------------- */
+
+/* A frame that the transform has made. */
+static void
+on_frame(void *arg, enum cause_side to, enum ws_opcode opcode, bool fin,
+    uint8_t *data, size_t len)
+{
+	struct run *run = arg;
+	struct leg *from = run->from;
+	struct leg *dest = to == from->side ? from : from->other;
+	uint8_t header[WS_HEADER_MAX_BYTES], mask[4];
+	const uint8_t *used = make_mask(dest, mask);
+	size_t header_len = ws_header_put(header, opcode, fin, used, len);
+	uint8_t *frame = len > 0 ? data - header_len : header;
+
+	if (len > 0)
+		memcpy(frame, header, header_len);
+	if (used != NULL)
+		ws_mask(data, len, mask, 0);
+	if (dest == from) {
+		if (insert(dest, frame, header_len + len, run->now_ms) !=
+		    ERR_OK)
+			run->flooded = true;
+	} else if (dest->out == LEG_OPEN) {
+		run_add(run, frame, header_len + len);
+	}
+}
+
+static void
+on_usage(void *arg, json_t *event)
+{
+	const struct leg_news *news = ((struct run *)arg)->from->news;
+
+	news->usage(news->arg, event);
+}
+
+static const char *
+feed_transform(struct run *run, uint8_t *data, size_t len, bool last)
+{
+	const struct transform_sink sink = { on_frame, on_usage, run };
+	struct leg *from = run->from;
+	const char *why =
+	    transform_feed(from->transform, from->side, data, len, last, &sink);
+
+	return why == NULL && run->flooded ? "too many refused messages" : why;
+}
+
+static void
+on_header(void *arg, const struct ws_header *header, const uint8_t *raw)
+{
+	struct run *run = arg;
+	struct leg *from = run->from;
+
+	from->data_ms = run->now_ms;
+	from->masked = header->masked;
+	memcpy(from->mask, header->mask, sizeof(from->mask));
+	from->mask_offset = 0;
+	if (header->opcode != WS_CONTINUATION)
+		transform_begin(from->transform, from->side,
+		    (enum ws_opcode)header->opcode);
+	if (transform_mode(from->transform, from->side) == TRANSFORM_READ)
+		on_pass(run, raw, header->header_len);
+}
+
+/* Payload passes, and is read on the side. */
+static const char *
+on_payload_read(void *arg, const uint8_t *data, size_t len, bool last)
+{
+	struct run *run = arg;
+	struct leg *from = run->from;
+	const char *why = NULL;
+
+	if (len > 0)
+		on_pass(run, data, len);
+	if (last || transform_wants_more(from->transform, from->side))
+		why = feed_transform(run,
+		    len > 0 ? run->base + (data - run->base) : NULL, len, last);
+	if (last && from->other->inserts != NULL) {
+		run_send(run);
+		try_inserts(from->other, run->now_ms);
+	}
+	return why;
+}
+
+/* Payload is taken over: what the other peer gets is the transform's. */
+static const char *
+on_payload_replaced(void *arg, const uint8_t *data, size_t len, bool last)
+{
+	struct run *run = arg;
+	struct leg *from = run->from;
+	uint8_t *own = NULL;
+
+	from->data_ms = run->now_ms;
+	if (len > 0) {
+		own = run->base + (data - run->base);
+		if (from->masked)
+			ws_mask(own, len, from->mask, from->mask_offset);
+		from->mask_offset += len;
+	}
+	return feed_transform(run, own, len, last);
+}
+
+static void
+begin_run(struct run *run, struct leg *leg, uint8_t *data, int64_t now_ms)
+{
+	size_t size;
+
+	*run = (struct run){ .from = leg, .now_ms = now_ms, .base = data };
+	run->low = loop_scratch(leg->loop, &size);
+	run->high = run->low + size;
+	run->low -= LOOP_HEADROOM;
+}
+
+void
+leg_start_transform(struct leg *client, int64_t now_ms)
+{
+	struct run run;
+	const struct transform_sink sink = { on_frame, on_usage, &run };
+
+	begin_run(&run, client, NULL, now_ms);
+	transform_start(client->transform, &sink);
+	run_send(&run);
+}
+
 /* Feed what may be fed at once; ERR_PROTO as flow_feed(). */
 static enum err
-feed_piece(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms)
+feed_piece(struct leg *leg, uint8_t *data, size_t len, int64_t now_ms)
 {
-	struct run run = { .from = leg, .now_ms = now_ms };
-	const struct flow_sink sink = { on_pass, on_control, &run };
-	size_t size;
+	enum transform_mode mode = transform_mode(leg->transform, leg->side);
+	struct run run;
+	struct flow_sink sink = { on_pass, on_control, &run, NULL, NULL };
 	enum err err;
 
-	run.low = loop_scratch(leg->loop, &size);
-	run.high = run.low + size;
-	run.low -= LOOP_HEADROOM;
+	begin_run(&run, leg, data, now_ms);
+	if (mode != TRANSFORM_PASS) {
+		sink.header = on_header;
+		sink.payload = mode == TRANSFORM_READ ? on_payload_read
+						      : on_payload_replaced;
+	}
 	err = flow_feed(&leg->in, data, len, now_ms, &sink);
 	run_send(&run);
 	return err;
 }
 
 void
-leg_feed(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms)
+leg_feed(struct leg *leg, uint8_t *data, size_t len, int64_t now_ms)
 {
 	int64_t wait_ms;
 
@@ -324,7 +510,7 @@ may_read(const struct leg *leg, int64_t now_ms)
 	/* what it sends goes nowhere: only its close frame is waited for */
 	if (other->out == LEG_CLOSED || other->lost || other->deaf)
 		return true;
-	return other->queued == 0 && now_ms >= leg->resume_ms;
+	return !leg->paused && other->queued == 0 && now_ms >= leg->resume_ms;
 }
 
 void
@@ -377,9 +563,10 @@ leg_done(struct leg *leg)
 	loop_watch_free(leg->watch);
 	stream_free(leg->stream);
 	buf_free(leg->queue);
+	buf_free(leg->inserts);
 	leg->watch = NULL;
 	leg->stream = NULL;
-	leg->queue = NULL;
+	leg->queue = leg->inserts = NULL;
 	leg->queued = 0;
 	leg->lost = true;
 }

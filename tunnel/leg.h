@@ -12,16 +12,27 @@
 #include "tunnel/flow.h"
 #include "tunnel/loop.h"
 #include "tunnel/stream.h"
+#include "tunnel/transform.h"
 
 /*
  * leg: one of the two connections of a relay.  What it reads is checked by
- * its flow and sent to the other leg.  Deciding when to end is the relay's.
+ * its flow and sent to the other leg, through the transform where there is one.
+ * Deciding when to end is the relay's.
  */
 enum leg_out {
 	LEG_OPEN,   /* frames go out */
 	LEG_ENDING, /* our close frame waits for the end of a frame */
 	LEG_CLOSED, /* a close frame has been sent or queued: nothing follows */
 };
+
+/* What is read of messages, for the relay's owner. */
+struct leg_news {
+	void (*usage)(void *arg, json_t *event); /* as transform_sink's */
+	void *arg;
+};
+
+/* What may wait to be put in between two messages, of answers of our own. */
+#define LEG_INSERT_BYTES (64 * 1024)
 
 struct leg {
 	/* set by the relay, once */
@@ -30,6 +41,11 @@ struct leg {
 	enum cause_side side;  /* SIDE_CLIENT, SIDE_UPSTREAM */
 	struct stream *stream; /* NULL once it is done */
 	struct loop_watch *watch;
+	struct transform *transform; /* of both legs; NULL: none */
+	const struct leg_news *news;
+
+	/* set by the relay */
+	bool paused; /* it is not to be read yet */
 
 	/* read-only for the relay */
 	struct flow in;	   /* what this peer sends */
@@ -50,14 +66,22 @@ struct leg {
 
 	/* private */
 	struct buf *queue; /* NULL while none is needed */
-	bool ping_out;	   /* a pong with this payload is ours */
+	/* messages of ours that wait for the end of one, NULL while none do */
+	struct buf *inserts;
+	bool masked; /* the frame that it sends now, and how */
+	uint8_t mask[4];
+	uint64_t mask_offset;
+	bool ping_out; /* a pong with this payload is ours */
 	uint8_t ping[8];
 	int end_code; /* of the close frame that waits */
 	char end_reason[WS_REASON_MAX_BYTES + 1];
 };
 
-/* Check and pass on bytes of this peer. */
-void leg_feed(struct leg *leg, const uint8_t *data, size_t len, int64_t now_ms);
+/* Once, before anything else: what the transform wants the vendor to get. */
+void leg_start_transform(struct leg *client, int64_t now_ms);
+
+/* Check and pass on bytes of this peer, which lie in the loop's scratch. */
+void leg_feed(struct leg *leg, uint8_t *data, size_t len, int64_t now_ms);
 
 /* Read once and pass on.  True if the connection is still readable. */
 void leg_read(struct leg *leg, int64_t now_ms);

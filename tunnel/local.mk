@@ -3,15 +3,21 @@ libtunnel_a_SOURCES = \
 	%D%/broker_link.c %D%/broker_link.h \
 	%D%/cause.c %D%/cause.h %D%/cause.def \
 	%D%/dial.c %D%/dial.h \
+	%D%/dialect.c %D%/dialect.h \
 	%D%/flow.c %D%/flow.h \
 	%D%/http_head.c %D%/http_head.h \
+	%D%/json_peek.c %D%/json_peek.h \
 	%D%/leg.c %D%/leg.h \
 	%D%/linger.c %D%/linger.h \
 	%D%/loop.c %D%/loop.h \
 	%D%/relay.c %D%/relay.h \
 	%D%/reply.c %D%/reply.h \
+	%D%/report.c %D%/report.h \
 	%D%/session.c %D%/session.h \
 	%D%/stream.c %D%/stream.h \
+	%D%/text_chat.c %D%/text_chat.h \
+	%D%/transform.c %D%/transform.h \
+	%D%/vendor_event.c %D%/vendor_event.h \
 	%D%/supervisor.c %D%/supervisor.h \
 	%D%/worker.c %D%/worker.h \
 	%D%/ws_frame.c %D%/ws_frame.h

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/buf.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
 #include "tunnel/leg.h"
@@ -30,6 +31,9 @@ struct relay {
 	void *arg;
 	struct wire_limits limits;
 	struct leg client, upstream;
+	struct transform *transform;
+	struct leg_news news;
+	struct buf *early; /* of a client that is not heard yet */
 	enum relay_state state;
 	struct relay_end end;
 	struct loop_timer *timer;
@@ -173,6 +177,68 @@ finish(struct relay *relay)
 		relay->events->closed(relay->arg);
 }
 
+/* ---- the session that the vendor has to take first --------------------- */
+
+/* Through the scratch memory, where pieces can be joined as after a read. */
+static void
+feed_early(struct leg *leg, const void *data, size_t len, int64_t now)
+{
+	uint8_t *scratch;
+	size_t size;
+
+	scratch = loop_scratch(leg->loop, &size);
+	if (len == 0)
+		return;
+	memcpy(scratch, data, len < size ? len : size);
+	leg_feed(leg, scratch, len < size ? len : size, now);
+}
+
+/* The client is heard from now on, beginning with what it has said. */
+static void
+hear_client(struct relay *relay, int64_t now)
+{
+	struct buf *early = relay->early;
+	const uint8_t *data;
+	size_t len;
+
+	relay->client.paused = false;
+	relay->early = NULL;
+	if (early == NULL)
+		return;
+	data = buf_peek(early, &len);
+	feed_early(&relay->client, data, len, now);
+	buf_free(early);
+}
+
+/* It ends before the client was heard, and nothing it says may pass. */
+static void
+hear_in_vain(struct relay *relay, int64_t now)
+{
+	leg_end(&relay->upstream, relay->end.code, "", now);
+	hear_client(relay, now);
+}
+
+static void
+check_session(struct relay *relay, int64_t now)
+{
+	enum transform_state state = transform_state(relay->transform);
+	char reason[WS_REASON_MAX_BYTES + 1];
+	const char *param;
+
+	if (!relay->client.paused)
+		return;
+	if (state == TRANSFORM_OPEN) {
+		hear_client(relay, now);
+	} else if (state == TRANSFORM_REFUSED) {
+		param = transform_refused_param(relay->transform);
+		(void)snprintf(reason, sizeof(reason), "%s%s%s",
+		    cause_text(CAUSE_SESSION_REFUSED),
+		    param[0] != '\0' ? ": " : "", param);
+		close_both(relay, CAUSE_SESSION_REFUSED, SIDE_UPSTREAM, 0,
+		    reason);
+	}
+}
+
 /* ---- time -------------------------------------------------------------- */
 
 static void
@@ -220,6 +286,8 @@ next_deadline(const struct relay *relay, int64_t now)
 		return relay->close_ms;
 	earliest(&at, last_data_ms(relay), relay->limits.idle_ms);
 	earliest(&at, relay->started_ms, relay->limits.lifetime_ms);
+	if (relay->client.paused)
+		earliest(&at, relay->started_ms, relay->limits.connect_ms);
 	if (last_data_ms(relay) > relay->rested_ms)
 		earliest(&at, last_data_ms(relay), REST_MS);
 	earliest_of_leg(relay, &relay->client, now, &at);
@@ -301,6 +369,10 @@ check_time(struct relay *relay, int64_t now)
 		close_both(relay, CAUSE_LIFETIME, SIDE_TUNNEL, 0, NULL);
 	if (is_over(now, last_data_ms(relay), limits->idle_ms))
 		close_both(relay, CAUSE_IDLE, SIDE_TUNNEL, 0, NULL);
+	if (relay->client.paused &&
+	    is_over(now, relay->started_ms, limits->connect_ms))
+		close_both(relay, CAUSE_SESSION_REFUSED, SIDE_UPSTREAM, 0,
+		    "the vendor has not taken the session in time");
 	check_leg_time(relay, &relay->client, now);
 	check_leg_time(relay, &relay->upstream, now);
 	if (now >= relay->usage_ms)
@@ -327,10 +399,14 @@ advance(struct relay *relay, int64_t now)
 	struct leg *client = &relay->client, *upstream = &relay->upstream;
 
 	if (relay->state == RELAY_OPEN)
+		check_session(relay, now);
+	if (relay->state == RELAY_OPEN)
 		check_leg(relay, client);
 	if (relay->state == RELAY_OPEN)
 		check_leg(relay, upstream);
 	if (relay->state == RELAY_CLOSING) {
+		if (client->paused)
+			hear_in_vain(relay, now);
 		answer_for(relay, client, now);
 		answer_for(relay, upstream, now);
 		if (leg_is_done(client))
@@ -420,6 +496,8 @@ init_leg(struct relay *relay, struct leg *leg, struct leg *other,
 	leg->loop = relay->loop;
 	leg->other = other;
 	leg->side = side;
+	leg->transform = relay->transform;
+	leg->news = &relay->news;
 	leg->heard_ms = leg->data_ms = leg->moved_ms = now;
 }
 
@@ -435,6 +513,8 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	relay->events = events;
 	relay->arg = arg;
 	relay->limits = *limits;
+	relay->transform = streams->transform;
+	relay->news = (struct leg_news){ events->event, arg };
 	relay->timer = loop_timer_new(loop, on_timer, relay);
 	relay->timer_ms = relay->trim_ms = NEVER;
 	relay->started_ms = now;
@@ -457,20 +537,6 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	return relay;
 }
 
-/* Through the scratch memory, where pieces can be joined as after a read. */
-static void
-feed_early(struct leg *leg, const void *data, size_t len, int64_t now)
-{
-	uint8_t *scratch;
-	size_t size;
-
-	scratch = loop_scratch(leg->loop, &size);
-	if (len == 0)
-		return;
-	memcpy(scratch, data, len < size ? len : size);
-	leg_feed(leg, scratch, len < size ? len : size, now);
-}
-
 void
 relay_start(struct relay *relay, const void *head, size_t head_len,
     const void *from_client, size_t from_client_len, const void *from_upstream,
@@ -479,8 +545,19 @@ relay_start(struct relay *relay, const void *head, size_t head_len,
 	int64_t now = clock_ms();
 
 	leg_send(&relay->client, head, head_len, now);
+	if (relay->transform != NULL)
+		leg_start_transform(&relay->client, now);
 	feed_early(&relay->upstream, from_upstream, from_upstream_len, now);
-	feed_early(&relay->client, from_client, from_client_len, now);
+	if (transform_state(relay->transform) == TRANSFORM_OPEN) {
+		feed_early(&relay->client, from_client, from_client_len, now);
+	} else {
+		relay->client.paused = true;
+		relay->early = buf_new(from_client_len);
+		/* it is as large as that */
+		if (buf_add(relay->early, from_client, from_client_len) !=
+		    ERR_OK)
+			relay->client.lost = true;
+	}
 	/* what follows from it may end the relay: not in this call */
 	relay->timer_ms = now;
 	loop_timer_set(relay->timer, 0);
@@ -531,6 +608,8 @@ relay_free(struct relay *relay)
 		return;
 	leg_done(&relay->client);
 	leg_done(&relay->upstream);
+	transform_free(relay->transform);
+	buf_free(relay->early);
 	linger_free(relay->lingers[0]);
 	linger_free(relay->lingers[1]);
 	loop_timer_free(relay->timer);

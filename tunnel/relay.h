@@ -9,16 +9,17 @@
 #include "tunnel/cause.h"
 #include "tunnel/loop.h"
 #include "tunnel/stream.h"
+#include "tunnel/transform.h"
 #include "tunnel/ws_frame.h"
 
 /*
  * relay: two WebSocket connections become one.
  *
- * Frames pass verbatim both ways, checked by two flows.  What is read from
- * one peer is written to the other at once; what a short write leaves is
- * queued, and while a peer has a queue nothing is read from the other.  So a
- * relay holds at most one read's worth of bytes for each side, and none at all
- * while it is idle.
+ * Frames pass verbatim both ways, checked by two flows, unless there is a
+ * transform, which reads and replaces messages.  What is read from one peer is
+ * written to the other at once; what a short write leaves is queued, and while
+ * a peer has a queue nothing is read from the other.  So a relay holds at most
+ * one read's worth of bytes for each side, and none at all while it is idle.
  *
  * It also pings silent peers, keeps the limits, and ends the conversation: the
  * close frame of a peer passes to the other and the answer passes back; a
@@ -36,16 +37,19 @@ struct relay_end {
 struct relay_events {
 	/* The totals have changed, and usage_ms have passed. */
 	void (*usage)(void *arg);
+	/* The vendor told of usage: struct wire_usage, events; the callee's. */
+	void (*event)(void *arg, json_t *event);
 	/* The conversation is over; the connections are being closed. */
 	void (*ended)(void *arg, const struct relay_end *end);
 	/* They are closed: the relay may be freed, in this call too. */
 	void (*closed)(void *arg);
 };
 
-/* Both streams and watches are the relay's from now on. */
+/* All of it is the relay's from now on. */
 struct relay_streams {
 	struct stream *client, *upstream;
 	struct loop_watch *client_watch, *upstream_watch;
+	struct transform *transform; /* NULL: messages are not read */
 };
 
 struct relay *relay_new(struct loop *loop, const struct relay_streams *streams,
@@ -54,7 +58,9 @@ struct relay *relay_new(struct loop *loop, const struct relay_streams *streams,
 
 /*
  * Start: send head (our 101) to the client, then relay, beginning with the
- * bytes that have come early from each side.  No event comes in this call.
+ * bytes that have come early from each side; the client's wait where the
+ * vendor has to take a session first, and so does the client, for at most
+ * connect_ms.  No event comes in this call but event().
  */
 void relay_start(struct relay *relay, const void *head, size_t head_len,
     const void *from_client, size_t from_client_len, const void *from_upstream,

@@ -23,6 +23,8 @@
 #include "tunnel/linger.h"
 #include "tunnel/relay.h"
 #include "tunnel/reply.h"
+#include "tunnel/report.h"
+#include "tunnel/transform.h"
 
 #define HEAD_MS		 5000
 #define FIRST_HEAD_BYTES 2048 /* enough for nearly all */
@@ -54,7 +56,9 @@ struct session {
 	struct buf *early; /* frames that came before our 101 */
 	size_t early_len;
 	struct broker_link *link;
+	struct report *report; /* while there are a grant and a link */
 	struct wire_packet *grant;
+	struct transform *transform; /* until the relay has it */
 	struct dial *dial;
 	struct relay *relay;
 	struct linger *linger;
@@ -110,14 +114,25 @@ drop_head(struct session *session)
 	session->head = NULL;
 }
 
+/* The lease ends here. */
+static void
+drop_link(struct session *session)
+{
+	report_free(session->report);
+	session->report = NULL;
+	broker_link_free(session->link);
+	session->link = NULL;
+}
+
 /* Nothing but the client's connection, if that, is needed any more. */
 static void
 drop_all(struct session *session)
 {
 	dial_free(session->dial);
 	session->dial = NULL;
-	broker_link_free(session->link);
-	session->link = NULL;
+	drop_link(session);
+	transform_free(session->transform);
+	session->transform = NULL;
 	wire_packet_free(session->grant);
 	session->grant = NULL;
 	buf_free(session->early);
@@ -127,32 +142,14 @@ drop_all(struct session *session)
 	loop_timer_stop(session->timer);
 }
 
-static void
-send_end(struct session *session, const struct relay_end *end)
-{
-	struct wire_packet *packet = wire_packet_new(WIRE_END);
-	struct wire_usage *usage = &packet->usage;
-
-	if (session->relay != NULL)
-		relay_get_totals(session->relay, &usage->client,
-		    &usage->upstream);
-	usage->side = xstrdup(cause_side_word(end->side));
-	usage->cause = xstrdup(cause_word(end->cause));
-	usage->code = end->code;
-	if (end->reason[0] != '\0')
-		usage->reason = xstrdup(end->reason);
-	broker_link_send(session->link, packet);
-	wire_packet_free(packet);
-}
-
 /* There was a grant and it comes to nothing. */
 static void
 end_grant(struct session *session, enum cause cause, enum cause_side side)
 {
 	const struct relay_end end = { .cause = cause, .side = side };
 
-	if (session->grant != NULL && session->link != NULL)
-		send_end(session, &end);
+	if (session->report != NULL)
+		report_end(session->report, &end);
 }
 
 /* ---- refusals ---------------------------------------------------------- */
@@ -253,15 +250,20 @@ static void
 on_relay_usage(void *arg)
 {
 	struct session *session = arg;
-	struct wire_packet *packet;
 
-	if (session->link == NULL)
-		return;
-	packet = wire_packet_new(WIRE_USAGE);
-	relay_get_totals(session->relay, &packet->usage.client,
-	    &packet->usage.upstream);
-	broker_link_send(session->link, packet);
-	wire_packet_free(packet);
+	if (session->report != NULL)
+		report_totals(session->report);
+}
+
+static void
+on_relay_event(void *arg, json_t *event)
+{
+	struct session *session = arg;
+
+	if (session->report != NULL)
+		report_event(session->report, event);
+	else
+		json_decref(event);
 }
 
 static void
@@ -286,11 +288,21 @@ on_relay_ended(void *arg, const struct relay_end *end)
 	    (unsigned long long)upstream.messages,
 	    (unsigned long long)upstream.bytes,
 	    (long long)(clock_ms() - session->opened_ms) / 1000);
-	if (session->link != NULL)
-		send_end(session, end);
-	/* the lease ends here; what follows is TCP's farewell */
-	broker_link_free(session->link);
-	session->link = NULL;
+	if (end->cause == CAUSE_SESSION_REFUSED)
+		log_warning("upstream.session_refused",
+		    "session=%s route=%s reason=%s", grant->session,
+		    grant->route, reason);
+	if (session->report != NULL) {
+		report_end(session->report, end);
+		if (report_lost_events(session->report) > 0)
+			log_warning("tunnel.usage_lost",
+			    "session=%s route=%s events=%llu", grant->session,
+			    grant->route,
+			    (unsigned long long)report_lost_events(
+				session->report));
+	}
+	/* what follows is TCP's farewell */
+	drop_link(session);
 }
 
 static void
@@ -303,6 +315,7 @@ on_relay_closed(void *arg)
 
 static const struct relay_events relay_events = {
 	.usage = on_relay_usage,
+	.event = on_relay_event,
 	.ended = on_relay_ended,
 	.closed = on_relay_closed,
 };
@@ -317,6 +330,7 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 		.client_watch = session->watch,
 		.upstream = upstream->stream,
 		.upstream_watch = upstream->watch,
+		.transform = session->transform,
 	};
 	const uint8_t *early = NULL;
 	size_t head_len, early_len = 0;
@@ -334,8 +348,10 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 	session->opened_ms = clock_ms();
 	session->stream = NULL;
 	session->watch = NULL;
+	session->transform = NULL;
 	session->relay = relay_new(session->env->loop, &streams, &grant->limits,
 	    &relay_events, session);
+	report_set_relay(session->report, session->relay);
 	relay_start(session->relay, head, head_len, early, early_len,
 	    upstream->early, upstream->early_len);
 	free(head);
@@ -381,6 +397,8 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 {
 	struct session *session = arg;
 	struct refusal refusal;
+	struct diag diag;
+	enum err err;
 
 	if (answer == NULL) {
 		log_warning("broker.unavailable", "reason=\"%s\"", why);
@@ -400,6 +418,14 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 		return;
 	}
 	session->grant = answer;
+	session->report = report_new(session->env->loop, session->link);
+	err = transform_new(&answer->grant.messages,
+	    answer->grant.limits.upstream_message_bytes, &session->transform,
+	    &diag);
+	if (err != ERR_OK) {
+		refuse_err(session, ERR_SYS, NULL, diag.text);
+		return;
+	}
 	session->phase = SESSION_DIAL;
 	session->dial = dial_start(session->env->loop, session->env->trust,
 	    &answer->grant, on_dialled, session);

@@ -105,8 +105,41 @@ fail:
 void
 ws_mask(uint8_t *data, size_t len, const uint8_t mask[4], uint64_t offset)
 {
-	for (size_t i = 0; i < len; i++)
-		data[i] ^= mask[(offset + i) & 3];
+	uint8_t turned[8];
+	uint64_t mask_word, word;
+	size_t i;
+
+	for (i = 0; i < sizeof(turned); i++)
+		turned[i] = mask[(offset + i) & 3];
+	memcpy(&mask_word, turned, sizeof(mask_word));
+	/* a word at a time: whole messages go through here, byte order aside */
+	for (i = 0; len - i >= sizeof(word); i += sizeof(word)) {
+		memcpy(&word, data + i, sizeof(word));
+		word ^= mask_word;
+		memcpy(data + i, &word, sizeof(word));
+	}
+	for (; i < len; i++)
+		data[i] ^= turned[i & 7];
+}
+
+size_t
+ws_header_put(uint8_t out[WS_HEADER_MAX_BYTES], enum ws_opcode opcode, bool fin,
+    const uint8_t *mask, uint64_t payload_len)
+{
+	size_t extended = payload_len < 126 ? 0 : payload_len <= 0xffff ? 2 : 8;
+	size_t n = 2;
+
+	out[0] = (uint8_t)((fin ? 0x80 : 0) | opcode);
+	out[1] = extended == 0 ? (uint8_t)payload_len
+	    : extended == 2    ? 126
+			       : 127;
+	for (; n < 2 + extended; n++)
+		out[n] = (uint8_t)(payload_len >> 8 * (extended + 1 - n));
+	if (mask == NULL)
+		return n;
+	out[1] |= 0x80;
+	memcpy(out + n, mask, 4);
+	return n + 4;
 }
 
 size_t

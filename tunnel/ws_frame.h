@@ -37,6 +37,7 @@ enum ws_code {
 	WS_CODE_BAD_DATA = 1007,
 	WS_CODE_POLICY = 1008,
 	WS_CODE_TOO_BIG = 1009,
+	WS_CODE_INTERNAL = 1011,
 	WS_CODE_RESTART = 1012,
 	WS_CODE_UPSTREAM_LOST = 1014,
 	WS_CODE_TOO_SLOW = 4101,
@@ -65,6 +66,14 @@ struct ws_header {
 enum err ws_header_parse(const uint8_t *data, size_t len,
     enum ws_sender sender, struct ws_header *ret,
     const char **ret_why) MUST_CHECK;
+
+/*
+ * Write the header of a frame into out, in its shortest form; returns its
+ * length.  A mask of four bytes for a frame to a server, NULL for one to a
+ * client.
+ */
+size_t ws_header_put(uint8_t out[WS_HEADER_MAX_BYTES], enum ws_opcode opcode,
+    bool fin, const uint8_t *mask, uint64_t payload_len);
 
 /*
  * Write a whole unfragmented control frame into out; returns its length.  A

@@ -50,7 +50,9 @@ static void
 run(uint8_t choice, const uint8_t *data, size_t size, size_t step,
     struct flow *flow, struct output *out)
 {
-	struct flow_sink sink = { on_pass, on_control, out };
+	struct flow_sink sink = { .pass = on_pass,
+		.control = on_control,
+		.arg = out };
 
 	*out = (struct output){ .bytes = malloc(size + 1), .size = size };
 	flow_init(flow, (choice & 1) != 0 ? WS_FROM_CLIENT : WS_FROM_SERVER,

@@ -75,7 +75,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		require(length <= INT64_MAX && *value != '\0');
 	value = request_parse_header(envp, "content-type");
 	if (value != NULL)
-		(void)request_parse_is_json(value);
+		(void)request_parse_is_type(value, "application/json");
 	require(request_parse_header(envp, "proxy") == NULL);
 	for (size_t i = 0; envp[i] != NULL; i++)
 		free(envp[i]);

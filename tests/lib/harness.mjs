@@ -296,6 +296,7 @@ export class Site {
 		// What may be in no log and in no answer.
 		site.canaries = new Map();
 		site.vendor_key = site.canary("vendor key", "sk-canary-");
+		site.anam_key = site.canary("anam key", "anam-canary-");
 		site.livekit_secret = site.canary("livekit secret", "lk-canary-");
 		site.control_sock = site.file("control.sock");
 		site.broker_sock = site.file("broker.sock");
@@ -349,6 +350,7 @@ export class Site {
 		return {
 			VENDOR_KEY: this.vendor_key,
 			OPENAI_API_KEY: this.vendor_key,
+			ANAM_API_KEY: this.anam_key,
 			LIVEKIT_API_KEY: "lkkey",
 			LIVEKIT_API_SECRET: this.livekit_secret,
 		};
@@ -387,6 +389,7 @@ export class Site {
 	async sim(args = []) {
 		const part = this.start("sim", [SIM, ...args], { env: {
 			SIM_OPENAI_KEY: this.vendor_key,
+			SIM_ANAM_KEY: this.anam_key,
 			SIM_LIVEKIT_KEY: "lkkey",
 			SIM_LIVEKIT_SECRET: this.livekit_secret,
 		} });

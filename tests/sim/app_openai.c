@@ -99,7 +99,7 @@ start(struct session *s)
 	size_t len = 0;
 	const char *key = request_key(r, &len);
 
-	if (!options_key_is_good(o, key, len)) {
+	if (!options_key_is_good(o, key, len, clock_unix())) {
 		refuse(s, 3000, "invalid_api_key",
 		    key == NULL
 			? "Missing bearer authentication in header."

@@ -38,8 +38,7 @@ struct guest {
 };
 
 struct front {
-	const struct options *options;
-	struct journal *journal;
+	const struct routes *routes;
 	struct ws *ws;
 	struct http *http;
 	struct stream_tls *tls;
@@ -226,6 +225,34 @@ refuse_bad(struct stream *stream, struct record *record, const char *why)
 	free(body);
 }
 
+static void
+refuse_signalling(struct stream *stream, struct record *record, int status)
+{
+	record_status(record, status);
+	refuse(stream, status, "",
+	    status == 404
+		? "{\"error\":\"Not Found\",\"message\":\"SIM-MARKER There "
+		  "is no such engine\"}"
+		: "{\"error\":\"Forbidden\",\"message\":\"SIM-MARKER Not a "
+		  "session of this engine\"}");
+}
+
+/*
+ * Who makes the URL of an engine puts no knobs into it: they come from the
+ * script.
+ */
+static void
+add_knobs(const struct routes *routes, struct request *request)
+{
+	char *query = anam_api_is_signalling(request)
+	    ? script_take_query(routes->script, request_path(request))
+	    : NULL;
+
+	if (query != NULL)
+		request_add_query(request, query);
+	free(query);
+}
+
 /* The connection is no longer ours to shut down. */
 static void
 disown(struct guest *guest)
@@ -272,7 +299,7 @@ hand_over(struct guest *guest, struct stream *stream, struct request *request,
 		ws_adopt(front->ws, fd, request, record);
 	} else {
 		request_free(request);
-		http_adopt(front->http, fd);
+		http_adopt(front->http, fd, guest->tls);
 	}
 	if (stream_is_tls(stream)) {
 		set_pair(guest, fds[1]);
@@ -286,11 +313,13 @@ static void
 serve_upgrade(struct guest *guest, struct stream *stream,
     struct request *request, char *seen, size_t seen_len)
 {
+	const struct routes *routes = guest->front->routes;
 	struct record *record =
-	    journal_note(guest->front->journal, request, guest->tls);
-	const char *why = find_fault(guest->front->options, request);
+	    journal_note(routes->journal, request, guest->tls);
+	const char *why = find_fault(routes->options, request);
 	bool here = true;
 
+	add_knobs(routes, request);
 	if (why != NULL) {
 		refuse_bad(stream, record, why);
 	} else if (request_wants(request, "delay") &&
@@ -300,6 +329,10 @@ serve_upgrade(struct guest *guest, struct stream *stream,
 		refuse_as_asked(stream, request, record);
 	} else if (request_wants(request, "http401")) {
 		refuse_key(stream, record);
+	} else if (anam_api_is_signalling(request) &&
+	    anam_api_check(routes->anam, request) != 0) {
+		refuse_signalling(stream, record,
+		    anam_api_check(routes->anam, request));
 	} else if (strncmp(request_path(request), "/raw/", 5) == 0) {
 		size_t head = request_head_len(seen, seen_len);
 
@@ -439,7 +472,7 @@ listen_on(struct front *front, enum port port, int number, struct diag *diag)
 	int fd = -1, one = 1, gai;
 
 	snprintf(service, sizeof(service), "%d", number);
-	gai = getaddrinfo(front->options->bind, service, &hints, &ai);
+	gai = getaddrinfo(front->routes->options->bind, service, &hints, &ai);
 	if (gai == 0)
 		fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
@@ -448,7 +481,7 @@ listen_on(struct front *front, enum port port, int number, struct diag *diag)
 	    listen(fd, 1024) != 0 ||
 	    getsockname(fd, (struct sockaddr *)&addr, &len) != 0) {
 		diag_set(diag, "cannot listen on %s port %d: %s",
-		    front->options->bind, number,
+		    front->routes->options->bind, number,
 		    gai != 0 ? gai_strerror(gai) : strerror(errno));
 		if (fd >= 0)
 			close(fd);
@@ -468,7 +501,7 @@ listen_on(struct front *front, enum port port, int number, struct diag *diag)
 static enum err
 listen_all(struct front *front, struct diag *diag)
 {
-	const struct options *o = front->options;
+	const struct options *o = front->routes->options;
 	const int numbers[PORT_COUNT] = {
 		[PORT_WS] = o->ws_port,
 		[PORT_HTTP] = o->http_port,
@@ -487,14 +520,13 @@ listen_all(struct front *front, struct diag *diag)
 }
 
 enum err
-front_new(const struct options *options, struct journal *journal, struct ws *ws,
-    struct http *http, struct front **ret, struct diag *diag)
+front_new(const struct routes *routes, struct ws *ws, struct http *http,
+    struct front **ret, struct diag *diag)
 {
 	struct front *front = xcalloc(1, sizeof(*front));
 	enum err err;
 
-	front->options = options;
-	front->journal = journal;
+	front->routes = routes;
 	front->ws = ws;
 	front->http = http;
 	front->stop_fd = eventfd(0, EFD_CLOEXEC);

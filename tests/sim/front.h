@@ -3,8 +3,7 @@
 #define SIM_FRONT_H
 
 #include "http.h"
-#include "journal.h"
-#include "options.h"
+#include "routes.h"
 #include "ws.h"
 
 /*
@@ -26,9 +25,8 @@ enum port {
 };
 
 /* Listen and serve, in threads of its own.  The arguments are borrowed. */
-enum err front_new(const struct options *options, struct journal *journal,
-    struct ws *ws, struct http *http, struct front **ret,
-    struct diag *diag) MUST_CHECK;
+enum err front_new(const struct routes *routes, struct ws *ws,
+    struct http *http, struct front **ret, struct diag *diag) MUST_CHECK;
 
 /* The port's number; 0 where it is not open. */
 int front_port(const struct front *front, enum port port);

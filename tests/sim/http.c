@@ -2,176 +2,160 @@
 #include "http.h"
 
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/buf.h"
-#include "common/clock.h"
-#include "common/json.h"
-#include "common/jwt.h"
 #include "common/xalloc.h"
 
 #define TIMEOUT_S 60
 #define HEAD_MAX  (64 * 1024)
 
-struct http {
-	const struct options *options;
-	struct journal *journal;
+/* One for what came in the clear, one for what came over TLS. */
+enum side {
+	CLEAR,
+	TLS,
+	SIDES,
+};
+
+struct server {
+	struct http *http;
 	struct MHD_Daemon *daemon;
+	bool tls;
 };
 
 /* One request: the head again as text, as the journal reads it. */
 struct exchange {
+	TAILQ_ENTRY(exchange) held_entry;
+	struct MHD_Connection *connection;
+	struct timespec until;
 	char *target;
 	struct request *request;
 	struct record *record;
+	struct buf *body;
+	bool too_long;
+	struct reply *reply;
 };
 
-/* ---- answers ---- */
+struct http {
+	const struct routes *routes;
+	struct server servers[SIDES];
+	/* Who waits before the answer is sent, and the thread that waits. */
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	pthread_t thread;
+	bool started, stopping;
+	TAILQ_HEAD(, exchange) held;
+};
+
+/* ---- answers that are late ---- */
+
+static bool
+is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec
+				      : a->tv_nsec < b->tv_nsec;
+}
+
+/* The one that is due first, or NULL; with the mutex held. */
+static struct exchange *
+first_held(const struct http *http)
+{
+	struct exchange *x, *first = NULL;
+
+	TAILQ_FOREACH (x, &http->held, held_entry)
+		if (first == NULL || is_before(&x->until, &first->until))
+			first = x;
+	return first;
+}
+
+/* Once the server stops, nobody has to wait any longer. */
+static void *
+release_main(void *arg)
+{
+	struct http *http = arg;
+	struct exchange *x;
+
+	pthread_mutex_lock(&http->mutex);
+	while ((x = first_held(http)) != NULL || !http->stopping) {
+		struct timespec now;
+
+		clock_gettime(CLOCK_REALTIME, &now);
+		if (x == NULL) {
+			pthread_cond_wait(&http->changed, &http->mutex);
+		} else if (http->stopping || !is_before(&now, &x->until)) {
+			TAILQ_REMOVE(&http->held, x, held_entry);
+			MHD_resume_connection(x->connection);
+		} else {
+			struct timespec until = x->until;
+
+			pthread_cond_timedwait(&http->changed, &http->mutex,
+			    &until);
+		}
+	}
+	pthread_mutex_unlock(&http->mutex);
+	return NULL;
+}
+
+/* False once the server stops: it may then be sent at once. */
+static bool
+hold(struct http *http, struct MHD_Connection *connection, struct exchange *x)
+{
+	int ms = x->reply->delay_ms;
+	bool ok;
+
+	x->reply->delay_ms = 0;
+	x->connection = connection;
+	clock_gettime(CLOCK_REALTIME, &x->until);
+	x->until.tv_sec += ms / 1000;
+	x->until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (x->until.tv_nsec >= 1000000000) {
+		x->until.tv_sec++;
+		x->until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&http->mutex);
+	ok = !http->stopping;
+	if (ok) {
+		MHD_suspend_connection(connection);
+		TAILQ_INSERT_TAIL(&http->held, x, held_entry);
+		pthread_cond_signal(&http->changed);
+	}
+	pthread_mutex_unlock(&http->mutex);
+	return ok;
+}
+
+/* ---- requests ---- */
 
 static enum MHD_Result
-answer(struct MHD_Connection *connection, struct exchange *x, unsigned status,
-    const char *type, char *text, size_t len)
+send_reply(struct MHD_Connection *connection, struct exchange *x)
 {
-	struct MHD_Response *response =
-	    MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);
+	struct reply *reply = x->reply;
+	struct MHD_Response *response;
 	enum MHD_Result result;
 
-	MHD_add_response_header(response, "Content-Type", type);
+	if (reply->drop)
+		return MHD_NO;
+	response = MHD_create_response_from_buffer(reply->len, reply->text,
+	    MHD_RESPMEM_MUST_COPY);
+	MHD_add_response_header(response, "Content-Type", reply->type);
 	MHD_add_response_header(response, "Access-Control-Allow-Origin", "*");
+	MHD_add_response_header(response, "Access-Control-Allow-Headers",
+	    "authorization, content-type");
+	if (reply->location != NULL)
+		MHD_add_response_header(response, "Location", reply->location);
 	if (x->record != NULL)
-		record_status(x->record, (int)status);
-	result = MHD_queue_response(connection, status, response);
+		record_status(x->record, reply->status);
+	result =
+	    MHD_queue_response(connection, (unsigned)reply->status, response);
 	MHD_destroy_response(response);
 	return result;
 }
-
-static enum MHD_Result
-answer_json(struct MHD_Connection *connection, struct exchange *x,
-    unsigned status, json_t *value)
-{
-	size_t len = 0;
-	char *text = json_text(value, &len);
-
-	json_decref(value);
-	return answer(connection, x, status, "application/json", text, len);
-}
-
-static enum MHD_Result
-answer_error(struct MHD_Connection *connection, struct exchange *x,
-    unsigned status, const char *code, const char *message)
-{
-	return answer_json(connection, x, status,
-	    json_pack("{s:{s:s, s:s, s:n, s:s}}", "error", "message", message,
-		"type", "invalid_request_error", "param", "code", code));
-}
-
-static enum MHD_Result
-answer_text(struct MHD_Connection *connection, struct exchange *x,
-    unsigned status, const char *text)
-{
-	return answer(connection, x, status, "text/plain", xstrdup(text),
-	    strlen(text));
-}
-
-/* ---- what there is ---- */
-
-static enum MHD_Result
-get_models(struct http *http, struct MHD_Connection *connection,
-    struct exchange *x)
-{
-	json_t *data = json_array();
-	size_t len = 0;
-	const char *key = request_key(x->request, &len);
-
-	if (!options_key_is_good(http->options, key, len)) {
-		json_decref(data);
-		return answer_error(connection, x, 401, "invalid_api_key",
-		    "Incorrect API key provided. You can find your API key at "
-		    "https://platform.openai.com/account/api-keys.");
-	}
-	for (size_t i = 0; i < http->options->models.count; i++) {
-		const char *name = http->options->models.items[i];
-
-		if (strchr(name, '*') == NULL)
-			json_array_append_new(data,
-			    json_pack("{s:s, s:s, s:i, s:s}", "id", name,
-				"object", "model", "created", 1756310470,
-				"owned_by", "system"));
-	}
-	return answer_json(connection, x, 200,
-	    json_pack("{s:s, s:o}", "object", "list", "data", data));
-}
-
-static enum err
-check_token(struct http *http, const char *token, json_t **ret,
-    struct diag *diag)
-{
-	struct jwt_policy policy = { .alg = "HS256", .leeway_s = 10 };
-	struct crypt_key *key = NULL;
-	enum err err;
-
-	if (token == NULL || http->options->livekit_secret == NULL) {
-		diag_set(diag, "no token, or no SIM_LIVEKIT_SECRET");
-		return ERR_UNAUTH;
-	}
-	policy.issuer = http->options->livekit_key;
-	policy.now = clock_unix();
-	err = crypt_key_from_short_secret(http->options->livekit_secret, 1,
-	    &key, diag);
-	if (err == ERR_OK)
-		err = jwt_verify(token, strlen(token), key, &policy, ret, diag);
-	crypt_key_free(key);
-	return err;
-}
-
-static enum MHD_Result
-get_validate(struct http *http, struct MHD_Connection *connection,
-    struct exchange *x)
-{
-	struct diag diag = { "" };
-	json_t *claims = NULL;
-	bool join = false;
-	size_t len = 0;
-	const char *token = request_query(x->request, "access_token");
-
-	if (token == NULL)
-		token = request_key(x->request, &len);
-	if (check_token(http, token, &claims, &diag) != ERR_OK)
-		return answer_text(connection, x, 401, diag.text);
-	join = json_is_true(
-	    json_object_get(json_object_get(claims, "video"), "roomJoin"));
-	json_decref(claims);
-	return join ? answer_text(connection, x, 200, "success")
-		    : answer_text(connection, x, 401, "permissions denied");
-}
-
-static enum MHD_Result
-route(struct http *http, struct MHD_Connection *connection, struct exchange *x)
-{
-	const char *path = request_path(x->request);
-	const char *method = request_method(x->request);
-	bool get = strcmp(method, "GET") == 0;
-
-	if (strcmp(path, "/sim/journal") == 0 && get)
-		return answer_json(connection, x, 200,
-		    journal_json(http->journal));
-	if (strcmp(path, "/sim/reset") == 0 && strcmp(method, "POST") == 0) {
-		journal_reset(http->journal);
-		return answer_json(connection, x, 200, json_object());
-	}
-	if (strcmp(path, "/v1/models") == 0 && get)
-		return get_models(http, connection, x);
-	if (strcmp(path, "/rtc/validate") == 0 && get)
-		return get_validate(http, connection, x);
-	return answer_error(connection, x, 404, "unknown_url",
-	    "There is no such URL in the simulator.");
-}
-
-/* ---- libmicrohttpd ---- */
 
 static enum MHD_Result
 add_header(void *arg, enum MHD_ValueKind kind, const char *name,
@@ -211,28 +195,57 @@ on_target(void *arg, const char *target, struct MHD_Connection *connection)
 	return x;
 }
 
+static void
+take_body(struct exchange *x, const char *data, size_t len)
+{
+	if (!x->too_long && buf_add(x->body, data, len) != ERR_OK)
+		x->too_long = true;
+}
+
+static enum MHD_Result
+answer(struct server *server, struct MHD_Connection *connection,
+    struct exchange *x)
+{
+	size_t len = 0;
+	const uint8_t *body = buf_peek(x->body, &len);
+
+	if (x->reply == NULL) {
+		if (x->record != NULL)
+			record_body(x->record, body, len);
+		x->reply = x->too_long
+		    ? reply_text(413, "text/plain", "The body is too long.")
+		    : routes_answer(server->http->routes, x->request, body, len,
+			  server->tls);
+	}
+	if (x->reply->delay_ms > 0 && hold(server->http, connection, x))
+		return MHD_YES;
+	return send_reply(connection, x);
+}
+
 static enum MHD_Result
 on_request(void *arg, struct MHD_Connection *connection, const char *url,
     const char *method, const char *version, const char *upload,
     size_t *upload_len, void **state)
 {
-	struct http *http = arg;
+	struct server *server = arg;
 	struct exchange *x = *state;
 
-	(void)version, (void)upload;
+	(void)version;
 	if (x->request == NULL) {
 		if (read_head(connection, method, x) != ERR_OK)
 			return MHD_NO;
+		x->body = buf_new(HTTP_BODY_MAX);
 		if (strncmp(url, "/sim/", 5) != 0)
-			x->record =
-			    journal_note(http->journal, x->request, false);
+			x->record = journal_note(server->http->routes->journal,
+			    x->request, server->tls);
 		return MHD_YES;
 	}
-	if (*upload_len > 0) { /* no body matters here */
+	if (*upload_len > 0) {
+		take_body(x, upload, *upload_len);
 		*upload_len = 0;
 		return MHD_YES;
 	}
-	return route(http, connection, x);
+	return answer(server, connection, x);
 }
 
 static void
@@ -246,28 +259,46 @@ on_done(void *arg, struct MHD_Connection *connection, void **state,
 		return;
 	record_end(x->record);
 	request_free(x->request);
+	buf_free(x->body);
+	reply_free(x->reply);
 	free(x->target);
 	free(x);
 	*state = NULL;
 }
 
-enum err
-http_new(const struct options *options, struct journal *journal,
-    struct http **ret, struct diag *diag)
-{
-	struct http *http = xcalloc(1, sizeof(*http));
+/* ---- the server ---- */
 
-	http->options = options;
-	http->journal = journal;
-	http->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD |
-		MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC,
-	    0, NULL, NULL, on_request, http, MHD_OPTION_CONNECTION_TIMEOUT,
+static bool
+start_server(struct http *http, enum side side)
+{
+	struct server *server = &http->servers[side];
+
+	server->http = http;
+	server->tls = side == TLS;
+	server->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD |
+		MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME,
+	    0, NULL, NULL, on_request, server, MHD_OPTION_CONNECTION_TIMEOUT,
 	    (unsigned)TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 	    (size_t)HEAD_MAX, MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL,
 	    MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, MHD_OPTION_END);
-	if (http->daemon == NULL) {
+	return server->daemon != NULL;
+}
+
+enum err
+http_new(const struct routes *routes, struct http **ret, struct diag *diag)
+{
+	struct http *http = xcalloc(1, sizeof(*http));
+
+	http->routes = routes;
+	pthread_mutex_init(&http->mutex, NULL);
+	pthread_cond_init(&http->changed, NULL);
+	TAILQ_INIT(&http->held);
+	http->started =
+	    pthread_create(&http->thread, NULL, release_main, http) == 0;
+	if (!http->started || !start_server(http, CLEAR) ||
+	    !start_server(http, TLS)) {
 		diag_set(diag, "libmicrohttpd does not start");
-		free(http);
+		http_free(http);
 		return ERR_SYS;
 	}
 	*ret = http;
@@ -279,20 +310,32 @@ http_free(struct http *http)
 {
 	if (http == NULL)
 		return;
-	MHD_stop_daemon(http->daemon);
+	if (http->started) {
+		pthread_mutex_lock(&http->mutex);
+		http->stopping = true;
+		pthread_cond_signal(&http->changed);
+		pthread_mutex_unlock(&http->mutex);
+		pthread_join(http->thread, NULL);
+	}
+	for (int i = 0; i < SIDES; i++)
+		if (http->servers[i].daemon != NULL)
+			MHD_stop_daemon(http->servers[i].daemon);
+	pthread_cond_destroy(&http->changed);
+	pthread_mutex_destroy(&http->mutex);
 	free(http);
 }
 
 void
-http_adopt(struct http *http, int fd)
+http_adopt(struct http *http, int fd, bool tls)
 {
 	struct sockaddr_storage addr = { 0 };
 	socklen_t len = sizeof(addr);
+	struct MHD_Daemon *daemon = http->servers[tls ? TLS : CLEAR].daemon;
 
 	/* It closes the socket itself where it cannot take it. */
 	if (getpeername(fd, (struct sockaddr *)&addr, &len) != 0)
 		close(fd);
 	else
-		(void)MHD_add_connection(http->daemon, fd,
-		    (struct sockaddr *)&addr, len);
+		(void)MHD_add_connection(daemon, fd, (struct sockaddr *)&addr,
+		    len);
 }

@@ -2,17 +2,26 @@
 #ifndef SIM_HTTP_H
 #define SIM_HTTP_H
 
-#include "journal.h"
-#include "options.h"
+#include "routes.h"
 
-/* http: the vendors' HTTP interfaces, and the tests' one, on libmicrohttpd. */
+/*
+ * http: the HTTP server, on libmicrohttpd: it reads requests, has routes
+ * answer them, and sends what they said, when they said.
+ */
 struct http;
 
-enum err http_new(const struct options *options, struct journal *journal,
-    struct http **ret, struct diag *diag) MUST_CHECK;
+/* A body that is longer is answered 413. */
+#define HTTP_BODY_MAX (4 * 1024 * 1024)
+
+/* The routes, and what they name, are borrowed. */
+enum err http_new(const struct routes *routes, struct http **ret,
+    struct diag *diag) MUST_CHECK;
 void http_free(struct http *http);
 
-/* Serve a connection; the socket becomes libmicrohttpd's. */
-void http_adopt(struct http *http, int fd);
+/*
+ * Serve a connection, whose TLS, if any, ended before; the socket becomes
+ * libmicrohttpd's.
+ */
+void http_adopt(struct http *http, int fd, bool tls);
 
 #endif

@@ -18,6 +18,8 @@ struct record {
 	struct journal *journal;
 	json_t *request;
 	json_t *closes[2];
+	json_t *body; /* or NULL */
+	size_t body_bytes;
 	struct traffic traffic[2];
 	int64_t start_ms, end_ms;
 	json_int_t id;
@@ -50,6 +52,7 @@ record_free(struct record *r)
 	json_decref(r->request);
 	json_decref(r->closes[RECEIVED]);
 	json_decref(r->closes[SENT]);
+	json_decref(r->body);
 	free(r);
 }
 
@@ -124,8 +127,13 @@ record_json(const struct record *r)
 	    (json_int_t)((r->open ? clock_ms() : r->end_ms) - r->start_ms));
 
 	json_object_update(out, r->request);
-	if (!r->upgrade)
+	if (!r->upgrade) {
+		json_object_set_new(out, "body_bytes",
+		    json_integer((json_int_t)r->body_bytes));
+		json_object_set(out, "body",
+		    r->body == NULL ? json_null() : r->body);
 		return out;
+	}
 	json_object_set_new(out, "received",
 	    traffic_json(&r->traffic[RECEIVED]));
 	json_object_set_new(out, "sent", traffic_json(&r->traffic[SENT]));
@@ -160,6 +168,24 @@ record_status(struct record *r, int status)
 {
 	pthread_mutex_lock(&r->journal->mutex);
 	r->status = status;
+	pthread_mutex_unlock(&r->journal->mutex);
+}
+
+void
+record_body(struct record *r, const void *data, size_t len)
+{
+	const char *bytes = data == NULL ? "" : data;
+	size_t n = len > JOURNAL_BODY_MAX ? JOURNAL_BODY_MAX : len;
+	json_t *text;
+
+	/* Not cut inside of a character: that would be no text. */
+	while (n < len && n > 0 && ((unsigned char)bytes[n] & 0xc0) == 0x80)
+		n--;
+	text = json_stringn(bytes, n);
+	pthread_mutex_lock(&r->journal->mutex);
+	json_decref(r->body);
+	r->body = text;
+	r->body_bytes = len;
 	pthread_mutex_unlock(&r->journal->mutex);
 }
 

@@ -42,6 +42,13 @@ enum direction {
 
 void record_status(struct record *record, int status);
 
+/*
+ * The body of a request; the first JOURNAL_BODY_MAX bytes are shown, and
+ * nothing of one that is no UTF-8.
+ */
+#define JOURNAL_BODY_MAX (16 * 1024)
+void record_body(struct record *record, const void *data, size_t len);
+
 /* A piece of a message; final where the message ends with it. */
 void record_data(struct record *record, enum direction direction, bool binary,
     size_t len, bool final);

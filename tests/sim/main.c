@@ -70,6 +70,7 @@ main(int argc, char **argv)
 	struct ws *ws = NULL;
 	struct http *http = NULL;
 	struct front *front = NULL;
+	struct routes routes = { .options = options, .journal = journal };
 	struct diag diag = { "" };
 	enum err err;
 
@@ -79,13 +80,15 @@ main(int argc, char **argv)
 			return 0;
 	}
 	raise_descriptors();
+	routes.script = script_new();
+	routes.anam = anam_api_new(options->anam_key, routes.script);
 	err = ws_new(options, &ws, &diag);
 	if (err == ERR_OK) {
 		set_signals(ws);
-		err = http_new(options, journal, &http, &diag);
+		err = http_new(&routes, &http, &diag);
 	}
 	if (err == ERR_OK)
-		err = front_new(options, journal, ws, http, &front, &diag);
+		err = front_new(&routes, ws, http, &front, &diag);
 	if (err == ERR_OK) {
 		say_ready(front);
 		ws_run(ws);
@@ -95,6 +98,8 @@ main(int argc, char **argv)
 	front_free(front);
 	http_free(http);
 	ws_free(ws);
+	anam_api_free(routes.anam);
+	script_free(routes.script);
 	journal_free(journal);
 	options_free(options);
 	return err == ERR_OK ? 0 : 1;

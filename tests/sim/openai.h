@@ -47,4 +47,15 @@ json_t *openai_next(struct openai *o);
 json_t *openai_error_event(const char *type, const char *code,
     const char *message, const char *param);
 
+/*
+ * The session that these settings make, as the HTTP interface answers it:
+ * new; wanted is NULL for the defaults.  NULL where the vendor would not have
+ * it: *ret_error is the error's object then, which the caller decrefs.
+ */
+json_t *openai_session_make(const json_t *wanted, int64_t now,
+    json_t **ret_error);
+
+/* "PREFIX_" and 21 characters; the caller frees it. */
+char *openai_id(const char *prefix);
+
 #endif

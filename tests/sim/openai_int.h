@@ -17,7 +17,8 @@ struct openai {
 	json_t *response;      /* the running one, in its last form; or NULL */
 	json_t *response_item; /* its item */
 	bool response_joins;   /* it writes to the conversation */
-	const char *event_id;  /* of the client's event, or NULL; borrowed */
+	json_int_t seen_text, seen_audio; /* tokens read before: cached */
+	const char *event_id; /* of the client's event, or NULL; borrowed */
 	/* The input audio buffer; the sound itself is not kept. */
 	size_t audio_bytes;
 	size_t audio_ms; /* all that was ever appended */
@@ -25,9 +26,6 @@ struct openai {
 	bool speaking;
 	char *speech_item_id;
 };
-
-/* "PREFIX_" and 21 characters; the caller frees it. */
-char *openai_id(const char *prefix);
 
 /* Queue an event; members are taken over, type and event_id are added. */
 void openai_emit(struct openai *o, const char *type, json_t *members);

@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 #include "common/xalloc.h"
 #include "openai_int.h"
@@ -22,24 +23,32 @@ struct draft {
 
 /* ---- tokens ---- */
 
+/* Whatever of the conversation an earlier response read is cached. */
 static json_t *
-usage(const json_t *input, const char *text, bool audio)
+usage(struct openai *o, const json_t *input, const char *text, bool audio)
 {
-	json_int_t in_text = 8, in_audio = 0;
+	json_int_t in_text = 8, in_audio = 0, old_text = 0, old_audio = 0;
 	json_int_t out_text = (json_int_t)(strlen(text) + 3) / 4;
 	json_int_t out_audio = audio ? TONE_MS / 50 : 0;
 
 	openai_items_tokens(input, &in_text, &in_audio);
+	if (input == o->items) {
+		old_text = MIN(o->seen_text, in_text);
+		old_audio = MIN(o->seen_audio, in_audio);
+		o->seen_text = in_text;
+		o->seen_audio = in_audio;
+	}
 	return json_pack("{s:I, s:I, s:I,"
-			 " s:{s:I, s:I, s:i, s:i, s:{s:i, s:i, s:i}},"
+			 " s:{s:I, s:I, s:i, s:I, s:{s:I, s:I, s:i}},"
 			 " s:{s:I, s:I}}",
 	    "total_tokens", in_text + in_audio + out_text + out_audio,
 	    "input_tokens", in_text + in_audio, "output_tokens",
 	    out_text + out_audio, "input_token_details", "text_tokens", in_text,
-	    "audio_tokens", in_audio, "image_tokens", 0, "cached_tokens", 0,
-	    "cached_tokens_details", "text_tokens", 0, "audio_tokens", 0,
-	    "image_tokens", 0, "output_token_details", "text_tokens", out_text,
-	    "audio_tokens", out_audio);
+	    "audio_tokens", in_audio, "image_tokens", 0, "cached_tokens",
+	    old_text + old_audio, "cached_tokens_details", "text_tokens",
+	    old_text, "audio_tokens", old_audio, "image_tokens", 0,
+	    "output_token_details", "text_tokens", out_text, "audio_tokens",
+	    out_audio);
 }
 
 /* ---- objects ---- */
@@ -234,7 +243,7 @@ emit_response(const struct draft *d, const json_t *input)
 	emit_item(d, "response.output_item.done", done);
 	emit_joined(d, "conversation.item.done", done);
 	json_object_set_new(response, "usage",
-	    usage(input, d->tool == NULL ? d->text : d->arguments,
+	    usage(o, input, d->tool == NULL ? d->text : d->arguments,
 		d->audio && d->tool == NULL));
 	json_array_append(json_object_get(response, "output"), done);
 	openai_emit_paced(o, "response.done",

@@ -322,6 +322,29 @@ openai_session_update(struct openai *o, const json_t *event)
 }
 
 json_t *
+openai_session_make(const json_t *wanted, int64_t now, json_t **ret_error)
+{
+	const char *type = openai_string(wanted, "type");
+	bool transcription = type != NULL && strcmp(type, "transcription") == 0;
+	struct openai *o =
+	    openai_new(transcription ? OPENAI_TRANSCRIPTION : OPENAI_REALTIME,
+		"gpt-realtime", now);
+	json_t *session = NULL;
+
+	json_array_clear(o->out);
+	if (wanted == NULL || openai_session_check(o, wanted)) {
+		merge(o->session, wanted);
+		session = json_incref(o->session);
+	} else {
+		*ret_error = json_incref(
+		    json_object_get(json_array_get(o->out, 0), "error"));
+		json_object_del(*ret_error, "event_id");
+	}
+	openai_free(o);
+	return session;
+}
+
+json_t *
 openai_session_audio(const struct openai *o, const char *side)
 {
 	return json_object_get(json_object_get(o->session, "audio"), side);

@@ -32,14 +32,27 @@ static const char help[] =
     "  --die-with-parent  end when the starting process does\n"
     "  --help, --version\n"
     "\n"
-    "Environment: SIM_OPENAI_KEY is the only key that OpenAI's side takes\n"
-    "(without it any), SIM_LIVEKIT_SECRET and SIM_LIVEKIT_KEY check LiveKit\n"
-    "tokens.  When ready, one JSON line on standard output names the ports.\n"
+    "Environment: SIM_OPENAI_KEY is the only key that OpenAI's side takes,\n"
+    "SIM_ANAM_KEY the only one that Anam's takes (without it any);\n"
+    "SIM_LIVEKIT_SECRET and SIM_LIVEKIT_KEY check LiveKit tokens.\n"
+    "When ready, one JSON line on standard output names the ports.\n"
     "Every port serves everything:\n"
     "\n"
     "  /v1/realtime?model=|call_id=|intent=transcription   OpenAI Realtime\n"
     "  /echo                every message back; gather=1: in one frame each\n"
     "  GET /v1/models       OpenAI's list\n"
+    "  POST /v1/realtime/client_secrets, /v1/realtime/calls\n"
+    "                       OpenAI's short-lived keys, WebRTC calls\n"
+    "  POST /v1/auth/session-token, /v1/engine/session, /v1/metrics/client,\n"
+    "       {engineHost}/talk?session_id=\n"
+    "                       Anam\n"
+    "  {signallingEndpoint}?session_id=   an Anam engine's WebSocket\n"
+    "  /sim/anam/engine     be the engine of the next session, or of\n"
+    "                       session_id=\n"
+    "  GET /sim/anam/sessions             Anam's sessions\n"
+    "  POST /sim/anam, /sim/openai {\"mode\":WORD,...}\n"
+    "                       what the next requests get; README.md has all\n"
+    "  GET /sim/script      what of that is left\n"
     "  GET /rtc/validate    LiveKit's check of access_token=\n"
     "  GET /sim/journal     what came in, as JSON\n"
     "  POST /sim/reset      forget it\n"
@@ -265,8 +278,10 @@ options_new(int argc, char **argv)
 	if (o->cert == NULL)
 		o->wss_port = o->https_port = -1;
 	o->openai_key = from_environment("SIM_OPENAI_KEY");
+	o->anam_key = from_environment("SIM_ANAM_KEY");
 	o->livekit_secret = from_environment("SIM_LIVEKIT_SECRET");
 	o->livekit_key = getenv("SIM_LIVEKIT_KEY");
+	o->ephemeral = ephemeral_new();
 	return o;
 }
 
@@ -281,7 +296,9 @@ options_free(struct options *o)
 	list_done(&o->models);
 	list_done(&o->subprotocols);
 	secret_free(o->openai_key);
+	secret_free(o->anam_key);
 	secret_free(o->livekit_secret);
+	ephemeral_free(o->ephemeral);
 	free(o);
 }
 
@@ -295,7 +312,7 @@ options_has_model(const struct options *o, const char *model)
 }
 
 bool
-options_key_is_good(const struct options *o, const char *key, size_t len)
+options_is_main_key(const struct options *o, const char *key, size_t len)
 {
 	size_t right_len;
 	const char *right;
@@ -306,4 +323,12 @@ options_key_is_good(const struct options *o, const char *key, size_t len)
 		return true;
 	right = secret_peek(o->openai_key, &right_len);
 	return right_len == len && crypt_equal(right, key, len);
+}
+
+bool
+options_key_is_good(const struct options *o, const char *key, size_t len,
+    int64_t now)
+{
+	return options_is_main_key(o, key, len) ||
+	    (key != NULL && ephemeral_is_good(o->ephemeral, key, len, now));
 }

@@ -5,7 +5,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include <stdint.h>
+
 #include "common/secret.h"
+#include "ephemeral.h"
 
 /* options: what the simulator was started with. */
 
@@ -26,8 +29,10 @@ struct options {
 	bool die_with_parent;
 	/* From the environment; NULL where it says nothing. */
 	struct secret *openai_key;
+	struct secret *anam_key;
 	struct secret *livekit_secret;
 	const char *livekit_key;
+	struct ephemeral *ephemeral;
 };
 
 /* Read the command line; exits for --help, --version and mistakes. */
@@ -37,8 +42,12 @@ void options_free(struct options *options);
 /* Does a model of a request fit --models? */
 bool options_has_model(const struct options *options, const char *model);
 
-/* Is this the vendor's key?  Any is where the environment gave none. */
-bool options_key_is_good(const struct options *options, const char *key,
+/* Is this OpenAI's key?  Any is where the environment gave none. */
+bool options_is_main_key(const struct options *options, const char *key,
     size_t len);
+
+/* Is it that, or one that was issued and did not expire yet? */
+bool options_key_is_good(const struct options *options, const char *key,
+    size_t len, int64_t now);
 
 #endif

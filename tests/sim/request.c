@@ -92,10 +92,8 @@ decode(const char *s, size_t len)
 }
 
 static enum err
-parse_query(struct request *r)
+parse_query(struct request *r, const char *p)
 {
-	const char *p = r->query_string;
-
 	while (*p != '\0') {
 		size_t len = strcspn(p, "&");
 		const char *eq = memchr(p, '=', len);
@@ -129,7 +127,7 @@ parse_first_line(struct request *r, const char *line, size_t len)
 	r->query_string = question == end
 	    ? xstrdup("")
 	    : xstrndup(question + 1, (size_t)(end - question - 1));
-	return parse_query(r);
+	return parse_query(r, r->query_string);
 }
 
 static enum err
@@ -220,6 +218,12 @@ request_header(const struct request *r, const char *name)
 		if (strcasecmp(r->headers.items[i].name, name) == 0)
 			return r->headers.items[i].value;
 	return NULL;
+}
+
+void
+request_add_query(struct request *r, const char *text)
+{
+	(void)parse_query(r, text); /* too many: the rest is not taken */
 }
 
 bool

@@ -37,6 +37,9 @@ bool request_is_upgrade(const struct request *request);
 const char *request_query(const struct request *request, const char *name);
 const char *request_header(const struct request *request, const char *name);
 
+/* Add members to the query, as if they had stood there: for knobs. */
+void request_add_query(struct request *request, const char *text);
+
 /* A number of the query; fallback where it is absent or none. */
 uint64_t request_number(const struct request *request, const char *name,
     uint64_t fallback);

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "anam_api.h"
 #include "common/xalloc.h"
 #include "fault.h"
 
@@ -216,6 +217,10 @@ find_app(const struct request *r)
 		return &app_silent;
 	if (strncmp(path, realtime, sizeof(realtime) - 1) == 0)
 		return &app_openai;
+	if (strcmp(path, "/sim/anam/engine") == 0)
+		return &app_anam_engine;
+	if (anam_api_is_signalling(r))
+		return &app_anam;
 	return &app_echo;
 }
 

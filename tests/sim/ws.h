@@ -71,6 +71,10 @@ void ws_conn_timer(struct ws_conn *conn, int ms);
 extern const struct ws_app app_echo;
 /* Application: OpenAI Realtime. */
 extern const struct ws_app app_openai;
+/* Application: an Anam engine's signalling. */
+extern const struct ws_app app_anam;
+/* Application: a page that plays the engine, /sim/anam/engine. */
+extern const struct ws_app app_anam_engine;
 /* Application: sends nothing but what the knobs say. */
 extern const struct ws_app app_silent;
 

@@ -232,6 +232,15 @@ static const struct {
 	{ KEY "paths = {\"a\"} }", "t:2: openai: paths", "begins with /" },
 	{ KEY "url = \"https://api.openai.com/\" }", "t:2: openai: url",
 	    "wss://" },
+	{ "relay \"/a\" {\n inherit = openai }",
+	    "t:2: relay \"/a\": inherit: ", "before this one" },
+	{ "relay \"/a\" {\n inherit = \"/a\" }", "t:2: ", "before this one" },
+	{ KEY "ca_file = \"/dev/null\" }\nrelay \"/a\" { inherit = openai\n"
+	      "upstream = \"ws://x\" }",
+	    "t:", "wss://" },
+	{ "relay \"/a\" { upstream = \"ws://x/?model=m\"\n"
+	  "session { model = m }\n}",
+	    "t:3: relay \"/a\": ", "leave out" },
 };
 
 static void
@@ -346,6 +355,66 @@ openai_may_have_other_models_or_no_default(void **state)
 	config_unref(config);
 }
 
+/* ---- inherit ---- */
+
+static void
+inherits_the_key_the_way_and_the_rules(void **state)
+{
+	struct config *config = build_good(
+	    KEY "url = \"wss://x/y?z=1\" organization = org lifetime = 3\n"
+		"ca_file = \"/dev/null\" allow_private = true\n"
+		"alias \"old\" { model = \"gpt-realtime\" } }\n"
+		"relay \"/b\" { inherit = openai also = {\"/c\"} }");
+	char *first = dump(&config->relays[0]), *second;
+
+	(void)state;
+	second = dump(&config->relays[1]);
+	assert_non_null(strstr(second, "also = {\"/c\"}"));
+	assert_string_equal(strstr(first, "\tupstream"),
+	    strstr(second, "\tupstream"));
+	config_unref(config);
+	free(first);
+	free(second);
+}
+
+static void
+what_a_section_says_itself_wins(void **state)
+{
+	struct config *config = build_good(KEY
+	    "organization = org lifetime = 3 ca_file = \"/dev/null\" }\n"
+	    "relay \"/b\" { inherit = openai upstream = \"ws://w/?intent=q\"\n"
+	    "ca_file = \"\" lifetime = 4\n"
+	    "header \"openai-organization\" { value = own }\n"
+	    "header \"X-A\" { value = b }\n"
+	    "query \"model\" { values = {m} } query \"n\" { }\n"
+	    "subprotocols = {\"s\"} subprotocol_mode = pass }\n"
+	    "relay \"/c\" { inherit = \"/b\" subprotocols = {}\n"
+	    "session { model = m } }");
+	const struct config_relay *relay = &config->relays[1];
+
+	(void)state;
+	assert_false(relay->upstream.tls);
+	assert_null(relay->ca_file);
+	assert_int_equal(relay->limits.lifetime_ms, 4000);
+	assert_int_equal(relay->header_count, 3);
+	assert_string_equal(relay->headers[0].prefix, "own");
+	assert_string_equal(relay->headers[2].name, "Authorization");
+	assert_string_equal(secret_peek(relay->headers[2].secret, NULL),
+	    "canary");
+	/* model, n, call_id: intent is in the query of upstream */
+	assert_int_equal(relay->query_count, 3);
+	assert_string_equal(relay->queries[0].values.items[0], "m");
+	assert_string_equal(relay->queries[2].name, "call_id");
+	assert_int_equal(relay->subprotocols.count, 1);
+	assert_true(relay->subprotocol_pass);
+	relay = &config->relays[2];
+	assert_int_equal(relay->query_count, 2);
+	assert_string_equal(relay->queries[0].fallback, "m");
+	assert_int_equal(relay->subprotocols.count, 0);
+	assert_true(relay->subprotocol_pass);
+	config_unref(config);
+}
+
 static void
 openai_written_as_a_relay_reads_as_the_same(void **state)
 {
@@ -384,6 +453,8 @@ main(void)
 		    bounds_how_many_headers_parameters_and_aliases_there_are),
 		cmocka_unit_test(openai_names_its_customer_in_headers),
 		cmocka_unit_test(openai_may_have_other_models_or_no_default),
+		cmocka_unit_test(inherits_the_key_the_way_and_the_rules),
+		cmocka_unit_test(what_a_section_says_itself_wins),
 		cmocka_unit_test(openai_written_as_a_relay_reads_as_the_same),
 	};
 

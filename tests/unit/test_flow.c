@@ -16,7 +16,7 @@
 struct record {
 	uint8_t bytes[4096];
 	size_t len;
-	size_t passes, controls;
+	size_t passes, controls, headers, lasts;
 	enum ws_opcode opcode;
 	uint8_t payload[WS_CONTROL_MAX_BYTES];
 	size_t payload_len;
@@ -51,7 +51,9 @@ static struct flow_sink
 sink_of(struct record *rec)
 {
 	memset(rec, 0, sizeof(*rec));
-	return (struct flow_sink){ record_pass, record_control, rec };
+	return (struct flow_sink){ .pass = record_pass,
+		.control = record_control,
+		.arg = rec };
 }
 
 /* A fragmented text message with a ping inside it, a binary one, a close. */
@@ -112,6 +114,80 @@ whole_frames_pass_in_one_piece(void **state)
 	    ERR_OK);
 	assert_int_equal(rec.passes, 1);
 	assert_int_equal(rec.len, 9);
+}
+
+/* A sink that reads: data frames as a log of what came. */
+static void
+record_header(void *arg, const struct ws_header *header, const uint8_t *raw)
+{
+	struct record *rec = arg;
+
+	memcpy(rec->bytes + rec->len, raw, header->header_len);
+	rec->len += header->header_len;
+	rec->headers++;
+}
+
+static const char *
+record_payload(void *arg, const uint8_t *data, size_t len, bool last)
+{
+	struct record *rec = arg;
+
+	memcpy(rec->bytes + rec->len, data, len);
+	rec->len += len;
+	rec->lasts += last ? 1 : 0;
+	if (memchr(data, '!', len) != NULL)
+		return "no shouting";
+	return NULL;
+}
+
+static void
+a_sink_that_reads_gets_headers_and_payload_apart(void **state)
+{
+	const size_t len = sizeof(stream) - 1;
+
+	(void)state;
+	for (size_t step = 1; step <= len; step++) {
+		struct record rec;
+		struct flow_sink sink = sink_of(&rec);
+		struct flow flow;
+
+		sink.header = record_header;
+		sink.payload = record_payload;
+		flow_init(&flow, WS_FROM_CLIENT, 0);
+		for (size_t i = 0; i < len; i += step) {
+			size_t n = i + step > len ? len - i : step;
+
+			assert_int_equal(flow_feed(&flow,
+					     (const uint8_t *)stream + i, n, 0,
+					     &sink),
+			    ERR_OK);
+		}
+		assert_int_equal(rec.passes, 0);
+		assert_int_equal(rec.len, len);
+		assert_memory_equal(rec.bytes, stream, len);
+		assert_int_equal(rec.headers, 3);
+		assert_int_equal(rec.lasts, 2);
+		assert_int_equal(flow.totals.bytes, 3 + 126);
+	}
+}
+
+static void
+what_a_sink_refuses_is_a_violation(void **state)
+{
+	struct record rec;
+	struct flow_sink sink = sink_of(&rec);
+	struct flow flow;
+
+	(void)state;
+	sink.header = record_header;
+	sink.payload = record_payload;
+	flow_init(&flow, WS_FROM_SERVER, 0);
+	assert_int_equal(flow_feed(&flow, B("\x81\x01x\x81\x01!\x81\x01z"), 0,
+			     &sink),
+	    ERR_PROTO);
+	assert_int_equal(flow.violation, WS_CODE_POLICY);
+	assert_string_equal(flow.why, "no shouting");
+	assert_int_equal(rec.headers, 2);
 }
 
 static void
@@ -302,8 +378,7 @@ maximum_may_shrink_within_a_message(void **state)
 	assert_int_equal(flow_feed(&flow, B("\x01\x05hello"), 0, &sink),
 	    ERR_OK);
 	flow_set_message_max(&flow, 4);
-	assert_int_equal(flow_feed(&flow, B("\x80\x01!"), 0, &sink),
-	    ERR_PROTO);
+	assert_int_equal(flow_feed(&flow, B("\x80\x01!"), 0, &sink), ERR_PROTO);
 	assert_int_equal(flow.violation, WS_CODE_TOO_BIG);
 }
 
@@ -329,6 +404,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(passes_the_same_bytes_however_they_are_cut),
 		cmocka_unit_test(whole_frames_pass_in_one_piece),
+		cmocka_unit_test(
+		    a_sink_that_reads_gets_headers_and_payload_apart),
+		cmocka_unit_test(what_a_sink_refuses_is_a_violation),
 		cmocka_unit_test(what_follows_a_close_is_dropped),
 		cmocka_unit_test(knows_the_boundary_between_frames),
 		cmocka_unit_test(

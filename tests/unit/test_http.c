@@ -29,6 +29,7 @@ phrases_are_those_of_the_standard(void **state)
 {
 	(void)state;
 	assert_string_equal(http_phrase(200), "OK");
+	assert_string_equal(http_phrase(402), "Payment Required");
 	assert_string_equal(http_phrase(403), "Forbidden");
 	assert_string_equal(http_phrase(413), "Content Too Large");
 	assert_string_equal(http_phrase(426), "Upgrade Required");

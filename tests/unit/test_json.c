@@ -58,6 +58,8 @@ refuses_what_is_not_strictly_json(void **state)
 		TEXT("[\"\\u0000\"]"),
 		TEXT("[\"a\nb\"]"),
 		TEXT("[]\0"),
+		TEXT("[1\0]"),
+		TEXT("[1\0,2]"),
 #undef TEXT
 	};
 

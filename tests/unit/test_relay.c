@@ -32,6 +32,7 @@ struct fixture {
 	struct end client, upstream;
 	struct relay_streams streams;
 	struct wire_limits limits;
+	struct wire_messages messages;
 	struct relay_end end;
 	bool ended, closed, timed_out;
 	size_t until; /* stop the loop at this many bytes in total */
@@ -74,6 +75,13 @@ on_usage(void *arg)
 }
 
 static void
+on_event(void *arg, json_t *event)
+{
+	(void)arg;
+	json_decref(event);
+}
+
+static void
 on_ended(void *arg, const struct relay_end *end)
 {
 	struct fixture *fix = arg;
@@ -93,7 +101,8 @@ on_closed(void *arg)
 	loop_stop(fix->loop);
 }
 
-static const struct relay_events events = { on_usage, on_ended, on_closed };
+static const struct relay_events events = { on_usage, on_event, on_ended,
+	on_closed };
 
 static void
 on_give_up(void *arg)
@@ -161,6 +170,8 @@ tear_down(void **state)
 	(void)close(fix->upstream.fd);
 	loop_timer_free(fix->timer);
 	loop_free(fix->loop);
+	json_decref(fix->messages.pin);
+	json_decref(fix->messages.session);
 	free(fix);
 	return 0;
 }
@@ -499,6 +510,274 @@ a_higher_rate_holds_at_once(void **state)
 	run_until(fix, 2 * sizeof(frame));
 }
 
+/* ---- messages that are read ---------------------------------------------- */
+
+#define APPEND	"{\"type\":\"input_audio_buffer.append\",\"audio\":\"AAAA\"}"
+#define UPDATED "{\"type\":\"session.updated\"}"
+#define REFUSED                                        \
+	"{\"type\":\"error\",\"error\":{\"event_id\":" \
+	"\"culvert_session\"}}"
+
+static void
+start_reading(struct fixture *fix, const char *session, const void *early,
+    size_t early_len)
+{
+	struct diag diag;
+
+	fix->messages.pin = json_pack("{s:{s:s},s:[]}", "session",
+	    "instructions", "Be kind.", "allow");
+	if (session != NULL)
+		fix->messages.session = json_loads(session, 0, NULL);
+	fix->messages.inspect_bytes = 4096;
+	assert_int_equal(transform_new(&fix->messages, 0,
+			     &fix->streams.transform, &diag),
+	    ERR_OK);
+	fix->relay =
+	    relay_new(fix->loop, &fix->streams, &fix->limits, &events, fix);
+	relay_start(fix->relay, NULL, 0, early, early_len, NULL, 0);
+}
+
+/* A text frame, masked if it is the client's. */
+static void
+say_text(struct end *end, const char *text)
+{
+	static const uint8_t key[4] = { 1, 2, 3, 4 };
+	const uint8_t *mask = end == &end->fix->client ? key : NULL;
+	uint8_t frame[512];
+	size_t len = strlen(text),
+	       n = ws_header_put(frame, WS_TEXT, true, mask, len);
+
+	memcpy(frame + n, text, len);
+	if (mask != NULL)
+		ws_mask(frame + n, len, mask, 0);
+	say(end, frame, n + len);
+}
+
+/* Run until this peer has got a whole frame, and take it. */
+static char *
+take_frame(struct fixture *fix, struct end *end, struct ws_header *ret)
+{
+	static char text[sizeof(end->got) + 1];
+	const char *why;
+	size_t n;
+
+	loop_timer_set(fix->timer, GIVE_UP_MS);
+	while (ws_header_parse(end->got, end->len,
+		   end == &fix->upstream ? WS_FROM_CLIENT : WS_FROM_SERVER, ret,
+		   &why) != ERR_OK ||
+	    end->len < ret->header_len + ret->payload_len) {
+		assert_false(fix->timed_out);
+		fix->until = fix->client.len + fix->upstream.len + 1;
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+	}
+	n = (size_t)ret->payload_len;
+	if (ret->masked)
+		ws_mask(end->got + ret->header_len, n, ret->mask, 0);
+	memcpy(text, end->got + ret->header_len, n);
+	text[n] = '\0';
+	n += ret->header_len;
+	end->len -= n;
+	memmove(end->got, end->got + n, end->len);
+	return text;
+}
+
+static void
+expect_text(struct fixture *fix, struct end *end, const char *part)
+{
+	struct ws_header header;
+	char *text = take_frame(fix, end, &header);
+
+	assert_int_equal(header.opcode, WS_TEXT);
+	assert_true(header.fin);
+	assert_int_equal(header.masked, end == &fix->upstream);
+	assert_non_null(strstr(text, part));
+}
+
+static void
+what_a_pin_allows_arrives_and_the_rest_is_answered(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_reading(fix, NULL, NULL, 0);
+	say_text(&fix->client,
+	    "{\"type\":\"session.update\",\"session\":"
+	    "{\"instructions\":\"Be rude.\"}}");
+	say_text(&fix->client, APPEND);
+	expect_text(fix, &fix->upstream, APPEND);
+	expect_text(fix, &fix->client, "\"pinned\"");
+	assert_int_equal(fix->upstream.len, 0);
+	say(&fix->upstream, B("\x81\x02hi"));
+	run_until(fix, 4);
+	assert_got(&fix->client, B("\x81\x02hi"));
+}
+
+static void
+on_turn(void *arg)
+{
+	struct fixture *fix = arg;
+
+	loop_stop(fix->loop);
+}
+
+/* Let happen what can happen now. */
+static void
+turn(struct fixture *fix)
+{
+	struct loop_timer *timer = loop_timer_new(fix->loop, on_turn, fix);
+
+	loop_timer_set(timer, 0);
+	assert_int_equal(loop_run(fix->loop), ERR_OK);
+	loop_timer_free(timer);
+}
+
+static void
+a_message_that_comes_byte_by_byte_passes_whole(void **state)
+{
+	struct fixture *fix = *state;
+	static const uint8_t head[] = { 0x01, 0x80 | 10, 0, 0, 0, 0 };
+	static const uint8_t rest[] = { 0x80, 0x80 | (sizeof(APPEND) - 11), 0,
+		0, 0, 0 };
+	uint8_t bytes[sizeof(head) + sizeof(rest) + sizeof(APPEND)];
+	size_t len = 0;
+
+	memcpy(bytes, head, sizeof(head));
+	memcpy(bytes + (len += sizeof(head)), APPEND, 10);
+	memcpy(bytes + (len += 10), rest, sizeof(rest));
+	memcpy(bytes + (len += sizeof(rest)), APPEND + 10, sizeof(APPEND) - 11);
+	len += sizeof(APPEND) - 11;
+	start_reading(fix, NULL, NULL, 0);
+	for (size_t i = 0; i < len; i++) {
+		assert_int_equal(fix->upstream.len, 0);
+		say(&fix->client, bytes + i, 1);
+		turn(fix);
+	}
+	expect_text(fix, &fix->upstream, APPEND);
+}
+
+static void
+an_answer_of_ours_waits_for_the_end_of_a_message(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_reading(fix, NULL, NULL, 0);
+	say(&fix->upstream, B("\x01\x02he"));
+	run_until(fix, 4);
+	say_text(&fix->client, "rubbish");
+	say_text(&fix->client, APPEND);
+	expect_text(fix, &fix->upstream, APPEND); /* so it has been read */
+	assert_got(&fix->client, B("\x01\x02he"));
+	say(&fix->upstream, B("\x00\x01y\x80\x01z\x81\x01n"));
+	run_until(fix, 6);
+	assert_memory_equal(fix->client.got, "\x00\x01y\x80\x01z", 6);
+	fix->client.len -= 6;
+	memmove(fix->client.got, fix->client.got + 6, fix->client.len);
+	expect_text(fix, &fix->client, "\"invalid_event\"");
+	run_until(fix, 3);
+	assert_got(&fix->client, B("\x81\x01n"));
+}
+
+static void
+who_takes_no_answers_is_ended(void **state)
+{
+	struct fixture *fix = *state;
+	uint8_t empty[600];
+
+	for (size_t i = 0; i < sizeof(empty); i += 6)
+		memcpy(empty + i, "\x81\x80\1\2\3\4", 6);
+	start_reading(fix, NULL, NULL, 0);
+	loop_watch_free(fix->client.watch);
+	fix->client.watch = NULL;
+	/* the vendor is told, in a frame of eight bytes and the reason */
+	while (fix->upstream.len < 8) {
+		while (send(fix->client.fd, empty, sizeof(empty),
+			   MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+			;
+		turn(fix);
+	}
+	ws_mask(fix->upstream.got + 6, 2, fix->upstream.got + 2, 0);
+	assert_int_equal(fix->upstream.got[0], 0x88);
+	assert_int_equal(fix->upstream.got[6] << 8 | fix->upstream.got[7],
+	    1008);
+}
+
+static void
+the_client_is_heard_when_the_vendor_has_the_session(void **state)
+{
+	struct fixture *fix = *state;
+	struct ws_header header;
+
+	fix->limits.connect_ms = 60000;
+	start_reading(fix, "{\"instructions\":\"Be kind.\"}",
+	    B("\x81\x87\0\0\0\0rubbish\x81\x82\0"));
+	say(&fix->client, B("\0\0\0{}"));
+	expect_text(fix, &fix->upstream, "\"session.update\"");
+	say(&fix->upstream, B("\x81\x02{}"));
+	expect_text(fix, &fix->client, "{}");
+	assert_int_equal(fix->client.len, 0);
+	say_text(&fix->upstream, UPDATED);
+	expect_text(fix, &fix->client, "session.updated");
+	expect_text(fix, &fix->client, "invalid_event");
+	expect_text(fix, &fix->client, "invalid_event");
+	say_text(&fix->client, APPEND);
+	(void)take_frame(fix, &fix->upstream, &header);
+	assert_int_equal(header.payload_len, strlen(APPEND));
+}
+
+static void
+a_vendor_that_refuses_the_session_ends_it(void **state)
+{
+	struct fixture *fix = *state;
+
+	fix->limits.connect_ms = 60000;
+	start_reading(fix, "{\"instructions\":\"Be kind.\"}",
+	    B("\x81\x87\0\0\0\0rubbish"));
+	expect_text(fix, &fix->upstream, "\"session.update\"");
+	say_text(&fix->upstream, REFUSED);
+	expect_text(fix, &fix->client, "culvert_session");
+	run_until(fix, 4);
+	assert_close_code(&fix->client, 1011);
+	assert_int_equal(fix->upstream.got[0], 0x88);
+	(void)shutdown(fix->client.fd, SHUT_WR);
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_int_equal(fix->end.cause, CAUSE_SESSION_REFUSED);
+}
+
+static void
+a_vendor_that_does_not_take_the_session_in_time_ends_it(void **state)
+{
+	struct fixture *fix = *state;
+
+	fix->limits.connect_ms = 1;
+	start_reading(fix, "{\"instructions\":\"Be kind.\"}", NULL, 0);
+	expect_text(fix, &fix->upstream, "\"session.update\"");
+	run_until(fix, 4);
+	assert_close_code(&fix->client, 1011);
+	(void)shutdown(fix->client.fd, SHUT_WR);
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_int_equal(fix->end.cause, CAUSE_SESSION_REFUSED);
+}
+
+static void
+a_vendor_that_closes_before_it_has_the_session_closes_both(void **state)
+{
+	struct fixture *fix = *state;
+
+	fix->limits.connect_ms = 60000;
+	start_reading(fix, "{\"instructions\":\"Be kind.\"}",
+	    B("\x81\x82\0\0\0\0{"));
+	expect_text(fix, &fix->upstream, "\"session.update\"");
+	say(&fix->client, B("}\x88\x82\0\0\0\0\x0f\xa0"));
+	say(&fix->upstream, B("\x88\x02\x0f\xa0"));
+	run_until(fix, 4 + 8);
+	assert_close_code(&fix->client, 4000);
+	assert_int_equal(fix->upstream.got[0], 0x88);
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_int_equal(fix->end.cause, CAUSE_UPSTREAM_CLOSED);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -520,6 +799,15 @@ main(void)
 		TEST(a_stalled_reader_is_4101),
 		TEST(what_a_peer_sent_before_it_left_still_arrives),
 		TEST(a_higher_rate_holds_at_once),
+		TEST(what_a_pin_allows_arrives_and_the_rest_is_answered),
+		TEST(a_message_that_comes_byte_by_byte_passes_whole),
+		TEST(an_answer_of_ours_waits_for_the_end_of_a_message),
+		TEST(who_takes_no_answers_is_ended),
+		TEST(the_client_is_heard_when_the_vendor_has_the_session),
+		TEST(a_vendor_that_refuses_the_session_ends_it),
+		TEST(a_vendor_that_does_not_take_the_session_in_time_ends_it),
+		TEST(
+		    a_vendor_that_closes_before_it_has_the_session_closes_both),
 		TEST(the_last_words_of_a_peer_that_takes_no_more_arrive),
 	};
 

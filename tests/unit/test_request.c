@@ -236,6 +236,46 @@ handle_echo(struct request *req)
 		request_reply_json(req, 200, json_deep_copy(body));
 }
 
+/* Answers what it was asked, as text of another type. */
+static void
+handle_raw(struct request *req)
+{
+	static const char *const types[] = { "application/sdp", "text/x",
+		NULL };
+	const char *data = "", *type = "", *id = NULL;
+	const char *user = request_remote_user(req);
+	struct diag diag = { "" };
+	char text[256];
+	size_t len = 0;
+	enum err err = request_query(req, "id", &id, &diag);
+
+	if (err == ERR_OK)
+		err = request_body(req, types, 16, &data, &len, &type, &diag);
+	if (err == ERR_OK) /* again: the same */
+		err = request_body(req, types, 16, &data, &len, &type, &diag);
+	if (err != ERR_OK) {
+		request_reply_error(req, err, diag.text);
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "%s|%zu|%s|%s|%s|%s", data, len,
+	    type, id == NULL ? "-" : id, user == NULL ? "-" : user,
+	    request_scheme(req));
+	request_reply(req, 201, "application/x-test", text, strlen(text));
+}
+
+static json_t *
+flat_error(const char *code, const char *message)
+{
+	return json_pack("{s:s, s:s}", "error", code, "message", message);
+}
+
+static void
+handle_flat_error(struct request *req)
+{
+	request_set_error_form(req, flat_error);
+	request_reply_error(req, ERR_DENIED, "no");
+}
+
 /* Tells that it was called, and returns when it may. */
 static void
 handle_waiting(struct request *req)
@@ -419,6 +459,72 @@ refuses_bad_bodies(void **state)
 		put_record(fd, STDIN, "", 0);
 		assert_answer(fd, cases[i].status, "{\"error\":{\"code\":");
 	}
+	stop();
+}
+
+static void
+reads_a_raw_body_and_the_query(void **state)
+{
+	static const struct {
+		const char *params, *body, *status, *has;
+	} cases[] = {
+		{ "REQUEST_URI=/x?id=a%2Fb\nCONTENT_TYPE=application/sdp\n"
+		  "CONTENT_LENGTH=3\nREMOTE_USER=eve\nHTTPS=on\n",
+		    "v=0",
+		    "Status: 201 Created\r\nContent-Type: "
+		    "application/x-test\r\n",
+		    "\r\n\r\nv=0|3|application/sdp|a/b|eve|https" },
+		{ "REQUEST_URI=/x\nCONTENT_TYPE=Text/X ; a=b\n"
+		  "CONTENT_LENGTH=3\nREMOTE_USER=\nHTTP_REMOTE_USER=eve\n"
+		  "HTTPS=off\nHTTP_HTTPS=on\nQUERY_STRING=id=1\n",
+		    "abc", "Status: 201", "abc|3|Text/X ; a=b|-|-|http" },
+		{ "SCRIPT_NAME=/x\nQUERY_STRING=id=1\nCONTENT_TYPE=text/x\n"
+		  "CONTENT_LENGTH=1\nREQUEST_SCHEME=https\n",
+		    "a", "Status: 201", "a|1|text/x|1|-|https" },
+		{ "REQUEST_URI=/x?id=1&id=2\nCONTENT_TYPE=text/x\n"
+		  "CONTENT_LENGTH=1\n",
+		    "a", "Status: 400", "given twice" },
+		{ "REQUEST_URI=/x?id=%00\nCONTENT_TYPE=text/x\n"
+		  "CONTENT_LENGTH=1\n",
+		    "a", "Status: 400", "well encoded" },
+		{ "REQUEST_URI=/x\nCONTENT_TYPE=text/xy\nCONTENT_LENGTH=1\n",
+		    "a", "Status: 415", "application/sdp" },
+		{ "REQUEST_URI=/x\nCONTENT_LENGTH=1\n", "a", "Status: 415",
+		    "application/sdp" },
+		{ "REQUEST_URI=/x\nCONTENT_TYPE=text/x\nCONTENT_LENGTH=17\n",
+		    "a", "Status: 413", "16 bytes" },
+		{ "REQUEST_URI=/x\nCONTENT_TYPE=text/x\n", "a", "Status: 400",
+		    "no body" },
+	};
+
+	(void)state;
+	start("threads = 1", handle_raw);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char params[1024];
+		int fd = dial();
+
+		(void)snprintf(params, sizeof(params),
+		    LOCAL "REQUEST_METHOD=POST\n%s", cases[i].params);
+		put_request(fd, false, params);
+		put_record(fd, STDIN, cases[i].body, strlen(cases[i].body));
+		put_record(fd, STDIN, "", 0);
+		assert_answer(fd, cases[i].status, cases[i].has);
+	}
+	stop();
+}
+
+static void
+answers_errors_in_the_form_of_its_clients(void **state)
+{
+	int fd;
+
+	(void)state;
+	start("threads = 1", handle_flat_error);
+	fd = dial();
+	put_request(fd, false, GET_HEALTH);
+	put_record(fd, STDIN, "", 0);
+	assert_answer(fd, "Status: 403",
+	    "{\"error\":\"forbidden\",\"message\":\"no\"}");
 	stop();
 }
 
@@ -692,6 +798,8 @@ main(void)
 		cmocka_unit_test(gives_up_on_a_silent_web_server),
 		cmocka_unit_test(reads_a_body_in_pieces),
 		cmocka_unit_test(refuses_bad_bodies),
+		cmocka_unit_test(reads_a_raw_body_and_the_query),
+		cmocka_unit_test(answers_errors_in_the_form_of_its_clients),
 		cmocka_unit_test(lets_a_server_finish_sending_what_it_refused),
 		cmocka_unit_test(answers_408_to_a_body_that_does_not_come),
 		cmocka_unit_test(bounds_a_body_that_trickles),

@@ -9,7 +9,11 @@
 
 #include <cmocka.h>
 
+#include "broker/anam.h"
 #include "broker/livekit.h"
+#include "broker/openai.h"
+#include "broker/openai_ask.h"
+#include "broker/openai_call.h"
 #include "broker/route.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -24,6 +28,7 @@ struct request {
 	unsigned answers;
 	int status;
 	bool handled;
+	request_error_form *error_form;
 	char message[256];
 	char headers[1024]; /* "Name: value\n", as they were added */
 };
@@ -58,6 +63,12 @@ const struct config *
 request_config(const struct request *req)
 {
 	return req->config;
+}
+
+void
+request_set_error_form(struct request *req, request_error_form *form)
+{
+	req->error_form = form;
 }
 
 void
@@ -103,6 +114,73 @@ livekit_token_handle(struct request *req)
 	req->status = 200;
 }
 
+static void
+handle_anam(struct request *req)
+{
+	/* its errors have to be its clients', before it is asked */
+	assert_ptr_equal(req->error_form, anam_error);
+	livekit_token_handle(req);
+}
+
+void
+anam_token_handle(struct request *req)
+{
+	handle_anam(req);
+}
+
+void
+anam_session_handle(struct request *req)
+{
+	handle_anam(req);
+}
+
+void
+anam_talk_handle(struct request *req)
+{
+	handle_anam(req);
+}
+
+void
+anam_metrics_handle(struct request *req)
+{
+	handle_anam(req);
+}
+
+json_t *
+anam_error(const char *code, const char *message)
+{
+	(void)code;
+	(void)message;
+	return NULL;
+}
+
+static void
+handle_openai(struct request *req)
+{
+	assert_ptr_equal(req->error_form, openai_ask_error_form);
+	livekit_token_handle(req);
+}
+
+void
+openai_client_secrets_handle(struct request *req)
+{
+	handle_openai(req);
+}
+
+void
+openai_calls_handle(struct request *req)
+{
+	handle_openai(req);
+}
+
+json_t *
+openai_ask_error_form(const char *code, const char *message)
+{
+	(void)code;
+	(void)message;
+	return NULL;
+}
+
 /* ---- who is answered what ---- */
 
 #define TOKEN "/api/livekit/token"
@@ -114,10 +192,17 @@ livekit_token_handle(struct request *req)
 #define MAY   VARY "Access-Control-Allow-Origin: " GOOD "\n"
 #define POSTS "Allow: POST, OPTIONS\n"
 #define GETS  "Allow: GET, HEAD, OPTIONS\n"
-#define PREFLIGHT                                                 \
-	MAY POSTS "Access-Control-Allow-Methods: POST, OPTIONS\n" \
-		  "Access-Control-Allow-Headers: content-type, "  \
-		  "authorization, x-anon-id\nAccess-Control-Max-Age: 600\n"
+#define PREFLIGHT                                                        \
+	MAY POSTS "Access-Control-Allow-Methods: POST, OPTIONS\n"        \
+		  "Access-Control-Allow-Headers: content-type, "         \
+		  "authorization, x-anon-id, x-anam-target-url, "        \
+		  "openai-beta, openai-organization, openai-project, "   \
+		  "openai-safety-identifier, x-openai-agents-sdk, "      \
+		  "x-stainless-arch, x-stainless-lang, x-stainless-os, " \
+		  "x-stainless-package-version, "                        \
+		  "x-stainless-retry-count, x-stainless-runtime, "       \
+		  "x-stainless-runtime-version, x-stainless-timeout\n"   \
+		  "Access-Control-Max-Age: 600\n"
 
 struct row {
 	const char *method, *path, *origin, *client;
@@ -147,7 +232,9 @@ check_rows(const struct row *rows, size_t count)
 
 		if (req.answers != 1 || req.status != row->status ||
 		    strcmp(req.headers, row->headers) != 0 ||
-		    req.handled != (row->status == 200 && row->path[1] == 'a'))
+		    req.handled !=
+			(row->status == 200 &&
+			    strcmp(row->path, "/healthz") != 0))
 			fail_msg("%s %s of %s from %s: %u answers, %d\n%s",
 			    row->method, row->path, row->origin, row->client,
 			    req.answers, req.status, req.headers);
@@ -212,6 +299,34 @@ a_token_is_for_admitted_origins_and_clients(void **state)
 		{ "POST", TOKEN, GOOD, "", 403, VARY },
 		{ "POST", TOKEN, GOOD, "unix:", 403, VARY },
 		{ "POST", TOKEN, GOOD, NULL, 403, VARY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+vendors_paths_are_served_like_the_others(void **state)
+{
+	static const struct row rows[] = {
+		{ "POST", "/v1/engine/session", GOOD, HERE, 200, MAY },
+		{ "POST", "/v1/auth/session-token", GOOD, HERE, 200, MAY },
+		{ "POST", "/v1/metrics/client", GOOD, HERE, 200, MAY },
+		{ "POST", "/talk", GOOD, HERE, 200, MAY },
+		{ "POST", "/b/x/talk", GOOD, HERE, 200, MAY },
+		{ "POST", "/v1/realtime/client_secrets", GOOD, HERE, 200, MAY },
+		{ "POST", "/v1/realtime/calls", GOOD, HERE, 200, MAY },
+		{ "OPTIONS", "/v1/realtime/calls", GOOD, HERE, 204, PREFLIGHT },
+		{ "POST", "/v1/realtime/calls", EVIL, HERE, 403, VARY },
+		{ "GET", "/v1/realtime/client_secrets", GOOD, HERE, 405,
+		    MAY POSTS },
+		{ "POST", "/v1/realtime", GOOD, HERE, 404, MAY },
+		{ "OPTIONS", "/v1/engine/session", GOOD, HERE, 204, PREFLIGHT },
+		{ "OPTIONS", "/b/x/talk", GOOD, HERE, 204, PREFLIGHT },
+		{ "POST", "/v1/engine/session", EVIL, HERE, 403, VARY },
+		{ "GET", "/v1/engine/session", GOOD, HERE, 405, MAY POSTS },
+		{ "POST", "/b/", GOOD, HERE, 404, MAY },
+		{ "POST", "/v1/engine", GOOD, HERE, 404, MAY },
 	};
 
 	(void)state;
@@ -300,6 +415,7 @@ main(void)
 		cmocka_unit_test(health_is_for_whomever_asks_and_for_no_page),
 		cmocka_unit_test(readiness_is_what_was_last_set),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
+		cmocka_unit_test(vendors_paths_are_served_like_the_others),
 		cmocka_unit_test(
 		    a_preflight_is_answered_to_admitted_pages_only),
 		cmocka_unit_test(

@@ -265,6 +265,36 @@ answers_in_text_in_the_vendors_order(void **state)
 		json_integer_value(json_object_get(usage, "output_tokens")));
 }
 
+static json_int_t
+tokens(const struct talk *t, const char *group, const char *name)
+{
+	const json_t *usage = json_object_get(
+	    json_object_get(heard(t, "response.done", 0), "response"), "usage");
+	const json_t *input = json_object_get(usage, "input_token_details");
+
+	return json_integer_value(json_object_get(
+	    group == NULL ? input : json_object_get(input, group), name));
+}
+
+static void
+counts_what_it_read_before_as_cached(void **state)
+{
+	struct talk *t = *state;
+	json_int_t first;
+
+	ask(t, TEXT_ONLY);
+	ask(t, SAY("a text of some length, so that it counts"));
+	ask(t, "{\"type\":\"response.create\"}");
+	first = tokens(t, NULL, "text_tokens");
+	assert_int_equal(tokens(t, NULL, "cached_tokens"), 0);
+	ask(t, SAY("hi"));
+	ask(t, "{\"type\":\"response.create\"}");
+	assert_int_equal(tokens(t, NULL, "cached_tokens"), first);
+	assert_int_equal(tokens(t, "cached_tokens_details", "text_tokens"),
+	    first);
+	assert_true(tokens(t, NULL, "text_tokens") > first);
+}
+
 static void
 answers_in_audio_that_is_a_second_long(void **state)
 {
@@ -481,6 +511,7 @@ main(void)
 		TALK(rejects_what_the_vendor_rejects),
 		TALK(names_the_event_that_was_wrong),
 		TALK(answers_in_text_in_the_vendors_order),
+		TALK(counts_what_it_read_before_as_cached),
 		TALK(answers_in_audio_that_is_a_second_long),
 		TALK(runs_one_response_at_a_time),
 		TALK(cancels_a_running_response),

@@ -162,8 +162,7 @@ rewrites_by_the_rules_of_the_relay(void **state)
 		{ "/r?url=ws://evil.example&host=x&key=2", &relay, ERR_OK,
 		    "/up?model=new-0" },
 		{ "/r?call=1", &relay, ERR_OK, "/up" },
-		{ "/r?call=1&model=new-5", &relay, ERR_OK,
-		    "/up?model=new-5" },
+		{ "/r?call=1&model=new-5", &relay, ERR_OK, "/up?model=new-5" },
 		{ "/f", &fixed, ERR_OK, "/up?key=1" },
 		{ "/f?key=2", &fixed, ERR_OK, "/up?key=1" },
 		{ "/f?any=%C3%A9~/'", &fixed, ERR_OK,
@@ -208,11 +207,40 @@ refuses_what_becomes_too_long(void **state)
 	target_free(target);
 }
 
+static void
+describes_a_target_without_its_secrets(void **state)
+{
+	static const struct {
+		const char *target, *word;
+	} cases[] = {
+		{ "/v1/realtime?model=x", "/v1/realtime" },
+		{ "/b/abc/ws?session_id=abc", "/b/(a9993e36)/ws" },
+		{ "/b/abc", "/b/(a9993e36)" },
+		{ "/culvert/b/abc/talk", "/culvert/b/(a9993e36)/talk" },
+		{ "/b/", "/b/" },
+		{ "/b/?a=/b/abc", "/b/" },
+		{ "/a?b=/b/abc", "/a" },
+		{ "/b/abc?", "/b/(a9993e36)" },
+		{ "/b/a b\n", "/b/(90ce62ed)" },
+		{ "/a b", "/a\\x20b" },
+		{ "", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char word[64];
+
+		target_describe(cases[i].target, word, sizeof(word));
+		assert_string_equal(word, cases[i].word);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_a_target_apart),
+		cmocka_unit_test(describes_a_target_without_its_secrets),
 		cmocka_unit_test(
 		    refuses_what_two_readers_could_read_differently),
 		cmocka_unit_test(bounds_the_number_of_parameters),

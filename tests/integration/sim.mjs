@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+// The simulated vendors themselves, where only sockets show it: what they do
+// over HTTP, and at an engine's signalling.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+
+import { SIM, Site, until } from "../lib/harness.mjs";
+import { OP } from "../lib/rawws.mjs";
+import { make_certificates } from "../lib/servers.mjs";
+import { skip_all, test } from "../lib/tap.mjs";
+
+if (!fs.existsSync(SIM))
+	skip_all("the simulator is not built; run deploy/check");
+
+const OFFER = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\n" +
+    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:a\r\n" +
+    "a=setup:actpass\r\na=recvonly\r\n";
+
+// A simulator, and post(path, body, key): {status, text, json, headers}.
+async function sim_site(t, args) {
+	const site = await Site.open(t);
+	const sim = await site.sim(args);
+	const post = async (path, body, key, type = "application/json") => {
+		const response = await fetch(
+		    `http://127.0.0.1:${sim.http_port}${path}`, {
+			method: "POST",
+			body: typeof body === "string" || body instanceof FormData ?
+			    body : JSON.stringify(body),
+			headers: { ...key ? { Authorization: `Bearer ${key}` } : {},
+			    ...body instanceof FormData ? {} :
+			        { "Content-Type": type } },
+		});
+		const text = await response.text();
+		let json;
+		try {
+			json = JSON.parse(text);
+		} catch {
+			json = undefined;
+		}
+		return { status: response.status, text, json,
+		    headers: response.headers };
+	};
+	const token = async (persona = "p") => (await post(
+	    "/v1/auth/session-token", { personaConfig: { personaId: persona } },
+	    site.anam_key)).json.sessionToken;
+	return { site, sim, post, token,
+	    session: async (persona) => (await post("/v1/engine/session", {},
+	        await token(persona))).json };
+}
+
+// A WebSocket to an engine, or to where one is played.
+function signalling(site, sim, path) {
+	return site.connect({ where: { port: sim.ws_port },
+	    headers: { Host: "sim" } }, path);
+}
+
+const url_of = (session) =>
+    `${session.signallingEndpoint}?session_id=${session.sessionId}`;
+
+async function next_frame(conn) {
+	const message = await conn.message();
+	assert.equal(message.opcode, OP.text);
+	return JSON.parse(message.payload.toString());
+}
+
+const send = (conn, value) => conn.send(OP.text, JSON.stringify(value));
+
+const offer_frame = (session) => ({
+	actionType: "offer", sessionId: session.sessionId, payload: {
+		connectionDescription: { type: "offer", sdp: OFFER },
+		userUid: session.sessionId,
+	},
+});
+
+test("an engine answers an offer, whichever socket it came on", async (t) => {
+	const { site, sim, session } = await sim_site(t);
+	const one = await session();
+	const first = await signalling(site, sim, url_of(one));
+	const last = await signalling(site, sim, url_of(one));
+	await send(first, offer_frame(one));
+	assert.equal((await next_frame(last)).actionType, "sessionready");
+	const answer = await next_frame(last);
+	assert.equal(answer.actionType, "answer");
+	assert.equal(answer.sessionId, one.sessionId);
+	assert.match(answer.payload.sdp, /^a=setup:active\r$/m);
+	await assert.rejects(signalling(site, sim,
+	    url_of({ ...one, sessionId: "other" })), /no 101 but .* 403/);
+	await assert.rejects(signalling(site, sim, url_of({ ...one,
+	    signallingEndpoint: "/v1/webrtc/engines/x/ws" })),
+	    /no 101 but .* 404/);
+});
+
+test("a page can be the engine", async (t) => {
+	const { site, sim, session } = await sim_site(t);
+	const engine = await signalling(site, sim, "/sim/anam/engine");
+	const one = await session();
+	const client = await signalling(site, sim, url_of(one));
+	await send(client, offer_frame(one));
+	assert.deepEqual(await next_frame(engine), offer_frame(one));
+	await send(engine, { actionType: "answer", anything: ["at", "all"] });
+	assert.deepEqual(await next_frame(client),
+	    { actionType: "answer", anything: ["at", "all"] });
+	await engine.send_close(1000);
+	await engine.closed();
+	await send(client, {});
+	assert.equal((await next_frame(client)).actionType, "warning");
+});
+
+test("a script gives an engine's signalling its knobs", async (t) => {
+	const { site, sim, post, session } = await sim_site(t);
+	const one = await session();
+	for (const query of ["sim=endsession,close&code=4001&reason=bye&after=1",
+	    "sim=refuse&status=503", "heartbeat_ms=20"])
+		assert.equal((await post("/sim/anam",
+		    { mode: "signalling", query })).status, 200);
+	const conn = await signalling(site, sim, url_of(one));
+	await send(conn, { actionType: "heartbeat", payload: "" });
+	const frame = await next_frame(conn);
+	assert.equal(frame.actionType, "endsession");
+	assert.equal(frame.payload, "bye");
+	const close = await conn.closed();
+	assert.equal(close.code, 4001);
+	assert.equal(close.reason, "bye");
+	await assert.rejects(signalling(site, sim, url_of(one)),
+	    /no 101 but .* 503/);
+	const alive = await signalling(site, sim, url_of(one));
+	assert.equal((await next_frame(alive)).actionType, "heartbeat");
+	assert.equal((await next_frame(alive)).actionType, "heartbeat");
+});
+
+test("a script makes HTTP answers late, broken or absent", async (t) => {
+	const { post, token } = await sim_site(t);
+	const path = "/v1/engine/session";
+	const started = performance.now();
+	await post("/sim/anam", { mode: "stall", ms: 120, path });
+	assert.equal((await post(path, {}, await token())).status, 201);
+	assert.ok(performance.now() - started >= 120);
+	await post("/sim/anam", { mode: "drop", path });
+	await assert.rejects(post(path, {}, await token()));
+	await post("/sim/anam", { mode: "html", path });
+	assert.match((await post(path, {}, await token())).text, /^<html>/);
+	await post("/sim/openai", { mode: "429-spend" });
+	assert.equal((await post("/v1/realtime/calls", "", "k")).json.error.code,
+	    "insufficient_quota");
+	assert.equal((await post("/sim/anam", { mode: "no-such" })).status, 400);
+});
+
+test("it ends at once, whoever still waits", async (t) => {
+	const { sim, post } = await sim_site(t);
+	await post("/sim/anam", { mode: "stall" });
+	const waiting = post("/v1/metrics/client", {}).catch(() => "ended");
+	await until(async () => {
+		const journal = await (await fetch(
+		    `http://127.0.0.1:${sim.http_port}/sim/journal`)).json();
+		return journal.requests.some((r) => r.body === "{}");
+	}, "the request is read");
+	await sim.part.stop();
+	await waiting;
+});
+
+test("short-lived keys and calls", async (t) => {
+	const { site, post } = await sim_site(t);
+	const key = site.vendor_key;
+	const secrets = "/v1/realtime/client_secrets";
+	const settings = { type: "realtime", model: "gpt-realtime" };
+	assert.equal((await post(secrets, {}, "wrong")).status, 401);
+	for (const [body, param] of [
+		[{ session: { ...settings, modalities: ["text"] } },
+		    "session.modalities"],
+		[{ expires_after: { anchor: "created_at", seconds: 9 } }, null],
+		[{ expires_after: { anchor: "now", seconds: 60 } }, null],
+		["{", null],
+	]) {
+		const answer = await post(secrets, body, key);
+		assert.equal(answer.status, 400);
+		assert.equal(answer.json.error.param, param);
+	}
+	const secret = (await post(secrets, { session: settings,
+	    expires_after: { anchor: "created_at", seconds: 60 } }, key)).json;
+	assert.match(secret.value, /^ek_/);
+	assert.equal(secret.session.model, "gpt-realtime");
+	assert.equal((await post(secrets, {}, secret.value)).status, 401);
+
+	const calls = "/v1/realtime/calls";
+	const form = new FormData();
+	form.set("sdp", OFFER);
+	form.set("session", JSON.stringify(settings));
+	for (const answer of [
+		await post(calls, OFFER, secret.value, "application/sdp"),
+		await post(calls, form, key),
+		await post(`${calls}?model=gpt-realtime`, OFFER, key,
+		    "application/sdp"),
+	]) {
+		assert.equal(answer.status, 201);
+		assert.equal(answer.headers.get("content-type"),
+		    "application/sdp");
+		assert.match(answer.headers.get("location"),
+		    /^\/v1\/realtime\/calls\/rtc_\w+$/);
+		assert.match(answer.text, /^v=0\r\n/);
+	}
+	for (const [body, with_key, type, status] of [
+		[OFFER, key, "application/sdp", 400], // which model?
+		["v=1", secret.value, "application/sdp", 400],
+		[OFFER, "ek_none", "application/sdp", 401],
+		[OFFER, secret.value, "text/plain", 415],
+	])
+		assert.equal((await post(calls, body, with_key, type)).status,
+		    status);
+});
+
+test("the journal shows bodies, and what came over TLS", async (t) => {
+	const site = await Site.open(t);
+	const certs = make_certificates(site, "vendor");
+	const sim = await site.sim(["--tls-cert", certs.cert, "--tls-key",
+	    certs.key]);
+	const { default: https } = await import("node:https");
+	const answer = await new Promise((resolve, reject) => {
+		const request = https.request({ port: sim.https_port,
+		    host: "localhost", path: "/v1/auth/session-token",
+		    method: "POST", ca: fs.readFileSync(certs.ca),
+		    headers: { Authorization: "Bearer x" } }, resolve);
+		request.on("error", reject);
+		request.end("é".repeat(10000));
+	});
+	answer.resume();
+	const journal = await (await fetch(
+	    `http://127.0.0.1:${sim.http_port}/sim/journal`)).json();
+	const [noted] = journal.requests;
+	assert.equal(noted.tls, true);
+	assert.equal(noted.body_bytes, 20000);
+	assert.equal(noted.body, "é".repeat(8192));
+});

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "broker/signing_key.h"
+#include "broker/store_sqlite.h"
+#include "broker/ticket.h"
+#include "common/jwt.h"
+#include "common/xalloc.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define NOW	 1767225600
+#define SECRET	 "0123456789abcdef0123456789abcdef"
+
+/* What is written is only read. */
+#define TEXT(s) ((char *)(uintptr_t)(s))
+
+static char dir[] = "/tmp/culvert-ticket.XXXXXX", *path;
+
+static int
+setup(void **state)
+{
+	struct secret *secret = secret_new(SECRET, sizeof(SECRET) - 1, "test");
+	struct store *store;
+
+	(void)state;
+	path = xasprintf("%s/culvert.db", mkdtemp(dir));
+	if (store_sqlite_open(path, &store, NULL) != ERR_OK ||
+	    signing_key_init(secret, NULL, NULL) != ERR_OK)
+		return -1;
+	secret_free(secret);
+	store_set_current(store);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	static const char *const ends[] = { "", "-wal", "-shm" };
+	struct store *store = store_current();
+
+	(void)state;
+	store_set_current(NULL);
+	store->ops->close(store);
+	signing_key_done();
+	for (size_t i = 0; i < COUNT(ends); i++) {
+		char *file = xasprintf("%s%s", path, ends[i]);
+
+		(void)unlink(file);
+		free(file);
+	}
+	free(path);
+	return rmdir(dir);
+}
+
+/* A ticket of this route, good for a minute; the caller frees it. */
+static char *
+make(const char *route)
+{
+	const struct store_ticket in = {
+		.route = TEXT(route),
+		.user = TEXT("ann"),
+		.created = NOW,
+		.expires = NOW + 60,
+	};
+	char id[TICKET_ID_BYTES + 1], *text;
+
+	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+	assert_int_equal(strlen(id), TICKET_ID_BYTES);
+	return text;
+}
+
+static enum err
+check(const char *text, const char *route, int64_t now)
+{
+	struct store_ticket ticket = { .id = NULL };
+	struct diag diag = { "" };
+	enum err err =
+	    ticket_check(text, strlen(text), route, now, &ticket, &diag);
+
+	assert_int_equal(err == ERR_OK, diag.text[0] == '\0');
+	assert_int_equal(err == ERR_OK, ticket.id != NULL);
+	store_ticket_done(&ticket);
+	return err;
+}
+
+static void
+stands_for_what_it_was_made_of(void **state)
+{
+	const struct store_ticket in = {
+		.route = TEXT("openai"),
+		.user = TEXT("J\xc3\xbcrgen"),
+		.model = TEXT("gpt-realtime"),
+		.session = json_pack("{s:s}", "instructions", "Be kind."),
+		.created = NOW,
+		.expires = NOW + 60,
+	};
+	char id[TICKET_ID_BYTES + 1], *text;
+	struct store_ticket out;
+
+	(void)state;
+	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+	assert_true(ticket_has_form(text, strlen(text)));
+	/* as a header, and as an item of Sec-WebSocket-Protocol */
+	assert_true(strlen(text) < 400);
+	assert_null(strstr(text, "kind"));
+	for (int i = 0; i < 2; i++) { /* until it expires, not once */
+		assert_int_equal(ticket_check(text, strlen(text), "openai",
+				     NOW + 59, &out, NULL),
+		    ERR_OK);
+		assert_string_equal(out.id, id);
+		assert_string_equal(out.user, in.user);
+		assert_string_equal(out.model, in.model);
+		assert_true(json_equal(out.session, in.session));
+		store_ticket_done(&out);
+	}
+	json_decref(in.session);
+	free(text);
+}
+
+static void
+is_good_for_one_route_and_for_its_time(void **state)
+{
+	char *text = make("openai");
+
+	(void)state;
+	assert_int_equal(check(text, "openai", NOW), ERR_OK);
+	assert_int_equal(check(text, "openai", NOW + 60), ERR_UNAUTH);
+	assert_int_equal(check(text, "/b", NOW), ERR_UNAUTH);
+	assert_int_equal(check(text, "openai2", NOW), ERR_UNAUTH);
+	assert_int_equal(check(text, "", NOW), ERR_UNAUTH);
+	free(text);
+}
+
+static void
+is_not_good_when_any_byte_of_it_is_another(void **state)
+{
+	char *text = make("openai");
+	size_t len = strlen(text);
+
+	(void)state;
+	for (size_t i = 0; i < len; i++) {
+		char old = text[i];
+
+		text[i] = old == 'A' ? 'B' : 'A';
+		if (check(text, "openai", NOW) != ERR_UNAUTH)
+			fail_msg("%zu: %s", i, text);
+		text[i] = old;
+	}
+	text[len - 1] = '\0';
+	assert_int_equal(check(text, "openai", NOW), ERR_UNAUTH);
+	free(text);
+}
+
+/* Claims as a ticket's, signed with our key: but for what a row changes. */
+static const struct {
+	const char *claims, *alg, *typ;
+} forged[] = {
+	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"x\"}",
+	    "HS256", "ticket+jwt" },
+	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"x\","
+	  "\"exp\":\"1767225660\"}",
+	    "HS256", "ticket+jwt" },
+	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"x\","
+	  "\"exp\":1767225660}",
+	    "HS256", "ticket+jwt" }, /* there is no such row */
+	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\","
+	  "\"exp\":1767225660}",
+	    "HS256", "ticket+jwt" },
+	{ "{\"iss\":\"other\",\"aud\":\"realtime:openai\",\"jti\":\"ID\","
+	  "\"exp\":1767225660}",
+	    "HS256", "ticket+jwt" },
+	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"ID\","
+	  "\"exp\":1767225660}",
+	    "HS256", "JWT" },
+	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"ID\","
+	  "\"exp\":1767225660}",
+	    "HS512", "ticket+jwt" },
+	/* the row is of another route than the claims say */
+	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:/b\",\"jti\":\"ID\","
+	  "\"exp\":1767225660}",
+	    "HS256", "ticket+jwt" },
+};
+
+static void
+other_tokens_of_ours_are_none(void **state)
+{
+	const struct store_ticket in = { .route = TEXT("openai"),
+		.created = NOW,
+		.expires = NOW + 60 };
+	char id[TICKET_ID_BYTES + 1], *text;
+
+	(void)state;
+	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+	free(text);
+	for (size_t i = 0; i < COUNT(forged); i++) {
+		json_t *claims = json_loads(forged[i].claims, 0, NULL);
+		const char *jti =
+		    json_string_value(json_object_get(claims, "jti"));
+		const char *aud =
+		    json_string_value(json_object_get(claims, "aud"));
+		char *token;
+
+		if (jti != NULL && strcmp(jti, "ID") == 0)
+			(void)json_object_set_new(claims, "jti",
+			    json_string(id));
+		assert_int_equal(jwt_sign(claims, signing_key_current(),
+				     forged[i].alg, forged[i].typ, NULL,
+				     &token),
+		    ERR_OK);
+		text = xasprintf("ek_%s", token);
+		if (check(text, aud + strlen("realtime:"), NOW) != ERR_UNAUTH)
+			fail_msg("%zu", i);
+		free(text);
+		free(token);
+		json_decref(claims);
+	}
+}
+
+static void
+says_whether_a_credential_has_the_form(void **state)
+{
+	static const struct {
+		const char *text;
+		bool has;
+	} cases[] = {
+		{ "ek_a.b.c", true },
+		{ "ek_..", true },
+		{ "ek_68af296e8e408191a1120ab6383263c2", false },
+		{ "ek_a.b", false },
+		{ "ek_a.b.c.d", false },
+		{ "ek_a.b.c=", false },
+		{ "ek_", false },
+		{ "ek", false },
+		{ "", false },
+		{ "EK_a.b.c", false },
+		{ "a.b.c", false },
+		{ "sk-a.b.c", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++)
+		if (ticket_has_form(cases[i].text, strlen(cases[i].text)) !=
+		    cases[i].has)
+			fail_msg("%s", cases[i].text);
+	assert_int_equal(check("ek_a.b.c", "openai", NOW), ERR_UNAUTH);
+	assert_int_equal(check("ek_ab", "openai", NOW), ERR_UNAUTH);
+}
+
+static void
+finds_the_credential_of_a_header(void **state)
+{
+	(void)state;
+	assert_string_equal(ticket_of_bearer("Bearer ek_x"), "ek_x");
+	assert_string_equal(ticket_of_bearer("bearer  ek_x"), "ek_x");
+	assert_null(ticket_of_bearer("Basic ek_x"));
+	assert_null(ticket_of_bearer("Bearerek_x"));
+	assert_null(ticket_of_bearer(NULL));
+}
+
+static void
+refuses_a_user_that_will_not_do(void **state)
+{
+	char user[TICKET_USER_MAX + 2], id[TICKET_ID_BYTES + 1], *text;
+	struct store_ticket in = { .route = TEXT("openai"),
+		.user = user,
+		.created = NOW,
+		.expires = NOW + 60 };
+
+	(void)state;
+	memset(user, 'u', sizeof(user));
+	user[TICKET_USER_MAX + 1] = '\0';
+	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_LIMIT);
+	user[TICKET_USER_MAX] = '\0';
+	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+	free(text);
+	(void)strcpy(user, "\xff");
+	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_LIMIT);
+}
+
+static void
+a_store_that_is_away_is_no_refusal(void **state)
+{
+	struct store *store = store_current();
+	char *text = make("openai");
+
+	(void)state;
+	store_set_current(NULL);
+	assert_false(ticket_is_possible());
+	assert_int_equal(check(text, "openai", NOW), ERR_UNAVAIL);
+	store_set_current(store);
+	assert_int_equal(check(text, "openai", NOW), ERR_OK);
+	free(text);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(stands_for_what_it_was_made_of),
+		cmocka_unit_test(is_good_for_one_route_and_for_its_time),
+		cmocka_unit_test(is_not_good_when_any_byte_of_it_is_another),
+		cmocka_unit_test(other_tokens_of_ours_are_none),
+		cmocka_unit_test(says_whether_a_credential_has_the_form),
+		cmocka_unit_test(finds_the_credential_of_a_header),
+		cmocka_unit_test(refuses_a_user_that_will_not_do),
+		cmocka_unit_test(a_store_that_is_away_is_no_refusal),
+	};
+
+	return cmocka_run_group_tests_name("ticket", tests, setup, teardown);
+}

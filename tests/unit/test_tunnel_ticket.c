@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "broker/signing_key.h"
+#include "broker/store_sqlite.h"
+#include "broker/ticket.h"
+#include "broker/tunnel_route.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define SECRET	 "0123456789abcdef0123456789abcdef"
+#define SP	 "Sec-WebSocket-Protocol: "
+
+/* What is written is only read. */
+#define TEXT(s) ((char *)(uintptr_t)(s))
+
+static const char settings[] =
+    "access { missing_origin = true }\n"
+    "openai { api_key = \"env:T_KEY\" url = \"ws://192.0.2.1/v1/realtime\"\n"
+    "client_secrets = true alias \"old\" { model = \"gpt-realtime\" } }\n"
+    "relay \"/must\" { inherit = openai require_ticket = true }\n"
+    "relay \"/pinned\" { inherit = openai session { voice = marin\n"
+    "instructions = \"Be kind.\" } }\n"
+    "relay \"/one\" { inherit = openai session { model = gpt-realtime-mini\n"
+    "pinned = false } }\n"
+    "relay \"/beta\" { inherit = openai dialect = beta }\n"
+    "relay \"/text\" { inherit = openai messages = text session {\n"
+    "instructions = x } message_log = full message_log_file = \"/l\" }\n"
+    "relay \"/other\" { upstream = \"ws://192.0.2.1/\"\n"
+    "query \"ticket\" { } }\n";
+
+static char dir[] = "/tmp/culvert-ticket.XXXXXX", *path;
+static struct tunnel_route_context context;
+static struct config *config;
+
+static int
+setup(void **state)
+{
+	struct secret *secret = secret_new(SECRET, sizeof(SECRET) - 1, "test");
+	struct store *store;
+	struct diag diag;
+
+	(void)state;
+	path = xasprintf("%s/culvert.db", mkdtemp(dir));
+	if (setenv("T_KEY", "sk-1", 1) != 0 ||
+	    config_parse("t", settings, sizeof(settings) - 1, &config, &diag) !=
+		ERR_OK)
+		fail_msg("%s", diag.text);
+	if (store_sqlite_open(path, &store, NULL) != ERR_OK ||
+	    signing_key_init(secret, NULL, NULL) != ERR_OK)
+		return -1;
+	secret_free(secret);
+	store_set_current(store);
+	context.config = config;
+	context.leases = leases_new();
+	return resolver_new(NULL, 60000, &context.resolver, NULL) == ERR_OK
+	    ? 0
+	    : -1;
+}
+
+static int
+teardown(void **state)
+{
+	static const char *const ends[] = { "", "-wal", "-shm" };
+	struct store *store = store_current();
+
+	(void)state;
+	resolver_free(context.resolver);
+	leases_free(context.leases);
+	config_unref(config);
+	store_set_current(NULL);
+	store->ops->close(store);
+	signing_key_done();
+	for (size_t i = 0; i < COUNT(ends); i++) {
+		char *file = xasprintf("%s%s", path, ends[i]);
+
+		(void)unlink(file);
+		free(file);
+	}
+	free(path);
+	return rmdir(dir);
+}
+
+struct answer {
+	enum err err;
+	struct wire_packet *packet; /* NULL unless it is a grant */
+	const struct wire_grant *grant;
+	struct lease *lease;
+	struct diag diag;
+};
+
+static void
+answer_free(struct answer *answer)
+{
+	wire_packet_free(answer->packet);
+	lease_release(answer->lease);
+}
+
+/* Ask for a target with a header, "Name: value", or none. */
+static struct answer
+ask(const char *target, const char *line)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_OPEN);
+	struct answer answer = { .diag = { "" } };
+	char *text;
+	size_t len;
+
+	packet->open.method = xstrdup("GET");
+	packet->open.target = xstrdup(target);
+	packet->open.peer_address = xstrdup("127.0.0.1");
+	if (line != NULL) {
+		char *name = xstrndup(line, strcspn(line, ":"));
+
+		assert_int_equal(wire_headers_add(&packet->open.headers, name,
+				     line + strlen(name) + 1),
+		    ERR_OK);
+		free(name);
+	}
+	answer.err = tunnel_route_decide(&context, &packet->open,
+	    &answer.packet, &answer.lease, &answer.diag);
+	wire_packet_free(packet);
+	if (answer.packet != NULL) {
+		answer.grant = &answer.packet->grant;
+		assert_int_equal(wire_format(answer.packet, &text, &len),
+		    ERR_OK);
+		wire_text_free(text, len);
+	}
+	return answer;
+}
+
+/* The caller frees it. */
+static char *
+make(const char *route, const char *model, const char *session)
+{
+	int64_t now = clock_unix();
+	const struct store_ticket in = {
+		.route = TEXT(route),
+		.user = TEXT("ann"),
+		.model = TEXT(model),
+		.session =
+		    session == NULL ? NULL : json_loads(session, 0, NULL),
+		.created = now,
+		.expires = now + 60,
+	};
+	char id[TICKET_ID_BYTES + 1], *text;
+
+	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+	json_decref(in.session);
+	return text;
+}
+
+/* Ask with "FORMAT" of a ticket in a header. */
+static struct answer
+ask_with(const char *target, const char *before, const char *ticket,
+    const char *after)
+{
+	char *line = xasprintf("%s%s%s", before, ticket, after);
+	struct answer answer = ask(target, line);
+
+	free(line);
+	return answer;
+}
+
+static void
+assert_json(const json_t *json, const char *wanted)
+{
+	json_t *parsed = json_loads(wanted, 0, NULL);
+
+	if (!json_equal(json, parsed))
+		fail_msg("%s, not %s", json_dumps(json, 0), wanted);
+	json_decref(parsed);
+}
+
+/* ---- where it may be ---- */
+
+static void
+takes_a_ticket_from_every_place(void **state)
+{
+	char *ticket = make("/must", NULL, NULL);
+	char *target =
+	    xasprintf("/must?ticket=%s&model=gpt-realtime-x", ticket);
+	struct answer answers[] = {
+		ask_with("/must", "Authorization: Bearer ", ticket, ""),
+		ask_with("/must", "authorization: bearer   ", ticket, ""),
+		ask_with("/must", SP "realtime, openai-insecure-api-key.",
+		    ticket, ""),
+		ask_with("/must", SP "openai-insecure-api-key.", ticket,
+		    ",realtime,openai-agents-sdk.0.20.0"),
+		ask(target, NULL),
+		ask_with(target, "Authorization: Bearer ", ticket, ""),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(answers); i++) {
+		if (answers[i].err != ERR_OK)
+			fail_msg("%zu: %s", i, answers[i].diag.text);
+		assert_string_equal(lease_peek(answers[i].lease)->user, "ann");
+		assert_null(strstr(answers[i].grant->upstream.target, "ek_"));
+		assert_string_equal(
+		    wire_headers_find(&answers[i].grant->upstream.headers,
+			"Authorization"),
+		    "Bearer sk-1");
+		assert_int_equal(answers[i].grant->upstream.subprotocol_count,
+		    0);
+		if (answers[i].grant->subprotocol != NULL)
+			assert_string_equal(answers[i].grant->subprotocol,
+			    "realtime");
+	}
+	assert_string_equal(answers[4].grant->upstream.target,
+	    "/v1/realtime?model=gpt-realtime-x");
+	assert_string_equal(lease_peek(answers[4].lease)->model,
+	    "gpt-realtime-x");
+	for (size_t i = 0; i < COUNT(answers); i++)
+		answer_free(&answers[i]);
+	free(target);
+	free(ticket);
+}
+
+static void
+a_ticket_that_is_not_good_is_refused_everywhere(void **state)
+{
+	static const char *const paths[] = { "/must", "/v1/realtime", "/beta",
+		"/other" };
+	char *ticket = make("/pinned", NULL, NULL);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(paths); i++) {
+		struct answer answer =
+		    ask_with(paths[i], "Authorization: Bearer ", ticket, "");
+
+		assert_int_equal(answer.err, ERR_UNAUTH);
+		assert_null(strstr(answer.diag.text, "ek_"));
+		answer = ask(paths[i],
+		    SP "realtime, openai-insecure-api-key."
+		       "ek_a.b.c");
+		assert_int_equal(answer.err, ERR_UNAUTH);
+		answer_free(&answer);
+	}
+	free(ticket);
+}
+
+static void
+other_credentials_count_only_where_a_ticket_is_needed(void **state)
+{
+	static const char *const lines[] = { NULL, "Authorization: Bearer sk-1",
+		"Authorization: Bearer ek_68af296e8e408191a1120ab6383263c2",
+		SP "realtime,openai-insecure-api-key.anything" };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(lines); i++) {
+		struct answer answer = ask("/v1/realtime", lines[i]);
+
+		assert_int_equal(answer.err, ERR_OK);
+		assert_null(lease_peek(answer.lease)->user);
+		answer_free(&answer);
+		answer = ask("/must", lines[i]);
+		assert_int_equal(answer.err, ERR_UNAUTH);
+	}
+}
+
+static void
+two_tickets_are_one_too_many(void **state)
+{
+	char *one = make("/must", NULL, NULL), *two = make("/must", NULL, NULL);
+	char *target = xasprintf("/must?ticket=%s", one);
+	struct answer answer =
+	    ask_with(target, "Authorization: Bearer ", two, "");
+
+	(void)state;
+	assert_int_equal(answer.err, ERR_PROTO);
+	free(target);
+	free(one);
+	free(two);
+}
+
+static void
+a_store_that_is_away_is_unavailable_not_unauthorized(void **state)
+{
+	struct store *store = store_current();
+	char *ticket = make("/must", NULL, NULL);
+	struct answer answer;
+
+	(void)state;
+	store_set_current(NULL);
+	answer = ask_with("/must", "Authorization: Bearer ", ticket, "");
+	store_set_current(store);
+	assert_int_equal(answer.err, ERR_UNAVAIL);
+	free(ticket);
+}
+
+static void
+a_refusal_says_how_to_authenticate(void **state)
+{
+	struct answer answer = ask("/must", NULL);
+	struct wire_packet *deny = tunnel_route_deny(answer.err, &answer.diag);
+
+	(void)state;
+	assert_int_equal(deny->deny.status, 401);
+	assert_string_equal(wire_headers_find(&deny->deny.headers,
+				"WWW-Authenticate"),
+	    "Bearer");
+	wire_packet_free(deny);
+}
+
+/* ---- what it stands for ---- */
+
+static void
+its_model_is_the_one_that_is_asked_for(void **state)
+{
+	char *ticket = make("openai", "old", NULL);
+	struct answer answer = ask_with(
+	    "/v1/realtime?model=gpt-realtime-x&call_id=c&intent=transcription",
+	    "Authorization: Bearer ", ticket, "");
+
+	(void)state;
+	assert_int_equal(answer.err, ERR_OK);
+	assert_string_equal(answer.grant->upstream.target,
+	    "/v1/realtime?model=gpt-realtime");
+	answer_free(&answer);
+	free(ticket);
+	/* one that is not allowed any more */
+	ticket = make("openai", "gpt-4", NULL);
+	answer = ask_with("/v1/realtime", "Authorization: Bearer ", ticket, "");
+	assert_int_equal(answer.err, ERR_DENIED);
+	free(ticket);
+}
+
+static void
+its_session_stands_below_the_sites(void **state)
+{
+	char *ticket = make("/pinned", NULL,
+	    "{\"type\":\"realtime\",\"output_modalities\":[\"text\"]}");
+	struct answer answer =
+	    ask_with("/pinned", "Authorization: Bearer ", ticket, "");
+
+	(void)state;
+	assert_int_equal(answer.err, ERR_OK);
+	assert_json(answer.grant->messages.session,
+	    "{\"type\":\"realtime\",\"instructions\":\"Be kind.\","
+	    "\"audio\":{\"output\":{\"voice\":\"marin\"}},"
+	    "\"output_modalities\":[\"text\"]}");
+	assert_json(json_object_get(answer.grant->messages.pin, "session"),
+	    "{\"type\":\"realtime\",\"instructions\":\"Be kind.\","
+	    "\"audio\":{\"output\":{\"voice\":\"marin\"}},"
+	    "\"model\":\"gpt-realtime\"}");
+	answer_free(&answer);
+	free(ticket);
+	/* made before there was a pin */
+	ticket = make("/pinned", NULL,
+	    "{\"type\":\"realtime\",\"instructions\":\"Be mean.\"}");
+	answer = ask_with("/pinned", "Authorization: Bearer ", ticket, "");
+	assert_int_equal(answer.err, ERR_UNAUTH);
+	free(ticket);
+}
+
+static void
+a_ticket_may_be_for_a_transcription(void **state)
+{
+	char *ticket = make("openai", NULL, "{\"type\":\"transcription\"}");
+	struct answer answer = ask_with("/v1/realtime?model=gpt-realtime",
+	    "Authorization: Bearer ", ticket, "");
+
+	(void)state;
+	assert_int_equal(answer.err, ERR_OK);
+	assert_string_equal(answer.grant->upstream.target,
+	    "/v1/realtime?intent=transcription");
+	assert_json(answer.grant->messages.session,
+	    "{\"type\":\"transcription\"}");
+	answer_free(&answer);
+	free(ticket);
+}
+
+/* ---- without one ---- */
+
+static void
+grants_say_what_is_read_and_made_of_messages(void **state)
+{
+	struct answer answer = ask("/v1/realtime", NULL);
+	const struct wire_messages *messages = &answer.grant->messages;
+
+	(void)state;
+	assert_int_equal(answer.err, ERR_OK);
+	assert_null(messages->form);
+	assert_null(messages->session);
+	assert_null(messages->pin);
+	assert_null(messages->log);
+	assert_true(messages->usage);
+	assert_int_equal(messages->inspect_bytes, 262144);
+	assert_string_equal(lease_peek(answer.lease)->model, "gpt-realtime");
+	answer_free(&answer);
+	answer = ask("/text", NULL);
+	messages = &answer.grant->messages;
+	assert_string_equal(messages->form, "text");
+	assert_json(messages->session,
+	    "{\"type\":\"realtime\",\"instructions\":\"x\","
+	    "\"output_modalities\":[\"text\"]}");
+	assert_null(messages->pin);
+	assert_string_equal(messages->log, "full");
+	answer_free(&answer);
+	answer = ask("/one?model=gpt-realtime", NULL);
+	assert_int_equal(answer.err, ERR_DENIED);
+	answer = ask("/one?call_id=c", NULL);
+	assert_string_equal(answer.grant->upstream.target,
+	    "/v1/realtime?model=gpt-realtime-mini");
+	assert_non_null(answer.grant->messages.session);
+	assert_null(answer.grant->messages.pin);
+	answer_free(&answer);
+	answer = ask("/other", NULL);
+	assert_int_equal(answer.grant->messages.inspect_bytes, 0);
+	assert_false(answer.grant->messages.usage);
+	assert_null(lease_peek(answer.lease)->model);
+	answer_free(&answer);
+}
+
+static void
+without_a_store_there_is_no_usage_to_report(void **state)
+{
+	struct store *store = store_current();
+	struct answer answer;
+
+	(void)state;
+	store_set_current(NULL);
+	answer = ask("/v1/realtime", NULL);
+	store_set_current(store);
+	assert_false(answer.grant->messages.usage);
+	assert_int_equal(answer.grant->messages.inspect_bytes, 0);
+	answer_free(&answer);
+}
+
+static void
+clients_of_the_beta_are_answered_what_they_offer(void **state)
+{
+	static const struct {
+		const char *target, *line, *subprotocol;
+	} taken[] = {
+		{ "/beta",
+		    SP "realtime, openai-insecure-api-key.k, "
+		       "openai-beta.realtime-v1",
+		    "realtime" },
+		{ "/beta", SP "openai-beta.realtime-v1",
+		    "openai-beta.realtime-v1" },
+		{ "/beta", "OpenAI-Beta: realtime=v1", NULL },
+		{ "/v1/realtime", "OpenAI-Beta: realtime=v1", NULL },
+		{ "/v1/realtime", SP "realtime, openai-beta.realtime-v1",
+		    "realtime" },
+	};
+	struct answer answer;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(taken); i++) {
+		answer = ask(taken[i].target, taken[i].line);
+		assert_int_equal(answer.err, ERR_OK);
+		if (taken[i].subprotocol == NULL)
+			assert_null(answer.grant->subprotocol);
+		else
+			assert_string_equal(answer.grant->subprotocol,
+			    taken[i].subprotocol);
+		assert_int_equal(answer.grant->upstream.subprotocol_count, 0);
+		assert_null(wire_headers_find(&answer.grant->upstream.headers,
+		    "OpenAI-Beta"));
+		assert_int_equal(answer.grant->messages.form != NULL, i < 3);
+		answer_free(&answer);
+	}
+	answer = ask("/v1/realtime", SP "openai-beta.realtime-v1");
+	assert_int_equal(answer.err, ERR_PROTO);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(takes_a_ticket_from_every_place),
+		cmocka_unit_test(
+		    a_ticket_that_is_not_good_is_refused_everywhere),
+		cmocka_unit_test(
+		    other_credentials_count_only_where_a_ticket_is_needed),
+		cmocka_unit_test(two_tickets_are_one_too_many),
+		cmocka_unit_test(
+		    a_store_that_is_away_is_unavailable_not_unauthorized),
+		cmocka_unit_test(a_refusal_says_how_to_authenticate),
+		cmocka_unit_test(its_model_is_the_one_that_is_asked_for),
+		cmocka_unit_test(its_session_stands_below_the_sites),
+		cmocka_unit_test(a_ticket_may_be_for_a_transcription),
+		cmocka_unit_test(grants_say_what_is_read_and_made_of_messages),
+		cmocka_unit_test(without_a_store_there_is_no_usage_to_report),
+		cmocka_unit_test(
+		    clients_of_the_beta_are_answered_what_they_offer),
+	};
+
+	return cmocka_run_group_tests_name("tunnel_ticket", tests, setup,
+	    teardown);
+}

@@ -1,0 +1,716 @@
+/* SPDX-License-Identifier: MIT */
+#include "tunnel/transform.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/crypt.h"
+#include "common/json.h"
+#include "common/pin.h"
+#include "common/xalloc.h"
+#include "tunnel/dialect.h"
+#include "tunnel/json_peek.h"
+#include "tunnel/text_chat.h"
+#include "tunnel/vendor_event.h"
+
+#define TYPE_BYTES     128
+#define EVENT_ID_BYTES 512 /* of the client's event_id */
+#define SESSION_EVENT  "culvert_session"
+
+/* Of a message in JSON: how much a value may grow when it is written anew. */
+#define GROWTH 6
+
+enum form {
+	FORM_VENDOR, /* the client speaks as the vendor does */
+	FORM_BETA,
+	FORM_TEXT,
+};
+
+/* What is known to be done with the message under way. */
+enum course {
+	COURSE_HOLD,   /* it is gathered until it is decided */
+	COURSE_STREAM, /* it goes on as it comes */
+	COURSE_SKIP,   /* it is refused: the rest of it is dropped */
+};
+
+/* A message under way that is to be replaced. */
+struct message {
+	enum ws_opcode opcode;
+	enum course course;
+	bool begun;	  /* a frame of it has gone out */
+	uint8_t *text;	  /* WS_HEADER_MAX_BYTES, then what is gathered */
+	size_t len, size; /* without those */
+	enum err fault;	  /* of its JSON, so far */
+	struct pin_refusal refusal;
+};
+
+struct piece {
+	uint8_t *data; /* with room for a header in front */
+	size_t len;
+	bool last;
+};
+
+enum client_member {
+	CLIENT_TYPE,
+	CLIENT_EVENT_ID,
+	CLIENT_MEMBERS
+};
+
+static const struct json_peek_path client_paths[CLIENT_MEMBERS] = {
+	[CLIENT_TYPE] = { "type", TYPE_BYTES },
+	[CLIENT_EVENT_ID] = { "event_id", EVENT_ID_BYTES },
+};
+
+struct transform {
+	const struct wire_messages *messages;
+	enum form form;
+	struct pin *pin;
+	struct text_chat *chat;
+	struct message client, upstream;
+	size_t client_max, upstream_max;
+	struct json_peek *peek;	    /* of the client's message */
+	struct vendor_event *event; /* of the vendor's */
+	enum transform_state state;
+	char refused_param[VENDOR_EVENT_ID_BYTES];
+	uint64_t usages; /* events so far */
+};
+
+/* ---- making one -------------------------------------------------------- */
+
+static bool
+is_read(const struct wire_messages *messages)
+{
+	return messages->form != NULL || messages->session != NULL ||
+	    messages->pin != NULL || messages->usage;
+}
+
+static enum form
+form_of(const struct wire_messages *messages)
+{
+	if (messages->form == NULL)
+		return FORM_VENDOR;
+	return strcmp(messages->form, "text") == 0 ? FORM_TEXT : FORM_BETA;
+}
+
+static size_t
+at_most(uint64_t n, size_t max)
+{
+	return n < max ? (size_t)n : max;
+}
+
+enum err
+transform_new(const struct wire_messages *messages, uint64_t upstream_max,
+    struct transform **ret, struct diag *diag)
+{
+	struct transform *transform;
+	struct pin *pin = NULL;
+	enum err err;
+
+	*ret = NULL;
+	if (!is_read(messages))
+		return ERR_OK;
+	if (messages->pin != NULL) {
+		err = pin_new(messages->pin, &pin, diag);
+		if (err != ERR_OK)
+			return err;
+	}
+	transform = xcalloc(1, sizeof(*transform));
+	transform->messages = messages;
+	transform->form = form_of(messages);
+	transform->pin = pin;
+	transform->client_max =
+	    at_most(messages->inspect_bytes, TRANSFORM_UPSTREAM_BYTES);
+	transform->upstream_max = upstream_max > 0
+	    ? at_most(upstream_max, TRANSFORM_UPSTREAM_BYTES)
+	    : TRANSFORM_UPSTREAM_BYTES;
+	transform->peek = json_peek_new(client_paths, CLIENT_MEMBERS);
+	transform->event = vendor_event_new();
+	if (transform->form == FORM_TEXT)
+		transform->chat = text_chat_new(transform->client_max);
+	*ret = transform;
+	return ERR_OK;
+}
+
+static void
+forget(struct message *message)
+{
+	if (message->text != NULL)
+		explicit_bzero(message->text,
+		    WS_HEADER_MAX_BYTES + message->size);
+	free(message->text);
+	message->text = NULL;
+	message->len = message->size = 0;
+}
+
+void
+transform_free(struct transform *transform)
+{
+	if (transform == NULL)
+		return;
+	forget(&transform->client);
+	forget(&transform->upstream);
+	json_peek_free(transform->peek);
+	vendor_event_free(transform->event);
+	text_chat_free(transform->chat);
+	pin_free(transform->pin);
+	free(transform);
+}
+
+/* ---- what it is -------------------------------------------------------- */
+
+enum transform_mode
+transform_mode(const struct transform *transform, enum cause_side from)
+{
+	if (transform == NULL)
+		return TRANSFORM_PASS;
+	if (from == SIDE_UPSTREAM) /* it is known where a message ends there */
+		return transform->form == FORM_BETA ? TRANSFORM_REPLACE
+						    : TRANSFORM_READ;
+	return transform->form != FORM_VENDOR || transform->pin != NULL
+	    ? TRANSFORM_REPLACE
+	    : TRANSFORM_PASS;
+}
+
+size_t
+transform_extra_bytes(const struct transform *transform, enum cause_side to)
+{
+	size_t longest;
+
+	if (transform == NULL)
+		return 0;
+	/* one that was held, and what one read may hold beside it */
+	longest = (to == SIDE_CLIENT ? transform->upstream_max
+				     : transform->client_max) +
+	    2 * TRANSFORM_HOLD_BYTES;
+	return GROWTH * longest;
+}
+
+size_t
+transform_insert_bytes(const struct transform *transform, enum cause_side to)
+{
+	/* turns of a chat, as the vendor ends them */
+	return to == SIDE_UPSTREAM && transform->chat != NULL
+	    ? GROWTH * transform->client_max
+	    : 0;
+}
+
+enum transform_state
+transform_state(const struct transform *transform)
+{
+	return transform == NULL ? TRANSFORM_OPEN : transform->state;
+}
+
+const char *
+transform_refused_param(const struct transform *transform)
+{
+	return transform->refused_param;
+}
+
+/* ---- what is sent ------------------------------------------------------ */
+
+static void
+emit_json(const struct transform_sink *sink, enum cause_side to,
+    const json_t *event)
+{
+	size_t len;
+	char *text = json_text(event, &len);
+	uint8_t *frame = xcalloc(1, WS_HEADER_MAX_BYTES + len);
+
+	memcpy(frame + WS_HEADER_MAX_BYTES, text, len);
+	sink->frame(sink->arg, to, WS_TEXT, true, frame + WS_HEADER_MAX_BYTES,
+	    len);
+	explicit_bzero(text, len);
+	explicit_bzero(frame, WS_HEADER_MAX_BYTES + len);
+	free(text);
+	free(frame);
+}
+
+/* Let a message go on as it is: one frame more of it. */
+static void
+emit_piece(struct message *message, const struct transform_sink *sink,
+    enum cause_side to, uint8_t *data, size_t len, bool last)
+{
+	if (len == 0 && !last)
+		return;
+	sink->frame(sink->arg, to,
+	    message->begun ? WS_CONTINUATION : message->opcode, last, data,
+	    len);
+	message->begun = true;
+}
+
+void
+transform_start(struct transform *transform, const struct transform_sink *sink)
+{
+	json_t *event;
+
+	if (transform->messages->session == NULL)
+		return;
+	event = json_pack("{s:s, s:s, s:O}", "type", "session.update",
+	    "event_id", SESSION_EVENT, "session", transform->messages->session);
+	emit_json(sink, SIDE_UPSTREAM, event);
+	json_decref(event);
+	transform->state = TRANSFORM_WAITING;
+}
+
+/* ---- messages that are held -------------------------------------------- */
+
+static void
+begin_message(struct message *message, enum ws_opcode opcode)
+{
+	message->opcode = opcode;
+	message->course = COURSE_HOLD;
+	message->begun = false;
+	message->fault = ERR_OK;
+}
+
+/* Keep a copy; the caller has seen to the maximum. */
+static void
+gather(struct message *message, const uint8_t *data, size_t len, size_t max)
+{
+	size_t need = message->len + len;
+
+	if (need > message->size) {
+		size_t size = 2 * message->size;
+
+		if (size > max)
+			size = max;
+		if (size < need)
+			size = need;
+		message->text =
+		    xreallocarray(message->text, WS_HEADER_MAX_BYTES + size, 1);
+		message->size = size;
+	}
+	if (len > 0)
+		memcpy(message->text + WS_HEADER_MAX_BYTES + message->len, data,
+		    len);
+	message->len = need;
+}
+
+/*
+ * A message that is whole with this piece, in one piece: as it came, where
+ * nothing had to be kept.
+ */
+static struct piece
+whole_text(struct message *message, const struct piece *piece, size_t max)
+{
+	if (message->len == 0)
+		return *piece;
+	gather(message, piece->data, piece->len, max);
+	return (struct piece){ message->text + WS_HEADER_MAX_BYTES,
+		message->len, true };
+}
+
+/* ---- refusals ---------------------------------------------------------- */
+
+static void
+refuse(struct message *message, const char *code, const char *text,
+    const char *param)
+{
+	message->course = COURSE_SKIP;
+	message->refusal =
+	    (struct pin_refusal){ .code = code, .message = text };
+	memcpy(message->refusal.param, param, strnlen(param, PIN_PARAM_BYTES));
+	forget(message);
+}
+
+static json_t *
+text_or_null(const char *text)
+{
+	return text[0] != '\0' ? json_string(text) : json_null();
+}
+
+/* The client learns why, in the vendor's own shape. */
+static void
+answer_refusal(struct transform *transform, const struct transform_sink *sink)
+{
+	const struct pin_refusal *refusal = &transform->client.refusal;
+	char id[EVENT_ID_BYTES], ours[6 + 2 * 12 + 1] = "event_";
+	json_t *event;
+
+	if (transform->form == FORM_TEXT ||
+	    json_peek_state(transform->peek, CLIENT_EVENT_ID) !=
+		JSON_PEEK_FOUND ||
+	    !json_peek_string(transform->peek, CLIENT_EVENT_ID, id, sizeof(id)))
+		id[0] = '\0';
+	crypt_random_hex(ours + 6, 12);
+	event = json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:o, s:o}}", "type",
+	    "error", "event_id", ours, "error", "type", "invalid_request_error",
+	    "code", refusal->code, "message", refusal->message, "param",
+	    text_or_null(refusal->param), "event_id", text_or_null(id));
+	if (event == NULL)
+		return; /* an event_id that is no text */
+	emit_json(sink, SIDE_CLIENT, event);
+	json_decref(event);
+}
+
+static void
+refuse_too_large(struct message *message)
+{
+	refuse(message, "message_too_large",
+	    "The message is larger than this route takes.", "");
+}
+
+/* ---- events of the client ---------------------------------------------- */
+
+/* What is known of the message by now. */
+enum known {
+	KNOWN_NOTHING, /* its type has not come yet */
+	KNOWN_TYPE,    /* it may stream */
+	KNOWN_ALL,     /* it has to be read whole */
+	KNOWN_NEVER,   /* it does not pass */
+	KNOWN_FAULT,   /* it is no event */
+};
+
+static enum known
+known_of_type(const struct transform *transform, const char *type)
+{
+	enum pin_need need;
+
+	if (transform->pin == NULL) /* to be translated, but for the sound */
+		return strcmp(type, "input_audio_buffer.append") == 0
+		    ? KNOWN_TYPE
+		    : KNOWN_ALL;
+	need = pin_needs(transform->pin, type);
+	return need == PIN_TYPE ? KNOWN_TYPE
+	    : need == PIN_ALL	? KNOWN_ALL
+				: KNOWN_NEVER;
+}
+
+static enum known
+look(struct transform *transform, const struct piece *piece)
+{
+	struct message *message = &transform->client;
+	char type[TYPE_BYTES];
+	enum json_peek_state state;
+
+	if (message->fault == ERR_OK && message->opcode == WS_TEXT)
+		message->fault =
+		    json_peek_feed(transform->peek, piece->data, piece->len);
+	if (message->fault == ERR_OK && message->opcode == WS_TEXT &&
+	    piece->last)
+		message->fault = json_peek_end(transform->peek);
+	if (message->fault != ERR_OK || message->opcode != WS_TEXT)
+		return KNOWN_FAULT;
+	state = json_peek_state(transform->peek, CLIENT_TYPE);
+	if (state == JSON_PEEK_ABSENT)
+		return piece->last ? KNOWN_FAULT : KNOWN_NOTHING;
+	if (state == JSON_PEEK_TOO_LARGE)
+		return KNOWN_NEVER;
+	if (state != JSON_PEEK_FOUND ||
+	    !json_peek_string(transform->peek, CLIENT_TYPE, type, sizeof(type)))
+		return KNOWN_FAULT;
+	return known_of_type(transform, type);
+}
+
+static void
+refuse_fault(struct message *message)
+{
+	if (message->opcode == WS_TEXT)
+		refuse(message, "invalid_event",
+		    "The message is not one JSON object with one type.", "");
+	else
+		refuse(message, "invalid_event",
+		    "Binary messages are not taken here.", "");
+}
+
+/* A whole event: what the vendor reads is what was checked. */
+static void
+pass_checked(struct transform *transform, struct piece *text,
+    const struct transform_sink *sink)
+{
+	struct message *message = &transform->client;
+	struct pin_refusal refusal;
+	json_t *event = NULL;
+	enum err err;
+
+	err = json_parse(text->data, text->len, &event, NULL);
+	if (err == ERR_OK && !json_is_object(event))
+		err = ERR_PROTO;
+	if (err != ERR_OK && transform->pin == NULL) {
+		/* no event, so nothing to translate: the vendor will say so */
+		emit_piece(message, sink, SIDE_UPSTREAM, text->data, text->len,
+		    true);
+	} else if (err != ERR_OK) {
+		refuse_fault(message);
+	} else {
+		if (transform->form == FORM_BETA)
+			dialect_to_ga(event);
+		if (transform->pin != NULL &&
+		    pin_check(transform->pin, event, &refusal) != ERR_OK)
+			refuse(message, refusal.code, refusal.message,
+			    refusal.param);
+		else
+			emit_json(sink, SIDE_UPSTREAM, event);
+	}
+	json_decref(event);
+}
+
+/* Most of a message like this that is held before it streams or is refused. */
+static size_t
+hold_max(const struct transform *transform, enum known known)
+{
+	return known == KNOWN_TYPE ? TRANSFORM_HOLD_BYTES
+				   : transform->client_max;
+}
+
+static void
+hold_event(struct transform *transform, const struct piece *piece,
+    enum known known, const struct transform_sink *sink)
+{
+	struct message *message = &transform->client;
+	size_t max = hold_max(transform, known);
+	struct piece text;
+
+	if (piece->len > max || message->len > max - piece->len) {
+		if (known != KNOWN_TYPE) {
+			refuse_too_large(message);
+			return;
+		}
+		if (message->len > 0)
+			emit_piece(message, sink, SIDE_UPSTREAM,
+			    message->text + WS_HEADER_MAX_BYTES, message->len,
+			    false);
+		forget(message);
+		emit_piece(message, sink, SIDE_UPSTREAM, piece->data,
+		    piece->len, piece->last);
+		message->course = COURSE_STREAM;
+		return;
+	}
+	if (!piece->last) {
+		gather(message, piece->data, piece->len, max);
+		return;
+	}
+	text = whole_text(message, piece, max);
+	if (known == KNOWN_TYPE)
+		emit_piece(message, sink, SIDE_UPSTREAM, text.data, text.len,
+		    true);
+	else
+		pass_checked(transform, &text, sink);
+}
+
+static const char *
+feed_event(struct transform *transform, const struct piece *piece,
+    const struct transform_sink *sink)
+{
+	struct message *message = &transform->client;
+	enum known known = look(transform, piece);
+	bool checked = transform->pin != NULL;
+
+	if (message->course == COURSE_STREAM) {
+		if (checked && known != KNOWN_TYPE)
+			return "an event was not what it began as";
+		emit_piece(message, sink, SIDE_UPSTREAM, piece->data,
+		    piece->len, piece->last);
+	} else if (message->course == COURSE_HOLD) {
+		if (checked && known == KNOWN_FAULT)
+			refuse_fault(message);
+		else if (checked && known == KNOWN_NEVER)
+			refuse(message, "unknown_event",
+			    "Events of this type are not taken here.", "type");
+		else
+			hold_event(transform, piece, known, sink);
+	}
+	return NULL;
+}
+
+/* ---- plain text of the client ------------------------------------------ */
+
+static void
+send_next_turn(struct transform *transform, const struct transform_sink *sink)
+{
+	uint8_t *frame;
+	size_t len;
+	char *text;
+
+	while ((text = text_chat_next(transform->chat, &len)) != NULL) {
+		frame = xcalloc(1, WS_HEADER_MAX_BYTES + len);
+		memcpy(frame + WS_HEADER_MAX_BYTES, text, len);
+		sink->frame(sink->arg, SIDE_UPSTREAM, WS_TEXT, true,
+		    frame + WS_HEADER_MAX_BYTES, len);
+		explicit_bzero(text, len);
+		explicit_bzero(frame, WS_HEADER_MAX_BYTES + len);
+		free(text);
+		free(frame);
+	}
+}
+
+static void
+say(struct transform *transform, const struct piece *text,
+    const struct transform_sink *sink)
+{
+	struct message *message = &transform->client;
+	enum err err = text_chat_say(transform->chat, text->data, text->len);
+
+	if (err == ERR_NOTFOUND)
+		refuse(message, "empty_message", "The message is empty.", "");
+	else if (err == ERR_TYPE)
+		refuse(message, "invalid_message",
+		    "The message is not valid UTF-8.", "");
+	else if (err != ERR_OK)
+		refuse(message, "queue_full",
+		    "Too many messages wait for their answers.", "");
+	else
+		send_next_turn(transform, sink);
+}
+
+static void
+feed_text(struct transform *transform, const struct piece *piece,
+    const struct transform_sink *sink)
+{
+	struct message *message = &transform->client;
+	size_t max = transform->client_max;
+	struct piece text;
+
+	if (message->course != COURSE_HOLD)
+		return;
+	if (message->opcode != WS_TEXT) {
+		refuse(message, "invalid_message",
+		    "Binary messages are not taken here.", "");
+	} else if (piece->len > max || message->len > max - piece->len) {
+		refuse_too_large(message);
+	} else if (!piece->last) {
+		gather(message, piece->data, piece->len, max);
+	} else {
+		text = whole_text(message, piece, max);
+		say(transform, &text, sink);
+	}
+}
+
+static const char *
+feed_client(struct transform *transform, const struct piece *piece,
+    const struct transform_sink *sink)
+{
+	struct message *message = &transform->client;
+	const char *why = NULL;
+
+	if (transform->form == FORM_TEXT)
+		feed_text(transform, piece, sink);
+	else
+		why = feed_event(transform, piece, sink);
+	if (!piece->last)
+		return why;
+	if (message->course == COURSE_SKIP)
+		answer_refusal(transform, sink);
+	forget(message);
+	return why;
+}
+
+/* ---- events of the vendor ---------------------------------------------- */
+
+static const char *
+translate(struct transform *transform, const struct piece *piece,
+    const struct transform_sink *sink)
+{
+	struct message *message = &transform->upstream;
+	size_t max = transform->upstream_max;
+	json_t *event = NULL;
+	struct piece text;
+
+	if (piece->len > max || message->len > max - piece->len)
+		return "a message is too large to be translated";
+	if (!piece->last) {
+		gather(message, piece->data, piece->len, max);
+		return NULL;
+	}
+	text = whole_text(message, piece, max);
+	if (message->opcode != WS_TEXT ||
+	    json_parse(text.data, text.len, &event, NULL) != ERR_OK ||
+	    !json_is_object(event))
+		emit_piece(message, sink, SIDE_CLIENT, text.data, text.len,
+		    true);
+	else if (dialect_to_beta(event))
+		emit_json(sink, SIDE_CLIENT, event);
+	json_decref(event);
+	forget(message);
+	return NULL;
+}
+
+/* Whether the vendor has taken the session, or has not. */
+static void
+hear_of_session(struct transform *transform, const char *type,
+    const char *error_event_id, const char *param)
+{
+	if (transform->state != TRANSFORM_WAITING)
+		return;
+	if (strcmp(type, "session.updated") == 0)
+		transform->state = TRANSFORM_OPEN;
+	if (strcmp(type, "error") == 0 &&
+	    strcmp(error_event_id, SESSION_EVENT) == 0) {
+		transform->state = TRANSFORM_REFUSED;
+		memcpy(transform->refused_param, param, VENDOR_EVENT_ID_BYTES);
+	}
+}
+
+/* An event of the vendor has passed. */
+static void
+hear(struct transform *transform, const struct transform_sink *sink)
+{
+	const char *type = vendor_event_type(transform->event);
+	char id[VENDOR_EVENT_ID_BYTES], param[VENDOR_EVENT_ID_BYTES];
+	json_t *usage;
+
+	vendor_event_error(transform->event, id, param);
+	hear_of_session(transform, type, id, param);
+	if (transform->chat != NULL) {
+		text_chat_hear(transform->chat, type, id);
+		send_next_turn(transform, sink);
+	}
+	if (!transform->messages->usage)
+		return;
+	usage = vendor_event_usage(transform->event);
+	if (usage == NULL)
+		return;
+	transform->usages++;
+	json_object_set_new(usage, "n",
+	    json_integer((json_int_t)transform->usages));
+	sink->usage(sink->arg, usage);
+}
+
+static const char *
+feed_upstream(struct transform *transform, const struct piece *piece,
+    const struct transform_sink *sink)
+{
+	bool is_event = transform->upstream.opcode == WS_TEXT;
+	const char *why = NULL;
+
+	if (is_event)
+		vendor_event_feed(transform->event, piece->data, piece->len);
+	/* what is translated is written over: it has been read by now */
+	if (transform->form == FORM_BETA)
+		why = translate(transform, piece, sink);
+	if (why == NULL && piece->last && is_event)
+		hear(transform, sink);
+	return why;
+}
+
+/* ---- both -------------------------------------------------------------- */
+
+void
+transform_begin(struct transform *transform, enum cause_side from,
+    enum ws_opcode opcode)
+{
+	if (from == SIDE_CLIENT) {
+		begin_message(&transform->client, opcode);
+		json_peek_reset(transform->peek);
+	} else {
+		begin_message(&transform->upstream, opcode);
+		vendor_event_begin(transform->event);
+	}
+}
+
+const char *
+transform_feed(struct transform *transform, enum cause_side from, uint8_t *data,
+    size_t len, bool last, const struct transform_sink *sink)
+{
+	const struct piece piece = { data, len, last };
+
+	return from == SIDE_CLIENT ? feed_client(transform, &piece, sink)
+				   : feed_upstream(transform, &piece, sink);
+}
+
+bool
+transform_wants_more(const struct transform *transform, enum cause_side from)
+{
+	return from == SIDE_UPSTREAM &&
+	    vendor_event_wants_more(transform->event);
+}
