@@ -122,6 +122,7 @@ integration_tests = \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \
+	%D%/integration/usage.mjs \
 	%D%/integration/vendors.mjs
 
 client_tests = \
