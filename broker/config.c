@@ -210,21 +210,21 @@ config_find_relay(const struct config *config, const char *path)
 	return NULL;
 }
 
-const struct price *
-config_find_price(const struct config *config, const char *model)
-{
-	for (size_t i = 0; i < config->price_count; i++)
-		if (str_match(config->prices[i].models, model))
-			return &config->prices[i].price;
-	return NULL;
-}
-
 const struct config_relay *
 config_find_relay_by_name(const struct config *config, const char *name)
 {
 	for (size_t i = 0; i < config->relay_count; i++)
 		if (strcmp(config->relays[i].name, name) == 0)
 			return &config->relays[i];
+	return NULL;
+}
+
+const struct price *
+config_find_price(const struct config *config, const char *model)
+{
+	for (size_t i = 0; i < config->price_count; i++)
+		if (str_match(config->prices[i].models, model))
+			return &config->prices[i].price;
 	return NULL;
 }
 

@@ -270,10 +270,6 @@ void config_dump(const struct config *config, FILE *out);
 const struct config_relay *config_find_relay(const struct config *config,
     const char *path);
 
-/* What a model costs; NULL where no price is known. */
-const struct price *config_find_price(const struct config *config,
-    const char *model);
-
 /* The relay of this name; NULL where there is none. */
 const struct config_relay *
 config_find_relay_by_name(const struct config *config, const char *name);
@@ -281,6 +277,10 @@ config_find_relay_by_name(const struct config *config, const char *name);
 /* The persona of this name that is configured here; NULL: there is none. */
 const struct config_persona *config_find_persona(const struct config *config,
     const char *name);
+
+/* What a model costs; NULL where no price is known. */
+const struct price *config_find_price(const struct config *config,
+    const char *model);
 
 /* The token template of this name; NULL where there is none. */
 const struct config_token *config_find_token(const struct config *config,

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "broker/config.h"
-#include "broker/report.h"
 #include "broker/store.h"
+#include "broker/usage_report.h"
 #include "common/thread.h"
 #include "common/xalloc.h"
 
@@ -91,8 +91,8 @@ run(void *arg)
 	    &sums, &diag);
 
 	if (err == ERR_OK) {
-		report->answer =
-		    report_make(config, &sums, report->by, report->max_bytes);
+		report->answer = usage_report_make(config, &sums, report->by,
+		    report->max_bytes);
 		store_sums_done(&sums);
 	} else {
 		report->answer = control_report_error(err, &diag);

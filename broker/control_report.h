@@ -32,8 +32,8 @@ enum err control_report_start(struct control_report *report,
     struct diag *diag) MUST_CHECK;
 
 /*
- * Take the answer, once the descriptor is readable: what report_make() makes,
- * or {"error":{"code","message"}}.  The caller decrefs it.
+ * Take the answer, once the descriptor is readable: what usage_report_make()
+ * makes, or {"error":{"code","message"}}.  The caller decrefs it.
  */
 json_t *control_report_take(struct control_report *report);
 

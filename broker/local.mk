@@ -23,6 +23,7 @@ libbroker_a_SOURCES = \
 	%D%/config_store.c %D%/config_store.h \
 	%D%/config_value.c %D%/config_value.h \
 	%D%/control_log.c %D%/control_log.h \
+	%D%/control_peer.c %D%/control_peer.h \
 	%D%/control_report.c %D%/control_report.h \
 	%D%/control_server.c %D%/control_server.h \
 	%D%/http_client.c %D%/http_client.h \
@@ -31,13 +32,13 @@ libbroker_a_SOURCES = \
 	%D%/ledger.c %D%/ledger.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
-	%D%/price.c %D%/price.h \
-	%D%/report.c %D%/report.h \
 	%D%/multipart.c %D%/multipart.h \
 	%D%/openai.c %D%/openai.h \
 	%D%/openai_ask.c %D%/openai_ask.h \
 	%D%/openai_call.c %D%/openai_call.h \
 	%D%/refusals.c %D%/refusals.h \
+	%D%/message_file.c %D%/message_file.h \
+	%D%/price.c %D%/price.h \
 	%D%/request.c %D%/request.h \
 	%D%/request_parse.c %D%/request_parse.h \
 	%D%/resolver.c %D%/resolver.h \
@@ -52,7 +53,8 @@ libbroker_a_SOURCES = \
 	%D%/tunnel_route.c %D%/tunnel_route.h \
 	%D%/tunnel_ticket.c %D%/tunnel_ticket.h \
 	%D%/url.c %D%/url.h \
-	%D%/usage_event.c %D%/usage_event.h
+	%D%/usage_event.c %D%/usage_event.h \
+	%D%/usage_report.c %D%/usage_report.h
 
 sbin_PROGRAMS += culvert-broker
 culvert_broker_SOURCES = %D%/main.c

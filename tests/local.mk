@@ -51,6 +51,7 @@ unit_tests = \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
+	%D%/unit/test_message_file \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
@@ -63,9 +64,9 @@ unit_tests = \
 	%D%/unit/test_multipart \
 	%D%/unit/test_pin \
 	%D%/unit/test_refusals \
+	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
-	%D%/unit/test_report \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
@@ -92,6 +93,7 @@ unit_tests = \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
 	%D%/unit/test_vendor_event \
+	%D%/unit/test_usage_report \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
@@ -109,16 +111,18 @@ check_PROGRAMS += %D%/lib/packets
 integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
-	%D%/integration/ctl.mjs \
 	%D%/integration/flutter.mjs \
+	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
+	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \
+	%D%/integration/usage.mjs \
 	%D%/integration/vendors.mjs
 
 client_tests = \
@@ -128,6 +132,7 @@ client_tests = \
 	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
+	%D%/clients/seeds.mjs \
 	%D%/clients/ws.mjs
 
 # A fuzz target is one line here, two below: libFuzzer's main with
@@ -210,5 +215,5 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
 	%D%/clients/lib/browser.mjs %D%/clients/lib/openai-talk.mjs \
 	%D%/clients/lib/setup.mjs \
-	%D%/lib/fcgi.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
 	%D%/lib/servers.mjs %D%/lib/tap.mjs

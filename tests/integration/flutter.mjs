@@ -4,6 +4,8 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 
+import { frame, next_frame, offer, session_request, targets }
+	from "../lib/flutter.mjs";
 import { SIM, Site, needs } from "../lib/harness.mjs";
 import { OP, RawServer, exchange } from "../lib/rawws.mjs";
 import { NAMES } from "../lib/servers.mjs";
@@ -11,22 +13,6 @@ import { skip_all, test } from "../lib/tap.mjs";
 
 if (!fs.existsSync(SIM))
 	skip_all("the simulator is not built; run deploy/check");
-
-const SDP = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\n" +
-    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:a\r\n" +
-    "a=setup:actpass\r\na=recvonly\r\n";
-
-// The target of its WebSocket, as each makes it of proxyUrl.
-const targets = {
-	original: (proxy, s) => `${proxy}${proxy.includes("?") ? "&" : "?"}` +
-	    `engineHost=${s.engineHost}&engineProtocol=${s.engineProtocol}` +
-	    `&signallingEndpoint=${encodeURIComponent(s.signallingEndpoint)}` +
-	    `&session_id=${s.sessionId}`,
-	fork: (proxy, s) => `${proxy}${proxy.includes("?") ? "&" : "?"}` +
-	    ["engineHost", "engineProtocol", "signallingEndpoint"].map((name) =>
-	        `${name}=${encodeURIComponent(s[name])}`).join("&") +
-	    `&session_id=${encodeURIComponent(s.sessionId)}`,
-};
 
 async function flutter_site(t, name) {
 	const site = await Site.open(t);
@@ -42,23 +28,10 @@ anam {
 }
 ` });
 	const front = await site.front(name);
-	// package:http's request
-	const create = async (persona) => {
-		const body = JSON.stringify({ personaId: persona });
-		return exchange(front.where, "POST /v1/engine/session HTTP/1.1\r\n" +
-		    "user-agent: Dart/3.5 (dart:io)\r\n" +
-		    "content-type: application/json\r\naccept-encoding: gzip\r\n" +
-		    `content-length: ${body.length}\r\n` +
-		    `host: ${front.headers.Host}\r\n\r\n${body}`);
-	};
+	const create = (persona) => exchange(front.where,
+	    session_request(front.headers.Host, persona, "application/json"));
 	return { site, sim, front, create, journal: async () => (await fetch(
 	    `http://127.0.0.1:${sim.http_port}/sim/journal`)).json() };
-}
-
-async function next_frame(conn) {
-	const message = await conn.message();
-	assert.equal(message.opcode, OP.text);
-	return JSON.parse(message.payload.toString());
 }
 
 for (const name of NAMES)
@@ -79,18 +52,14 @@ for (const name of NAMES)
 			assert.ok(session.clientConfig.iceServers);
 			const conn = await site.connect(front,
 			    targets[kind](proxy, session));
-			const say = (actionType, payload) => conn.send(OP.text,
-			    JSON.stringify({ actionType,
-			        sessionId: session.sessionId, payload }));
-			await say("offer", { connectionDescription: {
-				sdp: SDP, type: "offer" },
-			    userUid: session.sessionId });
+			await conn.send(OP.text, offer(session));
 			const ready = await next_frame(conn);
 			assert.equal(ready.actionType, "sessionready");
 			assert.equal(ready.sessionId, session.sessionId);
 			assert.equal((await next_frame(conn)).payload.type,
 			    "answer");
-			await say("heartbeat", "");
+			await conn.send(OP.text,
+			    frame(session, "heartbeat", ""));
 			await conn.send_close(1000);
 			assert.equal((await conn.closed()).code, 1000);
 			const { handshakes } = await journal();

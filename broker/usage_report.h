@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef BROKER_REPORT_H
-#define BROKER_REPORT_H
+#ifndef BROKER_USAGE_REPORT_H
+#define BROKER_USAGE_REPORT_H
 
 #include <jansson.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 #include "broker/store.h"
 
 /*
- * report: the ledger's sums, added up as an operator asks, with what they
+ * usage_report: the ledger's sums, added up as an operator asks, with what they
  * cost.  Pure.
  */
 
@@ -21,7 +21,7 @@
  * the four, or NULL for all of them.  The rows have at most about max_bytes as
  * text: "omitted" did not fit; they are in "total".  The caller decrefs it.
  */
-json_t *report_make(const struct config *config, const struct store_sums *sums,
-    const char *by, size_t max_bytes);
+json_t *usage_report_make(const struct config *config,
+    const struct store_sums *sums, const char *by, size_t max_bytes);
 
 #endif

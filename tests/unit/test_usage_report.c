@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/report.h"
+#include "broker/usage_report.h"
 #include "common/xalloc.h"
 
 static const char config_text[] = "prices \"gpt-realtime-mini*\" {\n"
@@ -74,7 +74,7 @@ assert_report(const char *by, const char *expected)
 {
 	struct config *config = load(config_text);
 	struct store_sums sums = example();
-	json_t *report = report_make(config, &sums, by, 65536);
+	json_t *report = usage_report_make(config, &sums, by, 65536);
 	json_t *want = json_loads(expected, JSON_DECODE_ANY, NULL);
 
 	assert_non_null(want);
@@ -125,7 +125,7 @@ keeps_all_apart_where_nothing_is_asked(void **state)
 {
 	struct config *config = load("");
 	struct store_sums sums = example();
-	json_t *report = report_make(config, &sums, NULL, 65536);
+	json_t *report = usage_report_make(config, &sums, NULL, 65536);
 	const json_t *rows = json_object_get(report, "rows");
 	const json_t *total = json_object_get(report, "total");
 	const json_t *row = json_array_get(rows, 3);
@@ -166,7 +166,7 @@ says_what_did_not_fit(void **state)
 		(void)snprintf(user, sizeof(user), "user-%02d", i);
 		add(&sums, "2026-01-01", user, "gpt-realtime", 10, 0);
 	}
-	report = report_make(config, &sums, "user", 2000);
+	report = usage_report_make(config, &sums, "user", 2000);
 	shown = json_array_size(json_object_get(report, "rows"));
 	assert_in_range(shown, 5, 50);
 	assert_int_equal(json_integer_value(json_object_get(report, "omitted")),
@@ -186,7 +186,7 @@ reports_nothing_of_nothing(void **state)
 {
 	struct config *config = load("");
 	struct store_sums sums = { .count = 0 };
-	json_t *report = report_make(config, &sums, "model", 1000);
+	json_t *report = usage_report_make(config, &sums, "model", 1000);
 
 	(void)state;
 	assert_int_equal(json_array_size(json_object_get(report, "rows")), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "broker/report.h"
+#include "broker/usage_report.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -192,7 +192,7 @@ find_key(const char *by)
 }
 
 json_t *
-report_make(const struct config *config, const struct store_sums *sums,
+usage_report_make(const struct config *config, const struct store_sums *sums,
     const char *by, size_t max_bytes)
 {
 	struct sorted *sorted = sort(sums, find_key(by));
