@@ -108,6 +108,16 @@ notice_livekit(const struct config_livekit *livekit)
 		    len, LIVEKIT_SECRET_BYTES);
 }
 
+static void
+notice_anam(const struct config_anam *anam)
+{
+	notice_secret(anam->api_key);
+	if (anam->personas.count == 0 && anam->kept_count == 0)
+		log_warning("config.no_persona",
+		    "reason=\"no session is given: name personas in section "
+		    "`anam'\"");
+}
+
 void
 config_notice_log(const struct config *config)
 {
@@ -117,10 +127,11 @@ config_notice_log(const struct config *config)
 		    "served: `clients' and `origins' in section `access' "
 		    "admit others\"",
 		    config->path);
-	if (config->relay_count == 0 && config->livekit == NULL)
+	if (config->relay_count == 0 && config->livekit == NULL &&
+	    config->anam == NULL)
 		log_warning("config.no_routes",
-		    "file=%s reason=\"no `openai', `relay' or `livekit' "
-		    "section: nothing is served\"",
+		    "file=%s reason=\"no `openai', `relay', `livekit' or "
+		    "`anam' section: nothing is served\"",
 		    config->path);
 	for (size_t i = 0; i < config->relay_count; i++) {
 		notice_relay(&config->relays[i]);
@@ -128,4 +139,6 @@ config_notice_log(const struct config *config)
 	}
 	if (config->livekit != NULL)
 		notice_livekit(config->livekit);
+	if (config->anam != NULL)
+		notice_anam(config->anam);
 }
