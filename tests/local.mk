@@ -59,6 +59,7 @@ unit_tests = \
 	%D%/unit/test_log \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
+	%D%/unit/test_openai \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
 	%D%/unit/test_multipart \
