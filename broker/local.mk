@@ -32,12 +32,12 @@ libbroker_a_SOURCES = \
 	%D%/ledger.c %D%/ledger.h \
 	%D%/livekit.c %D%/livekit.h \
 	%D%/livekit_token.c %D%/livekit_token.h \
-	%D%/message_file.c %D%/message_file.h \
 	%D%/multipart.c %D%/multipart.h \
 	%D%/openai.c %D%/openai.h \
 	%D%/openai_ask.c %D%/openai_ask.h \
 	%D%/openai_call.c %D%/openai_call.h \
 	%D%/refusals.c %D%/refusals.h \
+	%D%/message_file.c %D%/message_file.h \
 	%D%/price.c %D%/price.h \
 	%D%/request.c %D%/request.h \
 	%D%/request_parse.c %D%/request_parse.h \

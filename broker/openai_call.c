@@ -176,7 +176,9 @@ send_call(const struct call *call, struct http_client_answer *ret,
 		.headers = headers,
 		.header_count = relay->header_count + 1,
 		.ca_file = relay->ca_file,
-		.allow_private = relay->allow_private,
+		/* an address that stands in the configuration is meant */
+		.allow_private = relay->allow_private ||
+		    str_is_address(relay->upstream.host),
 		.deadline_ms = clock_ms() + relay->limits.connect_ms,
 		.max_bytes = ANSWER_MAX_BYTES,
 	};

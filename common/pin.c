@@ -13,6 +13,7 @@ struct pin {
 	json_t *fixed; /* members of a session */
 	json_t *open;  /* a tree: true where a client may set what it likes */
 	bool items;    /* whether items of a conversation are checked */
+	bool roles;    /* whether their roles are, too */
 };
 
 /* One check: where it is, for the answer. */
@@ -81,10 +82,10 @@ pin_new(const json_t *rules, struct pin **ret, struct diag *diag)
 	pin = xcalloc(1, sizeof(*pin));
 	pin->fixed = json_deep_copy(session);
 	pin->open = json_object();
-	/* what says how the model behaves could be said in an item as well */
-	pin->items = json_object_get(session, "instructions") != NULL ||
-	    json_object_get(session, "prompt") != NULL ||
-	    json_object_get(session, "tools") != NULL;
+	/* an item may say how the model has to behave, or what tools did */
+	pin->roles = json_object_get(session, "instructions") != NULL ||
+	    json_object_get(session, "prompt") != NULL;
+	pin->items = pin->roles || json_object_get(session, "tools") != NULL;
 	if (!make_open(pin->open, allow)) {
 		diag_set(diag, "`allow' holds what is no path of members");
 		pin_free(pin);
@@ -292,7 +293,8 @@ check_item(const struct pin *pin, const json_t *item, const char *param,
 		return refuse(ret, "not_allowed",
 		    "The site does not let clients add items of this type.");
 	}
-	if ((role != NULL || strcmp(json_string_value(type), "message") == 0) &&
+	if (pin->roles &&
+	    (role != NULL || strcmp(json_string_value(type), "message") == 0) &&
 	    !is_one_of(role, roles, COUNT(roles))) {
 		(void)enter(ret, "role");
 		return refuse(ret, "pinned",

@@ -54,9 +54,9 @@ enum pin_need pin_needs(const struct pin *pin, const char *type);
  * "realtime".
  *
  * Where instructions, a prompt or tools are fixed, items are checked as well,
- * in conversation.item.create and in a response's own input: they are messages
- * of the roles user and assistant, function calls, their outputs, and
- * references.  ERR_DENIED.
+ * in conversation.item.create and in a response's own input: they are
+ * messages, function calls, their outputs, and references; where instructions
+ * or a prompt are fixed, of the roles user and assistant.  ERR_DENIED.
  */
 enum err pin_check(const struct pin *pin, const json_t *event,
     struct pin_refusal *ret) MUST_CHECK;

@@ -42,6 +42,7 @@ unit_tests = \
 	%D%/unit/test_dialect \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
+	%D%/unit/test_held \
 	%D%/unit/test_http \
 	%D%/unit/test_http_head \
 	%D%/unit/test_http_client \
@@ -56,7 +57,9 @@ unit_tests = \
 	%D%/unit/test_livekit_token \
 	%D%/unit/test_loop \
 	%D%/unit/test_log \
+	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
+	%D%/unit/test_openai \
 	%D%/unit/test_pin \
 	%D%/unit/test_refusals \
 	%D%/unit/test_price \
@@ -87,8 +90,8 @@ unit_tests = \
 	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
-	%D%/unit/test_usage_report \
 	%D%/unit/test_vendor_event \
+	%D%/unit/test_usage_report \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
@@ -105,12 +108,14 @@ check_PROGRAMS += %D%/lib/packets
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/bulk.mjs \
+	%D%/integration/flutter.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
+	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \
@@ -119,7 +124,9 @@ integration_tests = \
 
 client_tests = \
 	%D%/clients/agents.mjs \
+	%D%/clients/anam.mjs \
 	%D%/clients/browser.mjs \
+	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
 	%D%/clients/ws.mjs
@@ -138,9 +145,12 @@ fuzzers = \
 	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
 	%D%/fuzz/fuzz_multipart \
+	%D%/fuzz/fuzz_message_log \
 	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_target \
+	%D%/fuzz/fuzz_text \
+	%D%/fuzz/fuzz_transform \
 	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
@@ -177,6 +187,8 @@ endif
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
 %C%_fuzz_fuzz_multipart_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_message_log_SOURCES = %D%/fuzz/fuzz_message_log.c $(fuzz_main)
+%C%_fuzz_fuzz_message_log_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_pin_SOURCES = %D%/fuzz/fuzz_pin.c $(fuzz_main)
 %C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
@@ -185,6 +197,10 @@ endif
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_target_SOURCES = %D%/fuzz/fuzz_target.c $(fuzz_main)
 %C%_fuzz_fuzz_target_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_text_SOURCES = %D%/fuzz/fuzz_text.c $(fuzz_main)
+%C%_fuzz_fuzz_text_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_transform_SOURCES = %D%/fuzz/fuzz_transform.c $(fuzz_main)
+%C%_fuzz_fuzz_transform_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/deploy.sh %D%/integration/test_cgi.sh %D%/layers.sh %D%/node
@@ -192,6 +208,8 @@ EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
-	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
-	%D%/lib/fcgi.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
+	%D%/clients/lib/browser.mjs %D%/clients/lib/openai-talk.mjs \
+	%D%/clients/lib/setup.mjs \
+	%D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
 	%D%/lib/servers.mjs %D%/lib/tap.mjs

@@ -229,8 +229,6 @@ key_ends(struct json_peek *peek)
 			continue;
 		}
 		watched->met |= (uint64_t)1 << n;
-		if (watched->state != JSON_PEEK_ABSENT)
-			continue;
 		if (last)
 			peek->wanted |= (uint8_t)(1U << i);
 		else
@@ -306,12 +304,10 @@ string_begins(struct json_peek *peek, bool in_key)
 static void
 string_ends(struct json_peek *peek, const uint8_t *p)
 {
-	if (!peek->in_key)
-		value_ends(peek, p);
-	else if (peek->half)
-		peek->err = ERR_PROTO;
-	else
+	if (peek->in_key)
 		key_ends(peek);
+	else
+		value_ends(peek, p);
 }
 
 /* A byte of UTF-8 (RFC 3629 4): no overlong form could hide a quote. */

@@ -343,10 +343,28 @@ on_usage(void *arg, json_t *event)
 	news->usage(news->arg, event);
 }
 
+static void
+on_message(void *arg, struct message_log_entry *entry, const void *text,
+    size_t len)
+{
+	const struct leg_news *news = ((struct run *)arg)->from->news;
+
+	news->message(news->arg, entry, text, len);
+}
+
+static struct transform_sink
+sink_of(struct run *run)
+{
+	return (struct transform_sink){ .frame = on_frame,
+		.usage = on_usage,
+		.message = on_message,
+		.arg = run };
+}
+
 static const char *
 feed_transform(struct run *run, uint8_t *data, size_t len, bool last)
 {
-	const struct transform_sink sink = { on_frame, on_usage, run };
+	const struct transform_sink sink = sink_of(run);
 	struct leg *from = run->from;
 	const char *why =
 	    transform_feed(from->transform, from->side, data, len, last, &sink);
@@ -371,6 +389,28 @@ on_header(void *arg, const struct ws_header *header, const uint8_t *raw)
 		on_pass(run, raw, header->header_len);
 }
 
+/* What must pass as it came is unmasked elsewhere to be read. */
+static const char *
+read_masked(struct run *run, const uint8_t *data, size_t len, bool last)
+{
+	struct leg *from = run->from;
+	uint8_t some[4096];
+	const char *why;
+
+	do {
+		size_t n = len < sizeof(some) ? len : sizeof(some);
+
+		if (n > 0)
+			memcpy(some, data, n);
+		ws_mask(some, n, from->mask, from->mask_offset);
+		from->mask_offset += n;
+		data += n;
+		len -= n;
+		why = feed_transform(run, some, n, last && len == 0);
+	} while (why == NULL && len > 0);
+	return why;
+}
+
 /* Payload passes, and is read on the side. */
 static const char *
 on_payload_read(void *arg, const uint8_t *data, size_t len, bool last)
@@ -381,7 +421,9 @@ on_payload_read(void *arg, const uint8_t *data, size_t len, bool last)
 
 	if (len > 0)
 		on_pass(run, data, len);
-	if (last || transform_wants_more(from->transform, from->side))
+	if (from->masked)
+		why = read_masked(run, data, len, last);
+	else if (last || transform_wants_more(from->transform, from->side))
 		why = feed_transform(run,
 		    len > 0 ? run->base + (data - run->base) : NULL, len, last);
 	if (last && from->other->inserts != NULL) {
@@ -424,7 +466,7 @@ void
 leg_start_transform(struct leg *client, int64_t now_ms)
 {
 	struct run run;
-	const struct transform_sink sink = { on_frame, on_usage, &run };
+	const struct transform_sink sink = sink_of(&run);
 
 	begin_run(&run, client, NULL, now_ms);
 	transform_start(client->transform, &sink);

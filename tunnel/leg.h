@@ -27,7 +27,10 @@ enum leg_out {
 
 /* What is read of messages, for the relay's owner. */
 struct leg_news {
-	void (*usage)(void *arg, json_t *event); /* as transform_sink's */
+	/* as transform_sink's */
+	void (*usage)(void *arg, json_t *event);
+	void (*message)(void *arg, struct message_log_entry *entry,
+	    const void *text, size_t len);
 	void *arg;
 };
 

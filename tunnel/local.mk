@@ -5,11 +5,13 @@ libtunnel_a_SOURCES = \
 	%D%/dial.c %D%/dial.h \
 	%D%/dialect.c %D%/dialect.h \
 	%D%/flow.c %D%/flow.h \
+	%D%/held.c %D%/held.h \
 	%D%/http_head.c %D%/http_head.h \
 	%D%/json_peek.c %D%/json_peek.h \
 	%D%/leg.c %D%/leg.h \
 	%D%/linger.c %D%/linger.h \
 	%D%/loop.c %D%/loop.h \
+	%D%/message_log.c %D%/message_log.h \
 	%D%/relay.c %D%/relay.h \
 	%D%/reply.c %D%/reply.h \
 	%D%/report.c %D%/report.h \

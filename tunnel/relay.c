@@ -514,7 +514,7 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	relay->arg = arg;
 	relay->limits = *limits;
 	relay->transform = streams->transform;
-	relay->news = (struct leg_news){ events->event, arg };
+	relay->news = (struct leg_news){ events->event, events->message, arg };
 	relay->timer = loop_timer_new(loop, on_timer, relay);
 	relay->timer_ms = relay->trim_ms = NEVER;
 	relay->started_ms = now;

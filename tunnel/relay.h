@@ -39,6 +39,9 @@ struct relay_events {
 	void (*usage)(void *arg);
 	/* The vendor told of usage: struct wire_usage, events; the callee's. */
 	void (*event)(void *arg, json_t *event);
+	/* For the route's log: as transform_sink's. */
+	void (*message)(void *arg, struct message_log_entry *entry,
+	    const void *text, size_t len);
 	/* The conversation is over; the connections are being closed. */
 	void (*ended)(void *arg, const struct relay_end *end);
 	/* They are closed: the relay may be freed, in this call too. */
@@ -60,7 +63,7 @@ struct relay *relay_new(struct loop *loop, const struct relay_streams *streams,
  * Start: send head (our 101) to the client, then relay, beginning with the
  * bytes that have come early from each side; the client's wait where the
  * vendor has to take a session first, and so does the client, for at most
- * connect_ms.  No event comes in this call but event().
+ * connect_ms.  No event comes in this call but event() and message().
  */
 void relay_start(struct relay *relay, const void *head, size_t head_len,
     const void *from_client, size_t from_client_len, const void *from_upstream,

@@ -2,6 +2,7 @@
 #include "tunnel/report.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "common/clock.h"
 #include "common/wire.h"
@@ -231,13 +232,25 @@ report_event(struct report *report, json_t *event)
 	arm(report);
 }
 
+static int64_t
+unix_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 void
-report_record(struct report *report, json_t *record)
+report_message(struct report *report, struct message_log_entry *entry,
+    const void *text, size_t len)
 {
 	struct queue *queue = &report->records;
 	int64_t due = clock_ms() + RECORDS_MS;
 
-	if (!queue_add(queue, record, RECORDS_BYTES))
+	entry->at_ms = unix_ms();
+	if (!queue_add(queue, message_log_record(entry, text, len),
+		RECORDS_BYTES))
 		return;
 	if (queue->bytes >= RECORDS_DUE)
 		due = report->records_ms + RECORDS_GAP_MS;

@@ -7,6 +7,7 @@
 
 #include "tunnel/broker_link.h"
 #include "tunnel/loop.h"
+#include "tunnel/message_log.h"
 #include "tunnel/relay.h"
 
 /*
@@ -30,8 +31,9 @@ void report_set_relay(struct report *report, const struct relay *relay);
 /* An event of struct wire_usage; the report's from now on. */
 void report_event(struct report *report, json_t *event);
 
-/* A record of struct wire_log; the report's from now on. */
-void report_record(struct report *report, json_t *record);
+/* A message of now, for the route's log; text is all of it, or NULL. */
+void report_message(struct report *report, struct message_log_entry *entry,
+    const void *text, size_t len);
 
 /* The totals, now, and all events. */
 void report_totals(struct report *report);

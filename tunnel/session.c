@@ -267,6 +267,16 @@ on_relay_event(void *arg, json_t *event)
 }
 
 static void
+on_relay_message(void *arg, struct message_log_entry *entry, const void *text,
+    size_t len)
+{
+	struct session *session = arg;
+
+	if (session->report != NULL)
+		report_message(session->report, entry, text, len);
+}
+
+static void
 on_relay_ended(void *arg, const struct relay_end *end)
 {
 	struct session *session = arg;
@@ -316,6 +326,7 @@ on_relay_closed(void *arg)
 static const struct relay_events relay_events = {
 	.usage = on_relay_usage,
 	.event = on_relay_event,
+	.message = on_relay_message,
 	.ended = on_relay_ended,
 	.closed = on_relay_closed,
 };

@@ -9,6 +9,7 @@
 #include "common/pin.h"
 #include "common/xalloc.h"
 #include "tunnel/dialect.h"
+#include "tunnel/held.h"
 #include "tunnel/json_peek.h"
 #include "tunnel/text_chat.h"
 #include "tunnel/vendor_event.h"
@@ -17,8 +18,17 @@
 #define EVENT_ID_BYTES 512 /* of the client's event_id */
 #define SESSION_EVENT  "culvert_session"
 
+/* Of a message that is logged; a record has less of it. */
+#define LOG_COPY_BYTES (256 * 1024)
+
 /* Of a message in JSON: how much a value may grow when it is written anew. */
 #define GROWTH 6
+
+enum log {
+	LOG_NONE,
+	LOG_METADATA,
+	LOG_FULL,
+};
 
 enum form {
 	FORM_VENDOR, /* the client speaks as the vendor does */
@@ -33,21 +43,17 @@ enum course {
 	COURSE_SKIP,   /* it is refused: the rest of it is dropped */
 };
 
-/* A message under way that is to be replaced. */
+/* A message under way. */
 struct message {
 	enum ws_opcode opcode;
+	uint64_t bytes;
+	struct held copy; /* for a log that is full */
+	/* where it is to be replaced */
 	enum course course;
-	bool begun;	  /* a frame of it has gone out */
-	uint8_t *text;	  /* WS_HEADER_MAX_BYTES, then what is gathered */
-	size_t len, size; /* without those */
-	enum err fault;	  /* of its JSON, so far */
+	bool begun; /* a frame of it has gone out */
+	struct held held;
+	enum err fault; /* of its JSON, so far */
 	struct pin_refusal refusal;
-};
-
-struct piece {
-	uint8_t *data; /* with room for a header in front */
-	size_t len;
-	bool last;
 };
 
 enum client_member {
@@ -64,6 +70,7 @@ static const struct json_peek_path client_paths[CLIENT_MEMBERS] = {
 struct transform {
 	const struct wire_messages *messages;
 	enum form form;
+	enum log log;
 	struct pin *pin;
 	struct text_chat *chat;
 	struct message client, upstream;
@@ -81,7 +88,15 @@ static bool
 is_read(const struct wire_messages *messages)
 {
 	return messages->form != NULL || messages->session != NULL ||
-	    messages->pin != NULL || messages->usage;
+	    messages->pin != NULL || messages->usage || messages->log != NULL;
+}
+
+static enum log
+log_of(const struct wire_messages *messages)
+{
+	if (messages->log == NULL)
+		return LOG_NONE;
+	return strcmp(messages->log, "full") == 0 ? LOG_FULL : LOG_METADATA;
 }
 
 static enum form
@@ -117,6 +132,7 @@ transform_new(const struct wire_messages *messages, uint64_t upstream_max,
 	transform = xcalloc(1, sizeof(*transform));
 	transform->messages = messages;
 	transform->form = form_of(messages);
+	transform->log = log_of(messages);
 	transform->pin = pin;
 	transform->client_max =
 	    at_most(messages->inspect_bytes, TRANSFORM_UPSTREAM_BYTES);
@@ -131,24 +147,15 @@ transform_new(const struct wire_messages *messages, uint64_t upstream_max,
 	return ERR_OK;
 }
 
-static void
-forget(struct message *message)
-{
-	if (message->text != NULL)
-		explicit_bzero(message->text,
-		    WS_HEADER_MAX_BYTES + message->size);
-	free(message->text);
-	message->text = NULL;
-	message->len = message->size = 0;
-}
-
 void
 transform_free(struct transform *transform)
 {
 	if (transform == NULL)
 		return;
-	forget(&transform->client);
-	forget(&transform->upstream);
+	held_drop(&transform->client.held);
+	held_drop(&transform->client.copy);
+	held_drop(&transform->upstream.held);
+	held_drop(&transform->upstream.copy);
 	json_peek_free(transform->peek);
 	vendor_event_free(transform->event);
 	text_chat_free(transform->chat);
@@ -166,9 +173,9 @@ transform_mode(const struct transform *transform, enum cause_side from)
 	if (from == SIDE_UPSTREAM) /* it is known where a message ends there */
 		return transform->form == FORM_BETA ? TRANSFORM_REPLACE
 						    : TRANSFORM_READ;
-	return transform->form != FORM_VENDOR || transform->pin != NULL
-	    ? TRANSFORM_REPLACE
-	    : TRANSFORM_PASS;
+	if (transform->form != FORM_VENDOR || transform->pin != NULL)
+		return TRANSFORM_REPLACE;
+	return transform->log != LOG_NONE ? TRANSFORM_READ : TRANSFORM_PASS;
 }
 
 size_t
@@ -208,33 +215,42 @@ transform_refused_param(const struct transform *transform)
 
 /* ---- what is sent ------------------------------------------------------ */
 
+/* A whole message of ours; text is freed. */
+static void
+emit_text(const struct transform_sink *sink, enum cause_side to, char *text,
+    size_t len)
+{
+	struct held held = { NULL, 0, 0 };
+	struct piece whole;
+
+	held_add(&held, text, len, len);
+	whole = held_peek(&held);
+	sink->frame(sink->arg, to, WS_TEXT, true, whole.data, whole.len);
+	held_drop(&held);
+	explicit_bzero(text, len);
+	free(text);
+}
+
 static void
 emit_json(const struct transform_sink *sink, enum cause_side to,
     const json_t *event)
 {
 	size_t len;
 	char *text = json_text(event, &len);
-	uint8_t *frame = xcalloc(1, WS_HEADER_MAX_BYTES + len);
 
-	memcpy(frame + WS_HEADER_MAX_BYTES, text, len);
-	sink->frame(sink->arg, to, WS_TEXT, true, frame + WS_HEADER_MAX_BYTES,
-	    len);
-	explicit_bzero(text, len);
-	explicit_bzero(frame, WS_HEADER_MAX_BYTES + len);
-	free(text);
-	free(frame);
+	emit_text(sink, to, text, len);
 }
 
 /* Let a message go on as it is: one frame more of it. */
 static void
 emit_piece(struct message *message, const struct transform_sink *sink,
-    enum cause_side to, uint8_t *data, size_t len, bool last)
+    enum cause_side to, const struct piece *piece)
 {
-	if (len == 0 && !last)
+	if (piece->len == 0 && !piece->last)
 		return;
 	sink->frame(sink->arg, to,
-	    message->begun ? WS_CONTINUATION : message->opcode, last, data,
-	    len);
+	    message->begun ? WS_CONTINUATION : message->opcode, piece->last,
+	    piece->data, piece->len);
 	message->begun = true;
 }
 
@@ -258,46 +274,10 @@ static void
 begin_message(struct message *message, enum ws_opcode opcode)
 {
 	message->opcode = opcode;
+	message->bytes = 0;
 	message->course = COURSE_HOLD;
 	message->begun = false;
 	message->fault = ERR_OK;
-}
-
-/* Keep a copy; the caller has seen to the maximum. */
-static void
-gather(struct message *message, const uint8_t *data, size_t len, size_t max)
-{
-	size_t need = message->len + len;
-
-	if (need > message->size) {
-		size_t size = 2 * message->size;
-
-		if (size > max)
-			size = max;
-		if (size < need)
-			size = need;
-		message->text =
-		    xreallocarray(message->text, WS_HEADER_MAX_BYTES + size, 1);
-		message->size = size;
-	}
-	if (len > 0)
-		memcpy(message->text + WS_HEADER_MAX_BYTES + message->len, data,
-		    len);
-	message->len = need;
-}
-
-/*
- * A message that is whole with this piece, in one piece: as it came, where
- * nothing had to be kept.
- */
-static struct piece
-whole_text(struct message *message, const struct piece *piece, size_t max)
-{
-	if (message->len == 0)
-		return *piece;
-	gather(message, piece->data, piece->len, max);
-	return (struct piece){ message->text + WS_HEADER_MAX_BYTES,
-		message->len, true };
 }
 
 /* ---- refusals ---------------------------------------------------------- */
@@ -310,7 +290,7 @@ refuse(struct message *message, const char *code, const char *text,
 	message->refusal =
 	    (struct pin_refusal){ .code = code, .message = text };
 	memcpy(message->refusal.param, param, strnlen(param, PIN_PARAM_BYTES));
-	forget(message);
+	held_drop(&message->held);
 }
 
 static json_t *
@@ -428,8 +408,7 @@ pass_checked(struct transform *transform, struct piece *text,
 		err = ERR_PROTO;
 	if (err != ERR_OK && transform->pin == NULL) {
 		/* no event, so nothing to translate: the vendor will say so */
-		emit_piece(message, sink, SIDE_UPSTREAM, text->data, text->len,
-		    true);
+		emit_piece(message, sink, SIDE_UPSTREAM, text);
 	} else if (err != ERR_OK) {
 		refuse_fault(message);
 	} else {
@@ -461,29 +440,25 @@ hold_event(struct transform *transform, const struct piece *piece,
 	size_t max = hold_max(transform, known);
 	struct piece text;
 
-	if (piece->len > max || message->len > max - piece->len) {
+	if (held_exceeds(&message->held, piece->len, max)) {
 		if (known != KNOWN_TYPE) {
 			refuse_too_large(message);
 			return;
 		}
-		if (message->len > 0)
-			emit_piece(message, sink, SIDE_UPSTREAM,
-			    message->text + WS_HEADER_MAX_BYTES, message->len,
-			    false);
-		forget(message);
-		emit_piece(message, sink, SIDE_UPSTREAM, piece->data,
-		    piece->len, piece->last);
+		text = held_peek(&message->held);
+		emit_piece(message, sink, SIDE_UPSTREAM, &text);
+		held_drop(&message->held);
+		emit_piece(message, sink, SIDE_UPSTREAM, piece);
 		message->course = COURSE_STREAM;
 		return;
 	}
 	if (!piece->last) {
-		gather(message, piece->data, piece->len, max);
+		held_add(&message->held, piece->data, piece->len, max);
 		return;
 	}
-	text = whole_text(message, piece, max);
+	text = held_complete(&message->held, piece, max);
 	if (known == KNOWN_TYPE)
-		emit_piece(message, sink, SIDE_UPSTREAM, text.data, text.len,
-		    true);
+		emit_piece(message, sink, SIDE_UPSTREAM, &text);
 	else
 		pass_checked(transform, &text, sink);
 }
@@ -499,8 +474,7 @@ feed_event(struct transform *transform, const struct piece *piece,
 	if (message->course == COURSE_STREAM) {
 		if (checked && known != KNOWN_TYPE)
 			return "an event was not what it began as";
-		emit_piece(message, sink, SIDE_UPSTREAM, piece->data,
-		    piece->len, piece->last);
+		emit_piece(message, sink, SIDE_UPSTREAM, piece);
 	} else if (message->course == COURSE_HOLD) {
 		if (checked && known == KNOWN_FAULT)
 			refuse_fault(message);
@@ -518,20 +492,11 @@ feed_event(struct transform *transform, const struct piece *piece,
 static void
 send_next_turn(struct transform *transform, const struct transform_sink *sink)
 {
-	uint8_t *frame;
 	size_t len;
 	char *text;
 
-	while ((text = text_chat_next(transform->chat, &len)) != NULL) {
-		frame = xcalloc(1, WS_HEADER_MAX_BYTES + len);
-		memcpy(frame + WS_HEADER_MAX_BYTES, text, len);
-		sink->frame(sink->arg, SIDE_UPSTREAM, WS_TEXT, true,
-		    frame + WS_HEADER_MAX_BYTES, len);
-		explicit_bzero(text, len);
-		explicit_bzero(frame, WS_HEADER_MAX_BYTES + len);
-		free(text);
-		free(frame);
-	}
+	while ((text = text_chat_next(transform->chat, &len)) != NULL)
+		emit_text(sink, SIDE_UPSTREAM, text, len);
 }
 
 static void
@@ -566,12 +531,12 @@ feed_text(struct transform *transform, const struct piece *piece,
 	if (message->opcode != WS_TEXT) {
 		refuse(message, "invalid_message",
 		    "Binary messages are not taken here.", "");
-	} else if (piece->len > max || message->len > max - piece->len) {
+	} else if (held_exceeds(&message->held, piece->len, max)) {
 		refuse_too_large(message);
 	} else if (!piece->last) {
-		gather(message, piece->data, piece->len, max);
+		held_add(&message->held, piece->data, piece->len, max);
 	} else {
-		text = whole_text(message, piece, max);
+		text = held_complete(&message->held, piece, max);
 		say(transform, &text, sink);
 	}
 }
@@ -583,7 +548,9 @@ feed_client(struct transform *transform, const struct piece *piece,
 	struct message *message = &transform->client;
 	const char *why = NULL;
 
-	if (transform->form == FORM_TEXT)
+	if (transform_mode(transform, SIDE_CLIENT) == TRANSFORM_READ)
+		(void)look(transform, piece);
+	else if (transform->form == FORM_TEXT)
 		feed_text(transform, piece, sink);
 	else
 		why = feed_event(transform, piece, sink);
@@ -591,7 +558,7 @@ feed_client(struct transform *transform, const struct piece *piece,
 		return why;
 	if (message->course == COURSE_SKIP)
 		answer_refusal(transform, sink);
-	forget(message);
+	held_drop(&message->held);
 	return why;
 }
 
@@ -606,22 +573,21 @@ translate(struct transform *transform, const struct piece *piece,
 	json_t *event = NULL;
 	struct piece text;
 
-	if (piece->len > max || message->len > max - piece->len)
+	if (held_exceeds(&message->held, piece->len, max))
 		return "a message is too large to be translated";
 	if (!piece->last) {
-		gather(message, piece->data, piece->len, max);
+		held_add(&message->held, piece->data, piece->len, max);
 		return NULL;
 	}
-	text = whole_text(message, piece, max);
+	text = held_complete(&message->held, piece, max);
 	if (message->opcode != WS_TEXT ||
 	    json_parse(text.data, text.len, &event, NULL) != ERR_OK ||
 	    !json_is_object(event))
-		emit_piece(message, sink, SIDE_CLIENT, text.data, text.len,
-		    true);
+		emit_piece(message, sink, SIDE_CLIENT, &text);
 	else if (dialect_to_beta(event))
 		emit_json(sink, SIDE_CLIENT, event);
 	json_decref(event);
-	forget(message);
+	held_drop(&message->held);
 	return NULL;
 }
 
@@ -698,19 +664,67 @@ transform_begin(struct transform *transform, enum cause_side from,
 	}
 }
 
+static struct message *
+message_of(struct transform *transform, enum cause_side from)
+{
+	return from == SIDE_CLIENT ? &transform->client : &transform->upstream;
+}
+
+/* Note a piece for the log: before it is written over. */
+static void
+note_piece(struct transform *transform, struct message *message,
+    const struct piece *piece)
+{
+	size_t room = LOG_COPY_BYTES - message->copy.len;
+
+	message->bytes += piece->len;
+	if (transform->log == LOG_FULL)
+		held_add(&message->copy, piece->data,
+		    piece->len < room ? piece->len : room, LOG_COPY_BYTES);
+}
+
+static void
+tell_log(struct transform *transform, enum cause_side from,
+    const struct transform_sink *sink)
+{
+	struct message *message = message_of(transform, from);
+	struct piece copy = held_peek(&message->copy);
+	struct message_log_entry entry = { .from_client = from == SIDE_CLIENT,
+		.binary = message->opcode == WS_BINARY,
+		.bytes = message->bytes };
+	char type[TYPE_BYTES];
+
+	if (from == SIDE_UPSTREAM)
+		entry.type = vendor_event_type(transform->event);
+	else if (json_peek_string(transform->peek, CLIENT_TYPE, type,
+		     sizeof(type)))
+		entry.type = type;
+	if (entry.type != NULL && entry.type[0] == '\0')
+		entry.type = NULL;
+	sink->message(sink->arg, &entry, copy.data, copy.len);
+	held_drop(&message->copy);
+}
+
 const char *
 transform_feed(struct transform *transform, enum cause_side from, uint8_t *data,
     size_t len, bool last, const struct transform_sink *sink)
 {
 	const struct piece piece = { data, len, last };
+	const char *why;
 
-	return from == SIDE_CLIENT ? feed_client(transform, &piece, sink)
-				   : feed_upstream(transform, &piece, sink);
+	if (transform->log != LOG_NONE)
+		note_piece(transform, message_of(transform, from), &piece);
+	why = from == SIDE_CLIENT ? feed_client(transform, &piece, sink)
+				  : feed_upstream(transform, &piece, sink);
+	if (transform->log != LOG_NONE && last)
+		tell_log(transform, from, sink);
+	return why;
 }
 
 bool
 transform_wants_more(const struct transform *transform, enum cause_side from)
 {
-	return from == SIDE_UPSTREAM &&
-	    vendor_event_wants_more(transform->event);
+	return transform->log != LOG_NONE ||
+	    (from == SIDE_UPSTREAM &&
+		vendor_event_wants_more(transform->event));
 }

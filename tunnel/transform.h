@@ -10,6 +10,7 @@
 #include "common/err.h"
 #include "common/wire.h"
 #include "tunnel/cause.h"
+#include "tunnel/message_log.h"
 #include "tunnel/ws_frame.h"
 
 /*
@@ -53,6 +54,12 @@ struct transform_sink {
 	    bool fin, uint8_t *data, size_t len);
 	/* An event of struct wire_usage, numbered; the callee's. */
 	void (*usage)(void *arg, json_t *event);
+	/*
+	 * A message, whole, of a route that keeps a log; its time is the
+	 * callee's to say.  text is NULL where the log is not full.
+	 */
+	void (*message)(void *arg, struct message_log_entry *entry,
+	    const void *text, size_t len);
 	void *arg;
 };
 

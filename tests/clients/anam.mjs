@@ -4,14 +4,13 @@ import assert from "node:assert/strict";
 
 import { until } from "../lib/harness.mjs";
 import { deadline, test } from "../lib/tap.mjs";
-import { anam_site, open_page, play_engine, start_chromium }
-	from "./lib/anam.mjs";
+import { anam_site, open_page, play_engine } from "./lib/anam.mjs";
+import { open_browser } from "./lib/browser.mjs";
 import { need_packages, need_programs, need_simulator } from "./lib/setup.mjs";
 
 need_simulator();
 need_packages("@anam-ai/js-sdk", "playwright-core");
 need_programs("chromium", "lighttpd");
-const { chromium } = await import("playwright-core");
 
 const SLOW = { timeout: 90000 };
 const SESSION = "/v1/engine/session";
@@ -25,7 +24,7 @@ const forms = {
 
 async function setup(t, options) {
 	const site = await anam_site(t, options);
-	const browser = await start_chromium(t, chromium);
+	const browser = await open_browser(t);
 	const page = await open_page(t, browser, site.page_url);
 	const begin = (form, token, how = "start") => page.evaluate(
 	    ([name, ...args]) => window[name](...args),
@@ -62,8 +61,9 @@ for (const form of Object.keys(forms))
 		    { content: "Say this." });
 		assert.equal(talked.query.session_id, session_id);
 		// the vendor's token and the engine stay with the broker
-		await page.all_heard();
-		const heard = page.heard.join("\n");
+		const heard = await until(() => page.heard.some((text) =>
+		    text.includes("clientConfig")) && page.heard.join("\n"),
+		    "the session's answer was read");
 		const vendor_token = asked.headers.find(([name]) =>
 		    /^authorization$/i.test(name))[1].slice("Bearer ".length);
 		for (const secret of [vendor_token, `:${sim.http_port}`,

@@ -4,14 +4,14 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 
-import { Site, builddir, find_program, srcdir } from "../lib/harness.mjs";
+import { Site, builddir, srcdir } from "../lib/harness.mjs";
 import { test } from "../lib/tap.mjs";
+import { open_browser } from "./lib/browser.mjs";
 import { need_packages, need_programs, need_simulator } from "./lib/setup.mjs";
 
 need_simulator();
 need_packages("playwright-core");
 need_programs("chromium", "lighttpd", "curl", "setsid", "setpriv");
-const { chromium } = await import("playwright-core");
 
 async function open(t) {
 	const site = await Site.open(t);
@@ -20,14 +20,8 @@ async function open(t) {
 	    { env: { XDG_RUNTIME_DIR: site.dir } });
 	const [, base, port] = await up.wait_for(
 	    /(http:\/\/127\.0\.0\.1:(\d+)\/)/, { ms: 60000 });
-	const browser = await chromium.launch({
-		executablePath: find_program("chromium"),
-		args: ["--no-sandbox", "--disable-gpu", "--disable-quic",
-		    "--no-first-run", "--disable-background-networking",
-		    "--disable-component-update", "--disable-sync"],
-	});
-	t.after(() => browser.close());
-	const page = await browser.newPage();
+	const context = await open_browser(t);
+	const page = await context.newPage();
 	page.setDefaultTimeout(15000);
 	const errors = [];
 	page.on("pageerror", (err) => errors.push(err.message));
@@ -51,7 +45,7 @@ test("seed 004's snippet converses from a page", async (t) => {
 		ws.onopen = () => {
 			heard.protocol = ws.protocol;
 			send({ type: "session.update", session: {
-				type: "realtime", output_modalities: ["text"],
+				modalities: ["text"],
 			} });
 			send({ type: "conversation.item.create", item: {
 				type: "message", role: "user",
@@ -64,7 +58,7 @@ test("seed 004's snippet converses from a page", async (t) => {
 				return reject(new Error("a binary message"));
 			const event = JSON.parse(message.data);
 			heard.types.push(event.type);
-			if (event.type === "response.output_text.delta")
+			if (event.type === "response.text.delta")
 				heard.text += event.delta;
 			if (event.type === "error")
 				reject(new Error(message.data));

@@ -7,6 +7,8 @@
 #include "common/json.h"
 #include "tunnel/dialect.h"
 
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
@@ -40,7 +42,7 @@ require_ga(json_t *event)
 	const json_t *session = json_object_get(event, "session");
 	json_t *copy = json_deep_copy(event);
 
-	for (size_t i = 0; i < sizeof(gone) / sizeof(gone[0]); i++)
+	for (size_t i = 0; i < COUNT(gone); i++)
 		require(json_object_get(session, gone[i]) == NULL);
 	require(!json_is_object(session) ||
 	    json_object_get(session, "type") != NULL);
@@ -52,14 +54,17 @@ require_ga(json_t *event)
 static void
 require_beta(const json_t *event)
 {
+	static const char *const ga_events[] = { "response.output_text.delta",
+		"response.output_text.done", "response.output_audio.delta",
+		"response.output_audio.done",
+		"response.output_audio_transcript.delta",
+		"response.output_audio_transcript.done",
+		"conversation.item.added", "conversation.item.done" };
 	const char *type = json_string_value(json_object_get(event, "type"));
 	const json_t *session = json_object_get(event, "session");
 
-	require(type == NULL || strncmp(type, "response.output_text", 20) != 0);
-	require(
-	    type == NULL || strncmp(type, "response.output_audio", 21) != 0);
-	require(type == NULL || strcmp(type, "conversation.item.added") != 0);
-	require(type == NULL || strcmp(type, "conversation.item.done") != 0);
+	for (size_t i = 0; type != NULL && i < COUNT(ga_events); i++)
+		require(strcmp(type, ga_events[i]) != 0);
 	require(json_object_get(session, "output_modalities") == NULL);
 	require(json_object_get(session, "max_output_tokens") == NULL);
 	require(json_object_get(session, "type") == NULL);

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 
+import { SDP, next_frame, offer } from "../lib/flutter.mjs";
 import { SIM, Site, until } from "../lib/harness.mjs";
 import { OP } from "../lib/rawws.mjs";
 import { make_certificates } from "../lib/servers.mjs";
@@ -11,10 +12,6 @@ import { skip_all, test } from "../lib/tap.mjs";
 
 if (!fs.existsSync(SIM))
 	skip_all("the simulator is not built; run deploy/check");
-
-const OFFER = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\n" +
-    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:a\r\n" +
-    "a=setup:actpass\r\na=recvonly\r\n";
 
 // A simulator, and post(path, body, key): {status, text, json, headers}.
 async function sim_site(t, args) {
@@ -57,20 +54,9 @@ function signalling(site, sim, path) {
 const url_of = (session) =>
     `${session.signallingEndpoint}?session_id=${session.sessionId}`;
 
-async function next_frame(conn) {
-	const message = await conn.message();
-	assert.equal(message.opcode, OP.text);
-	return JSON.parse(message.payload.toString());
-}
-
 const send = (conn, value) => conn.send(OP.text, JSON.stringify(value));
 
-const offer_frame = (session) => ({
-	actionType: "offer", sessionId: session.sessionId, payload: {
-		connectionDescription: { type: "offer", sdp: OFFER },
-		userUid: session.sessionId,
-	},
-});
+const offer_frame = (session) => JSON.parse(offer(session));
 
 test("an engine answers an offer, whichever socket it came on", async (t) => {
 	const { site, sim, session } = await sim_site(t);
@@ -183,12 +169,12 @@ test("short-lived keys and calls", async (t) => {
 
 	const calls = "/v1/realtime/calls";
 	const form = new FormData();
-	form.set("sdp", OFFER);
+	form.set("sdp", SDP);
 	form.set("session", JSON.stringify(settings));
 	for (const answer of [
-		await post(calls, OFFER, secret.value, "application/sdp"),
+		await post(calls, SDP, secret.value, "application/sdp"),
 		await post(calls, form, key),
-		await post(`${calls}?model=gpt-realtime`, OFFER, key,
+		await post(`${calls}?model=gpt-realtime`, SDP, key,
 		    "application/sdp"),
 	]) {
 		assert.equal(answer.status, 201);
@@ -199,10 +185,10 @@ test("short-lived keys and calls", async (t) => {
 		assert.match(answer.text, /^v=0\r\n/);
 	}
 	for (const [body, with_key, type, status] of [
-		[OFFER, key, "application/sdp", 400], // which model?
+		[SDP, key, "application/sdp", 400], // which model?
 		["v=1", secret.value, "application/sdp", 400],
-		[OFFER, "ek_none", "application/sdp", 401],
-		[OFFER, secret.value, "text/plain", 415],
+		[SDP, "ek_none", "application/sdp", 401],
+		[SDP, secret.value, "text/plain", 415],
 	])
 		assert.equal((await post(calls, body, with_key, type)).status,
 		    status);

@@ -24,6 +24,8 @@ function lighttpd_config(site, port, tls) {
 	return `
 server.modules = ("mod_accesslog"${tls ? ', "mod_openssl"' : ""})
 server.document-root = "${site.dir}"
+mimetype.assign = (".html" => "text/html", ".mjs" => "text/javascript",
+    ".js" => "text/javascript")
 server.bind = "127.0.0.1"
 server.port = ${port}
 server.errorlog = "${site.file("lighttpd-error.log")}"

@@ -430,6 +430,7 @@ begins_afresh_after_a_reset(void **state)
 	json_peek_reset(peek);
 	assert_int_equal(json_peek_feed(peek, "{\"response\":{\"usa", 17),
 	    ERR_OK);
+	assert_int_equal(json_peek_feed(peek, NULL, 0), ERR_OK);
 	json_peek_reset(peek);
 	assert_int_equal(json_peek_feed(peek, "{}", 2), ERR_OK);
 	assert_int_equal(json_peek_end(peek), ERR_OK);

@@ -410,8 +410,7 @@ no_repeated_member_is_read(void **state)
 		"\"instructions\":\"Be rude.\",\"instructions\":\"Be kind.\"",
 		"\"instructions\":\"Be kind.\",\"instruction\\u0073\":\"\"",
 		"\"audio\":{\"output\":{}},\"audi\\u006f\":null",
-		"\"audio\":{\"output\":{\"voice\":\"marin\","
-		"\"voice\":\"alloy\"}}",
+		"\"audio\":{\"output\":{\"speed\":1,\"speed\":2}}",
 	};
 
 	(void)state;
@@ -588,6 +587,25 @@ leaves_items_alone_where_no_instructions_are_fixed(void **state)
 }
 
 static void
+fixed_tools_restrict_the_types_of_items_alone(void **state)
+{
+	struct pin *pin = make("{\"session\":{\"tools\":[]},"
+			       "\"allow\":[\"instructions\"]}");
+	struct pin_refusal refusal;
+
+	(void)state;
+	assert_int_equal(check(pin,
+			     ITEM("\"type\":\"message\",\"role\":\"system\""),
+			     &refusal),
+	    ERR_OK);
+	assert_int_equal(check(pin, ITEM("\"type\":\"mcp_list_tools\""),
+			     &refusal),
+	    ERR_DENIED);
+	assert_string_equal(refusal.param, "item.type");
+	pin_free(pin);
+}
+
+static void
 what_is_fixed_stays_so_within_what_is_allowed(void **state)
 {
 	struct pin *pin = make("{\"session\":{\"audio\":{\"output\":"
@@ -677,6 +695,7 @@ main(void)
 		cmocka_unit_test(refuses_items_that_speak_for_the_site),
 		cmocka_unit_test(
 		    leaves_items_alone_where_no_instructions_are_fixed),
+		cmocka_unit_test(fixed_tools_restrict_the_types_of_items_alone),
 		cmocka_unit_test(what_is_fixed_stays_so_within_what_is_allowed),
 		cmocka_unit_test(a_path_may_go_below_what_the_vendor_replaces),
 		cmocka_unit_test(checks_the_session_of_a_request_alike),

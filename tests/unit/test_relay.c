@@ -101,8 +101,18 @@ on_closed(void *arg)
 	loop_stop(fix->loop);
 }
 
-static const struct relay_events events = { on_usage, on_event, on_ended,
-	on_closed };
+static void
+on_message(void *arg, struct message_log_entry *entry, const void *text,
+    size_t len)
+{
+	(void)arg;
+	(void)entry;
+	(void)text;
+	(void)len;
+}
+
+static const struct relay_events events = { on_usage, on_event, on_message,
+	on_ended, on_closed };
 
 static void
 on_give_up(void *arg)

@@ -38,6 +38,9 @@ struct fixture {
 	struct transform *transform;
 	struct peer client, upstream;
 	json_t *usage; /* an array */
+	size_t logged;
+	struct message_log_entry entry; /* the last one */
+	char type[64], text[512];
 };
 
 static void
@@ -75,6 +78,21 @@ on_usage(void *arg, json_t *event)
 	struct fixture *fix = arg;
 
 	json_array_append_new(fix->usage, event);
+}
+
+static void
+on_message(void *arg, struct message_log_entry *entry, const void *text,
+    size_t len)
+{
+	struct fixture *fix = arg;
+
+	fix->logged++;
+	fix->entry = *entry;
+	(void)snprintf(fix->type, sizeof(fix->type), "%s",
+	    entry->type != NULL ? entry->type : "-");
+	(void)snprintf(fix->text, sizeof(fix->text), "%.*s",
+	    text != NULL ? (int)len : 1,
+	    text != NULL ? (const char *)text : "-");
 }
 
 static int
@@ -124,7 +142,10 @@ tear_down(void **state)
 static struct transform_sink
 sink_of(struct fixture *fix)
 {
-	return (struct transform_sink){ on_frame, on_usage, fix };
+	return (struct transform_sink){ .frame = on_frame,
+		.usage = on_usage,
+		.message = on_message,
+		.arg = fix };
 }
 
 static void
@@ -652,6 +673,50 @@ a_beta_client_is_pinned_after_translation(void **state)
 	expect_nothing(&fix->upstream);
 }
 
+/* ---- the message log ---------------------------------------------------- */
+
+static void
+expect_logged(struct fixture *fix, bool from_client, const char *type,
+    const char *text, uint64_t bytes)
+{
+	assert_int_equal(fix->logged, 1);
+	fix->logged = 0;
+	assert_int_equal(fix->entry.from_client, from_client);
+	assert_int_equal(fix->entry.bytes, bytes);
+	assert_string_equal(fix->type, type);
+	assert_string_equal(fix->text, text);
+}
+
+static void
+a_log_tells_of_each_message_as_it_came(void **state)
+{
+	static const char update[] = UPDATE("\"instructions\":\"x\"");
+	static const char delta[] =
+	    "{\"type\":\"response.output_text.delta\",\"delta\":\"x\"}";
+	static char metadata[] = "metadata", full[] = "full";
+	struct fixture *fix = *state;
+
+	fix->messages.log = metadata;
+	start(fix, NULL, NULL, NULL);
+	assert_int_equal(transform_mode(fix->transform, SIDE_CLIENT),
+	    TRANSFORM_READ);
+	assert_null(say_cut(fix, SIDE_CLIENT, update, 9));
+	expect_logged(fix, true, "session.update", "-", strlen(update));
+	expect_nothing(&fix->upstream); /* what is read passes by itself */
+	say(fix, SIDE_CLIENT, "");
+	expect_logged(fix, true, "-", "-", 0);
+	fix->messages.log = full;
+	start(fix, "beta", PIN, NULL);
+	say(fix, SIDE_CLIENT, update);
+	expect_logged(fix, true, "session.update", update, strlen(update));
+	assert_null(say_cut(fix, SIDE_UPSTREAM, delta, 7));
+	expect_logged(fix, false, "response.output_text.delta", delta,
+	    strlen(delta));
+	start(fix, "text", NULL, NULL);
+	say(fix, SIDE_CLIENT, "hello");
+	expect_logged(fix, true, "-", "hello", 5);
+}
+
 int
 main(void)
 {
@@ -670,6 +735,7 @@ main(void)
 		T(the_session_goes_first_and_is_waited_for),
 		T(a_vendor_that_refuses_the_session_is_heard),
 		T(usage_is_numbered),
+		T(a_log_tells_of_each_message_as_it_came),
 		T(plain_text_becomes_turns),
 		T(what_is_no_text_is_answered),
 		T(a_beta_client_is_translated_both_ways),

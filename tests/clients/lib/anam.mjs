@@ -4,7 +4,7 @@
 // engine.
 import path from "node:path";
 
-import { Site, clients_dir, find_program } from "../../lib/harness.mjs";
+import { Site, clients_dir } from "../../lib/harness.mjs";
 
 const SDK = path.join(clients_dir,
     "node_modules/@anam-ai/js-sdk/dist/umd/anam.js");
@@ -14,7 +14,8 @@ export async function anam_site(t, { more = "", rest = "" } = {}) {
 	const site = await Site.open(t);
 	const sim = await site.sim();
 	const vendor = `http://127.0.0.1:${sim.http_port}`;
-	const parts = await site.serve({ rest: `anam {
+	const parts = await site.serve({ rest: `store { path = "${site.file("store.db")}" }
+anam {
 	api_key = "env:ANAM_API_KEY"
 	url = "${vendor}"
 	hosts = {"127.0.0.1"}
@@ -46,36 +47,19 @@ ${rest}` });
 	};
 }
 
-export async function start_chromium(t, chromium) {
-	const browser = await chromium.launch({
-		executablePath: find_program("chromium"),
-		args: ["--no-sandbox", "--disable-gpu", "--disable-quic",
-		    "--no-first-run", "--disable-background-networking",
-		    "--disable-component-update", "--disable-sync",
-		    "--use-fake-device-for-media-stream",
-		    "--use-fake-ui-for-media-stream",
-		    "--autoplay-policy=no-user-gesture-required"],
-	});
-	t.after(() => browser.close());
-	return browser;
-}
-
 // A page with the SDK, and two functions in it: start(token, options), and
 // happens(name), a promise of an event's texts, whether it came or will.
 export async function open_page(t, browser, url) {
 	const page = await browser.newPage();
 	page.setDefaultTimeout(15000);
-	page.heard = []; // every answer's text, for what may not be there
-	const reading = new Set();
-	page.on("response", (response) => {
-		const text = response.text().then((body) => page.heard.push(
-		    `${JSON.stringify(response.headers())}\n${body}`), () => {});
-		reading.add(text);
-		text.then(() => reading.delete(text));
+	page.heard = []; // what was answered, for what may not be in it
+	page.on("requestfinished", async (request) => {
+		const response = await request.response();
+		const body = await response?.text().catch(() => "");
+		page.heard.push(`${JSON.stringify(response?.headers())}\n${body}`);
 	});
 	page.on("websocket", (ws) => ws.on("framereceived",
 	    ({ payload }) => page.heard.push(String(payload))));
-	page.all_heard = () => Promise.all(reading);
 	const log = [];
 	page.on("console", (message) => log.push(message.text()));
 	t.on_failure(() => `---- the page's console\n${log.join("\n")}`);

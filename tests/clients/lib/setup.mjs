@@ -30,15 +30,19 @@ export function need_programs(...names) {
 		skip_all(reason);
 }
 
-// Everything between a browser and the simulated vendor: {site, front, sim}.
-export async function openai_site(t, { front = "lighttpd", tls = false } = {}) {
+// Everything between a browser and the simulated vendor: {site, front, sim};
+// more goes into the section openai.
+export async function openai_site(t, { front = "lighttpd", tls = false,
+    more = "" } = {}) {
 	const site = await Site.open(t);
 	const sim = await site.sim();
 	const certs = tls ? make_certificates(site, "web") : undefined;
-	await site.serve({ rest: `openai {
+	await site.serve({ rest: `store { path = "${site.file("store.db")}" }
+openai {
 	api_key = "env:OPENAI_API_KEY"
 	url = "ws://127.0.0.1:${sim.ws_port}/v1/realtime"
 	alias "gpt-4o-realtime-preview-2024-12-17" { model = "gpt-realtime" }
+	${more}
 }
 livekit {
 	url = "wss://livekit.example"

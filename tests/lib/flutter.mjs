@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// What Anam's Flutter client puts on the wire.
+import { OP } from "./rawws.mjs";
+
+// An offer that somebody could have made.
+export const SDP = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\n" +
+    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:a\r\n" +
+    "a=setup:actpass\r\na=recvonly\r\n";
+
+// The URL of its WebSocket, as each client makes it of proxyUrl and of the
+// session's answer.
+const join = (proxy, query) =>
+    `${proxy}${proxy.includes("?") ? "&" : "?"}${query}`;
+export const targets = {
+	original: (proxy, s) => join(proxy, `engineHost=${s.engineHost}` +
+	    `&engineProtocol=${s.engineProtocol}` +
+	    `&signallingEndpoint=${encodeURIComponent(s.signallingEndpoint)}` +
+	    `&session_id=${s.sessionId}`),
+	fork: (proxy, s) => join(proxy,
+	    `engineHost=${encodeURIComponent(s.engineHost)}` +
+	    `&engineProtocol=${encodeURIComponent(s.engineProtocol)}` +
+	    `&signallingEndpoint=${encodeURIComponent(s.signallingEndpoint)}` +
+	    `&session_id=${encodeURIComponent(s.sessionId)}`),
+};
+
+// The request of package:http for a session; without a type, a Dart String
+// goes as text/plain.
+export function session_request(host, persona, type) {
+	const body = JSON.stringify({ personaId: persona });
+	return "POST /v1/engine/session HTTP/1.1\r\n" +
+	    "user-agent: Dart/3.5 (dart:io)\r\n" +
+	    `content-type: ${type ?? "text/plain; charset=utf-8"}\r\n` +
+	    `accept-encoding: gzip\r\ncontent-length: ${body.length}\r\n` +
+	    `host: ${host}\r\n\r\n${body}`;
+}
+
+export function frame(session, actionType, payload) {
+	return JSON.stringify({ actionType, sessionId: session.sessionId,
+	    payload });
+}
+
+export const offer = (session) => frame(session, "offer", {
+	connectionDescription: { sdp: SDP, type: "offer" },
+	userUid: session.sessionId,
+});
+
+// The next frame of a Conn, which has to be text.
+export async function next_frame(conn) {
+	const message = await conn.message();
+	if (message.opcode !== OP.text)
+		throw new Error(`a message of opcode ${message.opcode}`);
+	return JSON.parse(message.payload.toString());
+}
