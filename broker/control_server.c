@@ -15,9 +15,11 @@
 #include "broker/anam_route.h"
 #include "broker/config.h"
 #include "broker/control_log.h"
+#include "broker/control_peer.h"
 #include "broker/control_report.h"
 #include "broker/leases.h"
 #include "broker/ledger.h"
+#include "broker/message_file.h"
 #include "broker/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -49,8 +51,7 @@ enum state {
 struct connection {
 	int fd;
 	enum state state;
-	bool is_operator; /* root, or our own user */
-	struct ucred peer;
+	struct control_peer peer;
 	int64_t deadline_ms; /* without a lease */
 	int64_t second_ms;   /* when the count below began */
 	unsigned packets;
@@ -160,7 +161,7 @@ static void
 drop(struct server *srv, struct connection *conn, enum control_cause cause,
     const struct wire_usage *end)
 {
-	control_log_end(&conn->peer,
+	control_log_end(&conn->peer.cred,
 	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
 	if (srv->reporting == conn)
 		srv->reporting = NULL;
@@ -266,7 +267,7 @@ grant(struct server *srv, struct connection *conn, struct lease *lease,
 	set_state(srv, conn, STATE_LEASED);
 	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
 	    info->id, info->session, info->route, info->client,
-	    (int)conn->peer.pid);
+	    (int)conn->peer.cred.pid);
 	supersede(srv, info);
 	send_packet(srv, conn, packet);
 }
@@ -412,6 +413,26 @@ take_usage(struct server *srv, struct connection *conn,
 	config_unref(config);
 }
 
+/* Records for the route's message log, if it has one by now. */
+static void
+take_log(const struct connection *conn, const struct wire_log *log)
+{
+	const struct lease_info *info = lease_peek(conn->lease);
+	struct config *config = config_current();
+	const struct config_relay *relay = find_relay(config, info->route);
+
+	if (relay != NULL && relay->message_log.mode != NULL)
+		message_file_write(
+		    &(const struct message_file){
+			.path = relay->message_log.file,
+			.max_bytes = relay->message_log.max_bytes,
+			.keep = relay->message_log.keep,
+			.content = strcmp(relay->message_log.mode, "full") == 0,
+		    },
+		    info, log);
+	config_unref(config);
+}
+
 /* What an operator may ask; true where it was that. */
 static bool
 obey(struct server *srv, struct connection *conn,
@@ -423,7 +444,7 @@ obey(struct server *srv, struct connection *conn,
 
 	if (conn->state != STATE_IDLE || !is_order)
 		return false;
-	if (!conn->is_operator)
+	if (!conn->peer.is_operator)
 		drop(srv, conn, CONTROL_NOT_ALLOWED, NULL);
 	else if (packet->type == WIRE_LIST)
 		reply(srv, conn, leases_list(srv->leases, LIST_BYTES));
@@ -451,6 +472,8 @@ handle(struct server *srv, struct connection *conn, struct wire_packet *packet)
 		/* done */
 	} else if (conn->state == STATE_LEASED && type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
+	} else if (conn->state == STATE_LEASED && type == WIRE_LOG) {
+		take_log(conn, &packet->log);
 	} else if (conn->state == STATE_LEASED && type == WIRE_END) {
 		book(conn, &packet->usage);
 		drop(srv, conn, CONTROL_ENDED, &packet->usage);
@@ -502,34 +525,16 @@ read_packet(struct server *srv, struct connection *conn)
 
 /* ---- accepting --------------------------------------------------------- */
 
-/* Whether this user may speak to us at all. */
-static bool
-may_connect(uid_t uid)
-{
-	struct config *config;
-	bool found = false;
-
-	if (uid == 0 || uid == geteuid())
-		return true;
-	config = config_current();
-	for (size_t i = 0; i < config->control.user_count; i++)
-		found |= config->control.users[i] == uid;
-	config_unref(config);
-	return found;
-}
-
 /* Take a new descriptor into the loop, or close it. */
 static void
 adopt(struct server *srv, int fd)
 {
 	struct connection *conn;
-	struct ucred peer = { .uid = (uid_t)-1 };
-	socklen_t len = sizeof(peer);
+	struct control_peer peer;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1 ||
-	    !may_connect(peer.uid)) {
-		log_warning("control.refused", "pid=%d uid=%d", (int)peer.pid,
-		    (int)peer.uid);
+	if (!control_peer_get(fd, &peer)) {
+		log_warning("control.refused", "pid=%d uid=%d",
+		    (int)peer.cred.pid, (int)peer.cred.uid);
 		(void)close(fd);
 		return;
 	}
@@ -543,7 +548,6 @@ adopt(struct server *srv, int fd)
 	}
 	conn->fd = fd;
 	conn->peer = peer;
-	conn->is_operator = peer.uid == 0 || peer.uid == geteuid();
 	enter_state(srv, conn, STATE_IDLE);
 }
 

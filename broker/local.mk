@@ -23,6 +23,7 @@ libbroker_a_SOURCES = \
 	%D%/config_store.c %D%/config_store.h \
 	%D%/config_value.c %D%/config_value.h \
 	%D%/control_log.c %D%/control_log.h \
+	%D%/control_peer.c %D%/control_peer.h \
 	%D%/control_report.c %D%/control_report.h \
 	%D%/control_server.c %D%/control_server.h \
 	%D%/http_client.c %D%/http_client.h \

@@ -59,6 +59,7 @@ unit_tests = \
 	%D%/unit/test_log \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
+	%D%/unit/test_openai \
 	%D%/unit/test_pin \
 	%D%/unit/test_refusals \
 	%D%/unit/test_price \
@@ -119,6 +120,7 @@ integration_tests = \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/up.mjs \
+	%D%/integration/usage.mjs \
 	%D%/integration/vendors.mjs
 
 client_tests = \

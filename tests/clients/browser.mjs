@@ -45,7 +45,7 @@ test("seed 004's snippet converses from a page", async (t) => {
 		ws.onopen = () => {
 			heard.protocol = ws.protocol;
 			send({ type: "session.update", session: {
-				type: "realtime", output_modalities: ["text"],
+				modalities: ["text"],
 			} });
 			send({ type: "conversation.item.create", item: {
 				type: "message", role: "user",
@@ -58,7 +58,7 @@ test("seed 004's snippet converses from a page", async (t) => {
 				return reject(new Error("a binary message"));
 			const event = JSON.parse(message.data);
 			heard.types.push(event.type);
-			if (event.type === "response.output_text.delta")
+			if (event.type === "response.text.delta")
 				heard.text += event.delta;
 			if (event.type === "error")
 				reject(new Error(message.data));

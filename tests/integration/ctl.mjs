@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 
-import { BROKER, Site, builddir, relay_site, run, unix_listening }
+import { BROKER, Site, builddir, relay_site, run, unix_listening,
+	until }
 	from "../lib/harness.mjs";
 import { test } from "../lib/tap.mjs";
 
@@ -191,6 +192,62 @@ test("waits for a store that cannot be used", async (t) => {
 	fs.renameSync(`${db}.away`, db);
 	await broker.wait_for(/store\.back/, { ms: 15000 });
 	await until_used(site, 2);
+});
+
+test("writes the message log of a route that has one", async (t) => {
+	const site = await Site.open(t);
+	const file = site.file("messages.txt");
+	const log = `message_log_file = "${file}"\nmessage_log_bytes = 4096\n`;
+	const config = (mode) => site.config({ relays: [
+		["/raw", `upstream = "ws://127.0.0.1:9/"\n${log}` +
+		    `message_log = "${mode}"\nmessage_log_keep = 1`],
+		["/quiet", 'upstream = "ws://127.0.0.1:9/"']] });
+	const broker = await site.broker(config("full"));
+	const one = await play(site), quiet = await play(site, "/quiet");
+	const log_of = (part, n, dropped = 0) => part.say({ type: "log",
+	    dropped, records: [{ at: n, from: "client", kind: "text",
+	        bytes: 7, type: "a", content: { secret: n } }] });
+	const lines = (suffix = "") => fs.existsSync(file + suffix) ?
+	    fs.readFileSync(file + suffix, "utf8").split("\n")
+	        .filter(Boolean).map((line) => JSON.parse(line)) : [];
+
+	log_of(quiet, 1);
+	log_of(one, 2);
+	await until(() => lines().length === 1, "a line");
+	assert.equal(fs.statSync(file).mode & 0o7777, 0o600);
+	const [{ session, ...line }] = lines();
+	assert.match(session, /^[0-9a-f]{32}$/);
+	assert.deepEqual(line, { lease: one.lease, route: "/raw",
+		client: "127.0.0.1", at: 2, from: "client", kind: "text",
+		bytes: 7, type: "a", content: { secret: 2 } });
+
+	// a reload that wants less gets less, from the tunnels that are open
+	site.write("culvert.conf", config("metadata"));
+	broker.kill("SIGHUP");
+	await broker.wait_for(/config\.reload /);
+	log_of(one, 3, 5);
+	await until(() => lines().length === 3, "two more");
+	assert.equal(lines()[1].dropped, 5);
+	assert.equal(lines()[2].content, undefined);
+
+	// full files are put aside
+	for (let n = 4; n < 44; n++)
+		log_of(one, n);
+	await until(() => lines().at(-1)?.at === 43, "all");
+	assert.ok(lines(".1").length > 10);
+	assert.ok(fs.statSync(file).size <= 4096);
+	assert.ok(fs.statSync(`${file}.1`).size <= 4096);
+
+	// what is in the way drops lines, and says so afterwards
+	fs.rmSync(file);
+	fs.mkdirSync(file);
+	log_of(one, 50);
+	await broker.wait_for(/messages\.dropped file=/);
+	fs.rmdirSync(file);
+	log_of(one, 51);
+	await until(() => lines().length === 2, "the missing one");
+	assert.equal(lines()[0].dropped, 1);
+	await broker.wait_for(/messages\.lost .*records=1/);
 });
 
 test("a broker without a store says so", async (t) => {

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_CONTROL_PEER_H
+#define BROKER_CONTROL_PEER_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+/*
+ * control_peer: who is at the other end of a control connection, as the kernel
+ * says (SO_PEERCRED).
+ */
+struct control_peer {
+	struct ucred cred;
+	bool is_operator; /* root, or our own user: may list and end tunnels */
+};
+
+/* False where this user may not speak to us at all. */
+bool control_peer_get(int fd, struct control_peer *ret);
+
+#endif
