@@ -112,7 +112,6 @@ check_PROGRAMS += %D%/lib/packets
 integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
-	%D%/integration/flutter.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
