@@ -59,6 +59,7 @@ unit_tests = \
 	%D%/unit/test_log \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
+	%D%/unit/test_openai \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
 	%D%/unit/test_multipart \
@@ -111,13 +112,13 @@ check_PROGRAMS += %D%/lib/packets
 integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
-	%D%/integration/flutter.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
+	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \

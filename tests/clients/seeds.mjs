@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 
-import { next_frame, offer, session_request, targets }
+import { next_frame, offer, session_request, target }
 	from "../lib/flutter.mjs";
 import { Site, builddir, srcdir } from "../lib/harness.mjs";
 import { OP, connect, exchange } from "../lib/rawws.mjs";
@@ -44,7 +44,7 @@ for (const [name, type] of [["with", "application/json"],
 		const session = answer.json;
 		assert.equal(typeof session.sessionToken, "string");
 		const conn = await connect({ port },
-		    targets.original("/ws/proxy", session), { Host: host });
+		    target("/ws/proxy", session), { Host: host });
 		await conn.send(OP.text, offer(session));
 		assert.equal((await next_frame(conn)).actionType,
 		    "sessionready");
