@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/anam_vendor.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +66,8 @@ take_retry_after(struct anam_refusal *refusal, const char *text)
 
 	if (text != NULL &&
 	    str_to_u64(text, strlen(text), 86400, &seconds) == ERR_OK)
-		(void)strcpy(refusal->retry_after, text);
+		(void)snprintf(refusal->retry_after,
+		    sizeof(refusal->retry_after), "%u", (unsigned)seconds);
 }
 
 enum err
