@@ -317,9 +317,9 @@ finds_the_id_in_a_path_or_url(void **state)
 {
 	static const char *const bad[] = { "", "x", "wss://h/ws",
 		"wss://h/ws?session_id=", "wss://h/ws?session_id=../../etc/x",
-		"wss://h/ws?session_id=" ID "&session_id=" ID,
-		"wss://h/ws?session_id=" ID "#x",
-		"gopher://h/?session_id=" ID };
+		("wss://h/ws?session_id=" ID "&session_id=" ID),
+		("wss://h/ws?session_id=" ID "#x"),
+		("gopher://h/?session_id=" ID) };
 	char *id = anam_session_id_in("wss://h/ws?session_id=" ID);
 
 	(void)state;
