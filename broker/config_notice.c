@@ -57,6 +57,22 @@ notice_relay(const struct config_relay *relay)
 }
 
 /* Whether any group of grants ("video", "sip", ...) has one. */
+/* What is asked for of a relay's clients, and cannot be had. */
+static void
+notice_tickets(const struct config *config, const struct config_relay *relay)
+{
+	if (relay->client_secrets && config->store.path == NULL)
+		log_warning("config.no_store",
+		    "route=%s reason=\"`client_secrets' needs a store: write "
+		    "`store { path = ... }'\"",
+		    relay->name);
+	if (relay->calls && relay->messages.pinned)
+		log_warning("config.past_pin",
+		    "route=%s reason=\"`calls' go past culvert: a client can "
+		    "change in them what `session' pins\"",
+		    relay->name);
+}
+
 static bool
 grants_something(const struct config_token *token)
 {
@@ -117,8 +133,10 @@ config_notice_log(const struct config *config)
 		    "file=%s reason=\"no `openai', `relay', `livekit' or "
 		    "`anam' section: nothing is served\"",
 		    config->path);
-	for (size_t i = 0; i < config->relay_count; i++)
+	for (size_t i = 0; i < config->relay_count; i++) {
 		notice_relay(&config->relays[i]);
+		notice_tickets(config, &config->relays[i]);
+	}
 	if (config->livekit != NULL)
 		notice_livekit(config->livekit);
 	if (config->anam != NULL)

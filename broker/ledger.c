@@ -92,34 +92,53 @@ push(struct ledger *ledger, struct store_usage *row)
 	store_usage_done(row);
 }
 
+/* How many of a report's events were not as they should be. */
+struct faults {
+	unsigned refused, odd;
+	struct diag why;
+};
+
 static void
-add(struct ledger *ledger, const struct lease_info *lease, const json_t *event)
+add(struct ledger *ledger, const struct lease_info *lease, const json_t *event,
+    struct faults *faults)
 {
 	struct store_usage row;
-	struct diag diag;
 	bool odd;
 
-	if (usage_event_parse(event, &row, &odd, &diag) != ERR_OK) {
-		log_warning("usage.refused", "lease=%s route=%s reason=\"%s\"",
-		    lease->id, lease->route, diag.text);
+	if (usage_event_parse(event, &row, &odd, &faults->why) != ERR_OK) {
+		faults->refused++;
 		return;
 	}
-	if (odd)
-		log_warning("usage.odd",
-		    "lease=%s n=%lld reason=\"some of the vendor's numbers "
-		    "cannot be right\"",
-		    lease->id, (long long)row.n);
+	faults->odd += odd;
 	complete(&row, lease);
 	push(ledger, &row);
+}
+
+/* A line for each report: who sends nonsense does not fill the log. */
+static void
+log_faults(const struct lease_info *lease, const struct faults *faults)
+{
+	if (faults->refused > 0)
+		log_warning("usage.refused",
+		    "lease=%s route=%s events=%u reason=\"%s\"", lease->id,
+		    lease->route, faults->refused, faults->why.text);
+	if (faults->odd > 0)
+		log_warning("usage.odd",
+		    "lease=%s route=%s events=%u reason=\"some of the "
+		    "vendor's numbers cannot be right\"",
+		    lease->id, lease->route, faults->odd);
 }
 
 void
 ledger_add(const struct lease_info *lease, const json_t *events)
 {
+	struct faults faults = { .refused = 0 };
+
 	(void)pthread_rwlock_rdlock(&current_lock);
 	for (size_t i = 0; current != NULL && i < json_array_size(events); i++)
-		add(current, lease, json_array_get(events, i));
+		add(current, lease, json_array_get(events, i), &faults);
 	(void)pthread_rwlock_unlock(&current_lock);
+	log_faults(lease, &faults);
 }
 
 /* ---- writing: the thread ----------------------------------------------- */

@@ -59,6 +59,7 @@ unit_tests = \
 	%D%/unit/test_log \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
+	%D%/unit/test_openai \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
 	%D%/unit/test_multipart \
@@ -117,6 +118,7 @@ integration_tests = \
 	%D%/integration/hostile.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
+	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 
-import { BROKER, SIM, Site, needs, run, table } from "../lib/harness.mjs";
+import { BROKER, SIM, Site, needs, run, table, until } from "../lib/harness.mjs";
 import { parse_cgi, request } from "../lib/fcgi.mjs";
 import { OP, RawServer, exchange } from "../lib/rawws.mjs";
 import { FRONTS } from "../lib/servers.mjs";
@@ -459,10 +459,45 @@ test("the same works for a plain CGI program", async (t) => {
 
 test("no more sessions are made than the operator wants", async (t) => {
 	const site = await open_broker(t, { more: "max_sessions = 1" });
+	// one that fails does not count
+	assert_error(await post(site, SESSION, { personaId: "sim-503" }), 503);
 	await flutter_session(site);
 	assert_error(await post(site, SESSION, { personaId: "persona-1" }), 429,
 	    "Concurrent session limit reached");
-	assert.equal((await vendor_requests(site, SESSION)).length, 1);
+	assert.equal((await vendor_requests(site, SESSION)).length, 2);
+});
+
+test("a client is told the address that the operator says", async (t) => {
+	const site = await open(t,
+	    { more: 'public_url = "https://chat.example:8443"' });
+	const session = await flutter_session(site);
+	const id = session.sessionId;
+	assert.equal(session.engineProtocol, "https");
+	assert.equal(session.engineHost, `chat.example:8443/b/${id}`);
+	assert.equal(session.signallingEndpoint, `/b/${id}/ws`);
+	const conn = await site.connect(site.front_end, flutter_url(session));
+	await converse(conn, id);
+});
+
+test("it is served under a base path, too", async (t) => {
+	const site = await Site.open(t);
+	site.sim_part = await site.sim();
+	const parts = await site.serve(config(site, site.sim_part) +
+	    'requests { base_path = "/culvert" }\n');
+	await parts.tunnel.wait_for(/supervisor\.ready/);
+	site.front_end = site.direct();
+	const answer = await post(site, `/culvert${SESSION}`,
+	    { personaId: "persona-1" }, { Host: "chat.example" });
+	const id = answer.json.sessionId;
+	assert.equal(answer.json.engineHost, `chat.example/culvert/b/${id}`);
+	const path = `/culvert/b/${id}`;
+	assert.equal(answer.json.signallingEndpoint, `${path}/ws`);
+	const conn = await site.connect(site.front_end,
+	    `${path}/ws?session_id=${id}`);
+	await converse(conn, id);
+	assert.equal((await post(site, `${path}/talk?session_id=${id}`,
+	    { content: "Hello" })).status, 200);
+	assert_not_logged(site, id);
 });
 
 // ---- the vendor fails ----
@@ -570,9 +605,13 @@ anam {
 	await broker.wait_for(/anam\.failed .*certificate/);
 	fs.writeFileSync(site.file("culvert.conf"), conf(tls.ca));
 	broker.child.kill("SIGHUP");
+	// the log says so just before it is in force
 	await broker.wait_for(/config\.reload /);
-	const answer = await post(site, SESSION, { personaId: "p" });
-	assert.equal(answer.status, 200, answer.body);
+	let answer;
+	await until(async () => {
+		answer = await post(site, SESSION, { personaId: "p" });
+		return answer.status === 200;
+	}, "the trusted certificate serves");
 	// a session is answered over TLS only where the client came so
 	assert.equal(answer.json.engineProtocol, "http");
 });

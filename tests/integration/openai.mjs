@@ -335,6 +335,91 @@ test("a pinned session is the site's, whatever the client says", async (t) => {
 	assert.equal(await s.refused("/v1/realtime?model=gpt-realtime-mini"), 403);
 });
 
+// One thousand ways to write what is forbidden; the same ones each time.
+function* variants() {
+	let state = 7;
+	const random = (n) => {
+		state = (state * 48271) % 2147483647;
+		return state % n;
+	};
+	const one_of = (list) => list[random(list.length)];
+	const escape = (text) => [...text].map((c) => random(4) > 0 ? c :
+	    `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`).join("");
+	const name = (text) => `"${escape(text)}"`;
+	const blank = () => one_of(["", "", " ", "\n", "\t", "  \r\n"]);
+	const object = (members) => `{${blank()}${members.map(([key, value]) =>
+	    `${blank()}${name(key)}${blank()}:${blank()}${value}${blank()}`)
+	    .sort(() => random(3) - 1).join(",")}}`;
+	const harmless = () => one_of([[], [["output_modalities", '["text"]']],
+	    [["max_output_tokens", "100"]]]);
+	const forbidden = () => one_of([
+		[["instructions", name("Be mean.")]],
+		[["instructions", "null"]], [["instructions", '{"a":1}']],
+		[["tools", "[]"]], [["tools", '[{"type":"mcp"}]']],
+		[["tool_choice", '"required"']],
+		[["prompt", '{"id":"p"}']], [["model", '"gpt-realtime-2"']],
+		[["max_output_tokens", one_of(["301", '"inf"', "1e9", "-1"])]],
+		[["audio", object([["output", object([["voice",
+		    name("cedar")]])]])]],
+		[["audio", object([["input", object([["transcription",
+		    '{"model":"whisper-1"}']])]])]],
+		[["include", '["x"]']], [["voice", '"cedar"']],
+	]);
+
+	for (let i = 0; i < 1000; i++) {
+		const type = one_of(["session.update", "session.update",
+		    "response.create"]);
+		const inner = [...harmless(), ...forbidden()];
+		const members = [["type", name(type)]];
+
+		if (type === "session.update")
+			inner.push(["type", name("realtime")]);
+		members.push([type === "session.update" ? "session" : "response",
+		    object(inner)]);
+		if (random(3) === 0)
+			members.push(["event_id", '"e"']);
+		// named twice: whoever reads the first, and whoever the last
+		if (random(4) === 0)
+			members.unshift(["type", name(one_of(["response.cancel",
+			    "input_audio_buffer.clear", type]))]);
+		yield [object(members), random(5) === 0 ? 1 + random(40) : 0];
+	}
+}
+
+test("none of 1,000 variants of what is forbidden passes", async (t) => {
+	const s = await open(t, { openai: PINNED });
+	const talk = await s.talk("/v1/realtime");
+	await talk.until("session.updated");
+
+	for (const [text, piece] of variants()) {
+		if (piece === 0)
+			await talk.send(text);
+		for (let i = 0; piece > 0 && i < text.length; i += piece)
+			await talk.conn.send(i === 0 ? OP.text : OP.continuation,
+			    text.slice(i, i + piece),
+			    { fin: i + piece >= text.length });
+		const event = await talk.next();
+		assert.equal(event.type, "error",
+		    `${text}: ${JSON.stringify(event)}`);
+	}
+	// the session is what it was, and goes on
+	await talk.send({ type: "session.update", session: { type: "realtime",
+	    output_modalities: ["text"] } });
+	const { session } = await talk.until("session.updated");
+	assert.equal(session.instructions, "Be kind.");
+	assert.equal(session.max_output_tokens, 300);
+	assert.equal(session.audio.output.voice, "marin");
+	assert.deepEqual(session.tools ?? [], []);
+	assert.equal(await talk.ask("Hello"), "You said: Hello");
+	await talk.conn.send_close(1000);
+	// the vendor never heard of any of it
+	const [{ received }] = await until(async () => {
+		const { handshakes } = await s.journal();
+		return handshakes[0].close_received && handshakes;
+	}, "the close at the vendor");
+	assert.equal(received.text.messages, 4);
+}, { timeout: 60000 });
+
 test("a key does not widen a pinned session either", async (t) => {
 	const s = await open(t, { openai: `${PINNED}\nclient_secrets = true` });
 	const { value } = await get_key(s, { session: { type: "realtime",

@@ -36,10 +36,10 @@ function pid_of(pids, program) {
 	    "latin1").split("\0")[0].endsWith(program));
 }
 
-async function talk(site, port) {
+async function talk(site, port, more = "") {
 	const client = await site.connect({ where: { port },
 	    headers: { Host: `localhost:${port}` } },
-	    "/v1/realtime?model=gpt-realtime");
+	    `/v1/realtime?model=gpt-realtime${more}`);
 	const message = await client.message();
 	assert.equal(JSON.parse(message.payload.toString()).type,
 	    "session.created");
@@ -73,6 +73,54 @@ test("serves the page, a token and a conversation, then stops", async (t) => {
 	assert.equal(status.code, 0);
 	await all_gone(pids);
 	assert.deepEqual(folders(site), []);
+}, { timeout: 60000 });
+
+// The seed's clients are a browser's or a game's: they send what they always
+// sent, and nothing but host and port is another.
+test("serves seed 004's page and seed 003's client as they stand", async (t) => {
+	const { site, up, port } = await bring_up(t);
+	const connect = (target) => site.connect({ where: { port },
+	    headers: { Host: `localhost:${port}`,
+	        Origin: `http://localhost:${port}` } }, target);
+	const until_type = async (client, type) => {
+		for (;;) {
+			const event = JSON.parse((await client.message()).payload);
+			assert.notEqual(event.type, "error", JSON.stringify(event));
+			if (event.type === type)
+				return event;
+		}
+	};
+	const page = await connect(
+	    "/?model=gpt-4o-realtime-preview-2024-12-17");
+	for (const event of [
+		{ type: "session.update", session: { modalities: ["text"],
+		    instructions: "Be brief.", voice: "alloy" } },
+		{ type: "conversation.item.create", item: { type: "message",
+		    role: "user", content: [{ type: "input_text",
+		        text: "Hello" }] } },
+		{ type: "response.create" },
+	])
+		page.send_text(JSON.stringify(event));
+	await until_type(page, "session.updated");
+	const { text } = await until_type(page, "response.text.done");
+	assert.equal(text, "You said: Hello");
+	await page.send_close(1000);
+
+	const game = await connect("/ws");
+	game.send_text("Your message here");
+	const { response } = await until_type(game, "response.done");
+	assert.equal(response.output[0].content[0].text,
+	    "You said: Your message here");
+	await game.send_close(1000);
+
+	const base = `http://127.0.0.1:${port}/v1/realtime`;
+	const key = await fetch(`${base}/client_secrets`, { method: "POST",
+	    headers: { "Content-Type": "application/json" },
+	    body: '{"session":{"type":"realtime"}}' });
+	assert.equal(key.status, 200);
+	const { value } = await key.json();
+	await talk(site, port, `&ticket=${value}`);
+	assert.equal((await up.stop("SIGINT")).code, 0);
 }, { timeout: 60000 });
 
 test("runs beside another one", async (t) => {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What a vendor says was used, from the simulator through a tunnel into the
-// ledger, and what an operator sees of it.
+// ledger, and what an operator sees of it; and the log of its messages.
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 
-import { SIM, Site, builddir, run } from "../lib/harness.mjs";
+import { SIM, Site, builddir, run, until } from "../lib/harness.mjs";
 import { skip_all, test } from "../lib/tap.mjs";
 
 if (!fs.existsSync(SIM))
@@ -17,6 +17,7 @@ const days = ["--from", "2000-01-01", "--to", "2999-12-31"];
 async function openai_site(t, more = "") {
 	const site = await Site.open(t);
 	const sim = await site.sim();
+	const file = site.file("messages.txt");
 	const parts = await site.serve(site.config({ rest: `
 		store { path = "${site.file("culvert.db")}" }
 		prices "gpt-realtime*" {
@@ -25,9 +26,9 @@ async function openai_site(t, more = "") {
 		}
 		openai {
 			url = "ws://127.0.0.1:${sim.ws_port}/v1/realtime"
-			${more}
+			${more.replace("@FILE@", file)}
 		}` }));
-	return { site, sim, ...parts, front: site.direct() };
+	return { site, sim, file, ...parts, front: site.direct() };
 }
 
 async function usage(site, by) {
@@ -79,6 +80,38 @@ test("books what the vendor says was used", async (t) => {
 	const { total } = await until_used(site, 3);
 	assert.equal(total.events, 3);
 	assert.equal(total.total_tokens, sum(used, "total_tokens"));
+});
+
+test("logs messages without sound and keys", async (t) => {
+	const { site, front, file } = await openai_site(t,
+	    'message_log = "full"\nmessage_log_file = "@FILE@"');
+	const client = await site.connect(front,
+	    "/v1/realtime?model=gpt-realtime");
+	const key = site.canary("key in a prompt", "sk-proj-");
+	const sound = Buffer.from(key).toString("base64").repeat(20);
+
+	await client.send_text(JSON.stringify({ type: "session.update",
+		session: { type: "realtime", instructions: `say ${key}` } }));
+	await client.send_text(JSON.stringify({ audio: sound,
+		type: "input_audio_buffer.append" }));
+	await answer(client);
+	await client.send_close(1000);
+	await client.over();
+	const lines = await until(() => {
+		const list = fs.existsSync(file) ? fs.readFileSync(file, "utf8")
+		    .split("\n").filter(Boolean).map((l) => JSON.parse(l)) : [];
+		return list.some((l) => l.type === "response.done") && list;
+	}, "the last message is in the log");
+	const update = lines.find((l) => l.type === "session.update");
+	assert.equal(update.from, "client");
+	assert.equal(update.route, "openai");
+	assert.equal(update.client, "127.0.0.1");
+	assert.match(update.content.session.instructions, /^say .*<masked>/);
+	const append = lines.find((l) => l.type === "input_audio_buffer.append");
+	assert.match(append.content.audio, /^<\d+ bytes>$/);
+	const text = fs.readFileSync(file, "utf8");
+	assert.ok(!text.includes(key) && !text.includes(sound));
+	assert.ok(!text.includes(site.vendor_key));
 });
 
 test("keeps what a tunnel reported before it was killed", async (t) => {

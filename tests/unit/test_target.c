@@ -235,6 +235,73 @@ describes_a_target_without_its_secrets(void **state)
 	}
 }
 
+/* What becomes of a parameter of "/?x=1&m=old" that is set to this. */
+static void
+assert_value(const char *set, enum err wanted_err, const char *wanted)
+{
+	static char name[] = "m", any[] = "gpt-*", from[] = "old",
+		    to[] = "gpt-b", fallback[] = "gpt-a", r[] = "/r";
+	static char *values[] = { any };
+	static struct config_alias alias = { from, to };
+	static struct config_query query = { .name = name,
+		.values = { values, 1 },
+		.fallback = fallback,
+		.aliases = &alias,
+		.alias_count = 1 };
+	static const struct config_relay rules = { .name = r,
+		.queries = &query,
+		.query_count = 1 };
+	const char *value = "untouched";
+	struct target *target;
+
+	assert_int_equal(target_parse("/?x=1&m=old&y=2", &target, NULL),
+	    ERR_OK);
+	if (strcmp(set, "old") != 0)
+		assert_int_equal(target_set(target, "m",
+				     *set == '\0' ? NULL : set, NULL),
+		    ERR_OK);
+	assert_int_equal(target_value(target, &rules, "m", &value, NULL),
+	    wanted_err);
+	if (wanted_err == ERR_OK)
+		assert_string_equal(value, wanted);
+	assert_int_equal(target_value(target, &rules, "x", &value, NULL),
+	    ERR_OK);
+	assert_null(value); /* no rule: it is not sent */
+	assert_string_equal(target_find(target, "x"), "1");
+	assert_string_equal(target_find(target, "y"), "2");
+	target_free(target);
+}
+
+static void
+a_parameter_can_be_set_and_keeps_to_the_rules(void **state)
+{
+	(void)state;
+	assert_value("old", ERR_OK, "gpt-b");
+	assert_value("gpt-c", ERR_OK, "gpt-c");
+	assert_value("claude", ERR_DENIED, NULL);
+	assert_value("", ERR_OK, "gpt-a");
+}
+
+static void
+a_parameter_is_set_where_there_is_room(void **state)
+{
+	char name[16];
+	struct target *target;
+
+	(void)state;
+	assert_int_equal(target_parse("/", &target, NULL), ERR_OK);
+	for (int i = 0; i < TARGET_PARAMETERS_MAX; i++) {
+		(void)snprintf(name, sizeof(name), "p%d", i);
+		assert_int_equal(target_set(target, name, "x", NULL), ERR_OK);
+	}
+	assert_int_equal(target_set(target, "more", "x", NULL), ERR_PROTO);
+	assert_int_equal(target_set(target, "more", NULL, NULL), ERR_OK);
+	assert_int_equal(target_set(target, "p7", "y", NULL), ERR_OK);
+	assert_string_equal(target_find(target, "p7"), "y");
+	assert_int_equal(target->count, TARGET_PARAMETERS_MAX);
+	target_free(target);
+}
+
 int
 main(void)
 {
@@ -246,6 +313,8 @@ main(void)
 		cmocka_unit_test(bounds_the_number_of_parameters),
 		cmocka_unit_test(rewrites_by_the_rules_of_the_relay),
 		cmocka_unit_test(refuses_what_becomes_too_long),
+		cmocka_unit_test(a_parameter_can_be_set_and_keeps_to_the_rules),
+		cmocka_unit_test(a_parameter_is_set_where_there_is_room),
 	};
 
 	return cmocka_run_group_tests_name("target", tests, NULL, NULL);
