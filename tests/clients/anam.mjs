@@ -12,7 +12,7 @@ need_simulator();
 need_packages("@anam-ai/js-sdk", "playwright-core");
 need_programs("chromium", "lighttpd");
 
-const SLOW = { timeout: 90000 };
+const SLOW = { timeout: 120000 };
 const SESSION = "/v1/engine/session";
 
 // How the SDK is pointed at a broker.
@@ -30,7 +30,7 @@ async function setup(t) {
 	    ([name, ...args]) => window[name](...args),
 	    [how, token, forms[form](site.base)]);
 	const happens = (name) => deadline(page.evaluate(
-	    (event) => window.happens(event), name), 20000, name);
+	    (event) => window.happens(event), name), 40000, name);
 	return { ...site, browser, page, begin, happens };
 }
 

@@ -72,7 +72,7 @@ test("plain text in, events out, for each client on its own", async (t) => {
 		});
 		const seen = [];
 		for (let answers = 0; answers < 2;) {
-			const event = await deadline(queue.next(), 15000,
+			const event = await deadline(queue.next(), 30000,
 			    "the next event");
 			seen.push(event);
 			assert.notEqual(event.type, "error",
@@ -149,7 +149,7 @@ test("a page that was written for the beta converses", async (t) => {
 			}
 		};
 		ws.onclose = (event) => resolve({ ...heard, code: event.code });
-	}), `ws://localhost:${port}`), 20000, "the conversation");
+	}), `ws://localhost:${port}`), 60000, "the conversation");
 	assert.equal(result.types[0], "session.created");
 	assert.ok(result.types.includes("conversation.item.created"));
 	assert.match(result.transcript, /Hello/);

@@ -57,7 +57,7 @@ relay "/ws" {	# where the gateway's form connects, too
 // happens(name), a promise of an event's texts, whether it came or will.
 export async function open_page(t, browser, url) {
 	const page = await browser.newPage();
-	page.setDefaultTimeout(15000);
+	page.setDefaultTimeout(40000);
 	page.heard = []; // what was answered, for what may not be in it
 	page.on("requestfinished", async (request) => {
 		const response = await request.response();
