@@ -3,6 +3,8 @@
 //
 // usage: run.mjs [--json] [--seconds N]
 //
+// What it costs to read messages is a ratio of the tunnel to itself.
+//
 // Both listen on a Unix socket and dial the same upstream over loopback TCP.
 // Figures are only comparable within one run, so ratios are what counts.
 import fs from "node:fs";
@@ -118,7 +120,9 @@ async function start_all(site) {
 	upstream.may_fail = true;
 	await site.broker(site.config({ relays: [
 	    ["/echo", `upstream = "ws://127.0.0.1:${port}/echo"`],
-	    ["/push", `upstream = "ws://127.0.0.1:${port}/push"`]] }),
+	    ["/push", `upstream = "ws://127.0.0.1:${port}/push"`],
+	    ["/pinned", `upstream = "ws://127.0.0.1:${port}/echo"\n` +
+		'usage = true\nsession { instructions = "Be kind." }']] }),
 	    { args: ["--log-level", "error"] });
 	const nginx = site.start("nginx", [find_program("nginx"), "-p", site.dir,
 	    "-c", site.write("nginx.conf", nginx_config(site, port)),
@@ -136,6 +140,21 @@ async function start_all(site) {
 	];
 }
 
+// CPU of a message on a route that passes it, and on one that checks it, in
+// turns, because the machine's mood changes; the pair with the middle ratio.
+async function cost_of_reading(subject) {
+	const pairs = [];
+
+	for (let i = 0; i < 3; i++) {
+		const [passed, pinned] = [
+			await load(subject, "append", "/echo", 100, 8192),
+			await load(subject, "append", "/pinned", 100, 8192),
+		].map((r) => r.cpu_us);
+		pairs.push({ passed, pinned, ratio: pinned / passed });
+	}
+	return pairs.sort((a, b) => a.ratio - b.ratio)[1];
+}
+
 async function measure(site, subject) {
 	const result = { name: subject.name };
 
@@ -145,6 +164,8 @@ async function measure(site, subject) {
 	result.full_100 = await load(subject, "pingpong", "/echo", 100, 100);
 	result.full_8k = await load(subject, "pingpong", "/echo", 100, 8192);
 	result.push_16k = await load(subject, "take", "/push", 10, 0);
+	if (subject.name.startsWith("culvert"))
+		result.append = await cost_of_reading(subject);
 	if (subject.pid)
 		result.idle_kb = await idle_kb(site, subject);
 	return result;
@@ -163,12 +184,15 @@ const ROWS = [
 	["100 x 8 KiB, full load: CPU us/message", (r) => r.full_8k.cpu_us],
 	["10 x 16 KiB push: MB/s", (r) => r.push_16k.megabytes_per_second],
 	["10 x 16 KiB push: CPU us/message", (r) => r.push_16k.cpu_us],
+	["100 x 8 KiB audio, passed: CPU us/message", (r) => r.append?.passed],
+	["100 x 8 KiB audio, pinned: CPU us/message", (r) => r.append?.pinned],
+	["100 x 8 KiB audio, pinned to passed", (r) => r.append?.ratio],
 	[`${IDLE} idle: KB a connection (Pss)`, (r) => r.idle_kb],
 ];
 
 function print(results) {
 	const cell = (x) => x === undefined || Number.isNaN(x) ? "" :
-	    x < 100 ? x.toFixed(1) : x.toFixed(0);
+	    x < 10 ? x.toFixed(2) : x < 100 ? x.toFixed(1) : x.toFixed(0);
 	const nginx = results.find((r) => r.name === "nginx");
 	const line = (words) => console.log(words[0].padEnd(42) +
 	    words.slice(1).map((w) => w.padStart(16)).join(""));

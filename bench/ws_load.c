@@ -5,12 +5,14 @@
  *   ws_load upstream
  *	Listen on a free port of 127.0.0.1, print it, and serve until the end
  *	of standard input: /push sends 16 KiB messages for as long as they are
- *	taken, any other path echoes.
+ *	taken, any other path echoes, and answers a session.update as OpenAI
+ *	Realtime does.
  *   ws_load MODE ADDRESS TARGET CONNECTIONS BYTES MILLISECONDS
  *	ADDRESS is a port of 127.0.0.1 or the path of a Unix socket.
  *	pingpong  each connection sends a message of BYTES, waits for its echo
  *		  and sends the next at once: what a full load costs
- *	paced	  the same, but each connection sends 50 times a second:
+ *	append	  as pingpong, and each message is an input_audio_buffer.append
+ *	paced	  as pingpong, but each connection sends 50 times a second:
  *		  the latency of a conversation
  *	take	  each connection takes what /push sends; prints MB/s
  *	open	  one connection after another is opened up to the 101; prints
@@ -62,6 +64,7 @@ now_us(void)
 struct conn {
 	int fd;
 	bool push;
+	bool filled; /* out has the payload of all messages */
 	size_t in_len, out_len, out_at;
 	int64_t sent_us;
 	uint8_t in[2 * FRAME_MAX];
@@ -113,25 +116,9 @@ watch(int ep, struct conn *conn, bool writable)
 
 /* A frame of len bytes of payload at out; the payload is there already. */
 static size_t
-put_header(uint8_t *out, size_t len, bool masked)
+put_header(uint8_t *out, enum ws_opcode opcode, size_t len, bool masked)
 {
-	size_t n = 2;
-
-	out[0] = 0x82;
-	out[1] = masked ? 0x80 : 0;
-	if (len < 126) {
-		out[1] |= (uint8_t)len;
-	} else {
-		out[1] |= 126;
-		out[2] = (uint8_t)(len >> 8);
-		out[3] = (uint8_t)len;
-		n = 4;
-	}
-	if (masked) {
-		memcpy(out + n, mask, 4);
-		n += 4;
-	}
-	return n;
+	return ws_header_put(out, opcode, true, masked ? mask : NULL, len);
 }
 
 /* ---- the upstream ------------------------------------------------------ */
@@ -164,6 +151,26 @@ upstream_accept(struct conn *conn)
 	return true;
 }
 
+/* Queue what a message is answered with. */
+static void
+echo_message(struct conn *conn, const struct ws_header *header,
+    const uint8_t *payload)
+{
+	static const char update[] = "{\"type\":\"session.update\"";
+	static const char updated[] = "{\"type\":\"session.updated\"}";
+	size_t len = (size_t)header->payload_len;
+
+	if (len >= sizeof(update) - 1 &&
+	    memcmp(payload, update, sizeof(update) - 1) == 0) {
+		payload = (const uint8_t *)updated;
+		len = sizeof(updated) - 1;
+	}
+	conn->out_len += put_header(conn->out + conn->out_len,
+	    (enum ws_opcode)header->opcode, len, false);
+	memcpy(conn->out + conn->out_len, payload, len);
+	conn->out_len += len;
+}
+
 /* Turn whole frames of the input into echoes, as far as there is room. */
 static bool
 upstream_echo(struct conn *conn)
@@ -182,12 +189,7 @@ upstream_echo(struct conn *conn)
 			break;
 		ws_mask(conn->in + at + header.header_len,
 		    (size_t)header.payload_len, header.mask, 0);
-		conn->out_len += put_header(conn->out + conn->out_len,
-		    (size_t)header.payload_len, false);
-		memcpy(conn->out + conn->out_len,
-		    conn->in + at + header.header_len,
-		    (size_t)header.payload_len);
-		conn->out_len += (size_t)header.payload_len;
+		echo_message(conn, &header, conn->in + at + header.header_len);
 		at += n;
 	}
 	conn->in_len -= at;
@@ -215,8 +217,8 @@ upstream_serve(struct conn *conn)
 		if (conn->in_len > 0)
 			return false;
 		for (int i = 0; i < 8 && conn->out_len == 0; i++) {
-			conn->out_len =
-			    put_header(conn->out, PUSH_BYTES, false) +
+			conn->out_len = put_header(conn->out, WS_BINARY,
+					    PUSH_BYTES, false) +
 			    PUSH_BYTES;
 			if (!flush(conn))
 				return false;
@@ -383,11 +385,34 @@ print_samples(size_t messages, int64_t elapsed_us)
 	    samples[sample_count * 99 / 100], samples[sample_count - 1]);
 }
 
+static bool append; /* messages are JSON */
+
+/* The payload stays in its place from one message to the next. */
+static void
+fill(struct conn *conn, uint8_t *payload, size_t bytes)
+{
+	static const char begin[] =
+	    "{\"type\":\"input_audio_buffer.append\",\"audio\":\"";
+
+	conn->filled = true;
+	if (!append)
+		return;
+	if (bytes < sizeof(begin) + 2)
+		errx(2, "at least %zu bytes", sizeof(begin) + 2);
+	memset(payload, 'A', bytes);
+	memcpy(payload, begin, sizeof(begin) - 1);
+	memcpy(payload + bytes - 2, "\"}", 2);
+	ws_mask(payload, bytes, mask, 0);
+}
+
 static void
 send_message(struct conn *conn, size_t bytes)
 {
-	size_t n = put_header(conn->out, bytes, true);
+	size_t n =
+	    put_header(conn->out, append ? WS_TEXT : WS_BINARY, bytes, true);
 
+	if (!conn->filled)
+		fill(conn, conn->out + n, bytes);
 	conn->out_len = n + bytes;
 	conn->sent_us = now_us();
 	if (!flush(conn))
@@ -534,15 +559,17 @@ main(int argc, char *argv[])
 		return upstream();
 	if (argc != 7)
 		errx(2,
-		    "usage: ws_load upstream | ws_load pingpong|take|open|"
-		    "idle ADDRESS TARGET CONNECTIONS BYTES MILLISECONDS");
+		    "usage: ws_load upstream | ws_load pingpong|append|paced|"
+		    "take|open|idle ADDRESS TARGET CONNECTIONS BYTES "
+		    "MILLISECONDS");
 	count = (size_t)atol(argv[4]);
 	bytes = (size_t)atol(argv[5]);
 	limit_us = atol(argv[6]) * 1000;
 	if (count == 0 || bytes > PUSH_BYTES)
 		errx(2, "at least 1 connection, at most %d bytes", PUSH_BYTES);
 	samples = xcalloc(SAMPLES_MAX, sizeof(*samples));
-	if (strcmp(mode, "pingpong") == 0)
+	append = strcmp(mode, "append") == 0;
+	if (strcmp(mode, "pingpong") == 0 || append)
 		return pingpong(argv[2], argv[3], count, bytes, limit_us,
 		    false);
 	if (strcmp(mode, "paced") == 0)

@@ -459,10 +459,13 @@ make_session(struct start *start, struct store_anam *ret, struct diag *diag)
 	enum err err = anam_flight_count(start->anam->max_sessions,
 	    start->anam->session_ttl_s, now, diag);
 
-	if (err == ERR_OK)
-		err = ask_vendor(start, &record, diag);
 	if (err != ERR_OK)
 		return err;
+	err = ask_vendor(start, &record, diag);
+	if (err != ERR_OK) {
+		anam_flight_uncount(now);
+		return err;
+	}
 	*ret = (struct store_anam){
 		.id = copy(
 		    json_string_value(json_object_get(record, "sessionId"))),

@@ -124,6 +124,15 @@ anam_flight_end(struct anam_flight *flight)
 	free(flight);
 }
 
+/* Locked. */
+static void
+forget(struct made *made)
+{
+	TAILQ_REMOVE(&table.made, made, entry);
+	table.made_count--;
+	free(made);
+}
+
 enum err
 anam_flight_count(uint64_t max, int64_t ttl_s, int64_t now, struct diag *diag)
 {
@@ -132,11 +141,8 @@ anam_flight_count(uint64_t max, int64_t ttl_s, int64_t now, struct diag *diag)
 
 	(void)pthread_mutex_lock(&table.lock);
 	while ((made = TAILQ_FIRST(&table.made)) != NULL &&
-	    (max == 0 || made->at <= now - ttl_s)) {
-		TAILQ_REMOVE(&table.made, made, entry);
-		table.made_count--;
-		free(made);
-	}
+	    (max == 0 || made->at <= now - ttl_s))
+		forget(made);
 	if (max > 0 && table.made_count >= max) {
 		diag_set(diag, "max_sessions, %llu, were made in %lld s",
 		    (unsigned long long)max, (long long)ttl_s);
@@ -149,4 +155,18 @@ anam_flight_count(uint64_t max, int64_t ttl_s, int64_t now, struct diag *diag)
 	}
 	(void)pthread_mutex_unlock(&table.lock);
 	return err;
+}
+
+void
+anam_flight_uncount(int64_t now)
+{
+	struct made *made;
+
+	(void)pthread_mutex_lock(&table.lock);
+	TAILQ_FOREACH (made, &table.made, entry)
+		if (made->at == now)
+			break;
+	if (made != NULL)
+		forget(made);
+	(void)pthread_mutex_unlock(&table.lock);
 }

@@ -37,4 +37,7 @@ void anam_flight_end(struct anam_flight *flight);
 enum err anam_flight_count(uint64_t max, int64_t ttl_s, int64_t now,
     struct diag *diag) MUST_CHECK;
 
+/* Take one that was counted at `now' back: it was not made after all. */
+void anam_flight_uncount(int64_t now);
+
 #endif

@@ -57,6 +57,22 @@ notice_relay(const struct config_relay *relay)
 }
 
 /* Whether any group of grants ("video", "sip", ...) has one. */
+/* What is asked for of a relay's clients, and cannot be had. */
+static void
+notice_tickets(const struct config *config, const struct config_relay *relay)
+{
+	if (relay->client_secrets && config->store.path == NULL)
+		log_warning("config.no_store",
+		    "route=%s reason=\"`client_secrets' needs a store: write "
+		    "`store { path = ... }'\"",
+		    relay->name);
+	if (relay->calls && relay->messages.pinned)
+		log_warning("config.past_pin",
+		    "route=%s reason=\"`calls' go past culvert: a client can "
+		    "change in them what `session' pins\"",
+		    relay->name);
+}
+
 static bool
 grants_something(const struct config_token *token)
 {
@@ -92,6 +108,16 @@ notice_livekit(const struct config_livekit *livekit)
 		    len, LIVEKIT_SECRET_BYTES);
 }
 
+static void
+notice_anam(const struct config_anam *anam)
+{
+	notice_secret(anam->api_key);
+	if (anam->personas.count == 0 && anam->kept_count == 0)
+		log_warning("config.no_persona",
+		    "reason=\"no session is given: name personas in section "
+		    "`anam'\"");
+}
+
 void
 config_notice_log(const struct config *config)
 {
@@ -101,13 +127,18 @@ config_notice_log(const struct config *config)
 		    "served: `clients' and `origins' in section `access' "
 		    "admit others\"",
 		    config->path);
-	if (config->relay_count == 0 && config->livekit == NULL)
+	if (config->relay_count == 0 && config->livekit == NULL &&
+	    config->anam == NULL)
 		log_warning("config.no_routes",
-		    "file=%s reason=\"no `openai', `relay' or `livekit' "
-		    "section: nothing is served\"",
+		    "file=%s reason=\"no `openai', `relay', `livekit' or "
+		    "`anam' section: nothing is served\"",
 		    config->path);
-	for (size_t i = 0; i < config->relay_count; i++)
+	for (size_t i = 0; i < config->relay_count; i++) {
 		notice_relay(&config->relays[i]);
+		notice_tickets(config, &config->relays[i]);
+	}
 	if (config->livekit != NULL)
 		notice_livekit(config->livekit);
+	if (config->anam != NULL)
+		notice_anam(config->anam);
 }

@@ -61,6 +61,9 @@ unit_tests = \
 	%D%/unit/test_multipart \
 	%D%/unit/test_openai \
 	%D%/unit/test_pin \
+	%D%/unit/test_price \
+	%D%/unit/test_multipart \
+	%D%/unit/test_pin \
 	%D%/unit/test_refusals \
 	%D%/unit/test_price \
 	%D%/unit/test_relay \
@@ -107,14 +110,15 @@ check_PROGRAMS += %D%/lib/packets
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
+	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
-	%D%/integration/flutter.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
+	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
@@ -129,6 +133,7 @@ client_tests = \
 	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
+	%D%/clients/seeds.mjs \
 	%D%/clients/ws.mjs
 
 # A fuzz target is one line here, two below: libFuzzer's main with
@@ -144,8 +149,8 @@ fuzzers = \
 	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
-	%D%/fuzz/fuzz_multipart \
 	%D%/fuzz/fuzz_message_log \
+	%D%/fuzz/fuzz_multipart \
 	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
 	%D%/fuzz/fuzz_target \
@@ -185,10 +190,10 @@ endif
 %C%_fuzz_fuzz_ledger_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_livekit_SOURCES = %D%/fuzz/fuzz_livekit.c $(fuzz_main)
 %C%_fuzz_fuzz_livekit_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-%C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
-%C%_fuzz_fuzz_multipart_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_message_log_SOURCES = %D%/fuzz/fuzz_message_log.c $(fuzz_main)
 %C%_fuzz_fuzz_message_log_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_multipart_SOURCES = %D%/fuzz/fuzz_multipart.c $(fuzz_main)
+%C%_fuzz_fuzz_multipart_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_pin_SOURCES = %D%/fuzz/fuzz_pin.c $(fuzz_main)
 %C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)

@@ -146,12 +146,16 @@ leg_trim(struct leg *leg)
 
 /* Frames to the vendor are a client's: masked. */
 static const uint8_t *
-make_mask(const struct leg *leg, uint8_t mask[4])
+make_mask(struct leg *leg)
 {
 	if (leg->side == SIDE_CLIENT)
 		return NULL;
-	crypt_random(mask, 4);
-	return mask;
+	/* many at once: a system call costs as much as unmasking 8 KiB */
+	if (leg->masks_left == 0) {
+		crypt_random(leg->masks, sizeof(leg->masks));
+		leg->masks_left = LEG_MASKS;
+	}
+	return leg->masks[--leg->masks_left];
 }
 
 void
@@ -169,13 +173,13 @@ void
 leg_try_end(struct leg *leg, int64_t now_ms)
 {
 	const struct leg *source = leg->other;
-	uint8_t frame[WS_CONTROL_FRAME_MAX], mask[4];
+	uint8_t frame[WS_CONTROL_FRAME_MAX];
 	size_t len;
 
 	if (leg->out != LEG_ENDING)
 		return;
 	if (is_between_frames(source)) {
-		len = ws_close_put(frame, make_mask(leg, mask), leg->end_code,
+		len = ws_close_put(frame, make_mask(leg), leg->end_code,
 		    leg->end_reason);
 		leg_send(leg, frame, len, now_ms);
 		leg->out = LEG_CLOSED;
@@ -189,14 +193,14 @@ leg_try_end(struct leg *leg, int64_t now_ms)
 bool
 leg_ping(struct leg *leg, int64_t now_ms)
 {
-	uint8_t frame[WS_CONTROL_FRAME_MAX], mask[4];
+	uint8_t frame[WS_CONTROL_FRAME_MAX];
 	size_t len;
 
 	if (leg->out != LEG_OPEN || leg->deaf || leg->queued > 0 ||
 	    !is_between_frames(leg->other))
 		return false;
 	crypt_random(leg->ping, sizeof(leg->ping));
-	len = ws_control_put(frame, WS_PING, make_mask(leg, mask), leg->ping,
+	len = ws_control_put(frame, WS_PING, make_mask(leg), leg->ping,
 	    sizeof(leg->ping));
 	leg_send(leg, frame, len, now_ms);
 	leg->ping_out = true;
@@ -317,14 +321,14 @@ on_frame(void *arg, enum cause_side to, enum ws_opcode opcode, bool fin,
 	struct run *run = arg;
 	struct leg *from = run->from;
 	struct leg *dest = to == from->side ? from : from->other;
-	uint8_t header[WS_HEADER_MAX_BYTES], mask[4];
-	const uint8_t *used = make_mask(dest, mask);
-	size_t header_len = ws_header_put(header, opcode, fin, used, len);
+	uint8_t header[WS_HEADER_MAX_BYTES];
+	const uint8_t *mask = make_mask(dest);
+	size_t header_len = ws_header_put(header, opcode, fin, mask, len);
 	uint8_t *frame = len > 0 ? data - header_len : header;
 
 	if (len > 0)
 		memcpy(frame, header, header_len);
-	if (used != NULL)
+	if (mask != NULL)
 		ws_mask(data, len, mask, 0);
 	if (dest == from) {
 		if (insert(dest, frame, header_len + len, run->now_ms) !=

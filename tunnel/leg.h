@@ -37,6 +37,8 @@ struct leg_news {
 /* What may wait to be put in between two messages, of answers of our own. */
 #define LEG_INSERT_BYTES (64 * 1024)
 
+#define LEG_MASKS 16
+
 struct leg {
 	/* set by the relay, once */
 	struct loop *loop;
@@ -76,6 +78,8 @@ struct leg {
 	uint64_t mask_offset;
 	bool ping_out; /* a pong with this payload is ours */
 	uint8_t ping[8];
+	uint8_t masks[LEG_MASKS][4]; /* for frames to it, in stock */
+	size_t masks_left;
 	int end_code; /* of the close frame that waits */
 	char end_reason[WS_REASON_MAX_BYTES + 1];
 };

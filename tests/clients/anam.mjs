@@ -22,8 +22,8 @@ const forms = {
 	    baseUrl: base, wsPath: "/ws" } } }),
 };
 
-async function setup(t, options) {
-	const site = await anam_site(t, options);
+async function setup(t) {
+	const site = await anam_site(t);
 	const browser = await open_browser(t);
 	const page = await open_page(t, browser, site.page_url);
 	const begin = (form, token, how = "start") => page.evaluate(
@@ -117,24 +117,32 @@ test("a dropped socket is opened again, for the same session", async (t) => {
 	    .received.text.messages > 0, "a message on the second socket");
 }, SLOW);
 
-test("an ICE restart's socket takes the place of the one before", async (t) => {
-	const { begin, happens, page, token, journal } = await setup(t);
+test("after an ICE restart the pictures come on, by another socket",
+    async (t) => {
+	const { browser, begin, happens, page, page_url, engine_url, token,
+	    journal } = await setup(t);
+	const engine = await play_engine(t, browser, page_url, engine_url);
+	await page.bringToFront();
 	await begin("api.baseUrl", await token());
-	await happens("VIDEO_STREAM_STARTED");
-	await page.evaluate(() => {
+	await happens("VIDEO_PLAY_STARTED");
+	// what the SDK does when a network changes, which no test can do
+	await page.evaluate(async () => {
 		const streaming = window.client.streamingClient;
+		const pc = streaming.peerConnection;
+		window.ufrag = () => /a=ice-ufrag:(.*)/.exec(
+		    pc.remoteDescription.sdp)[1];
+		window.before = window.ufrag();
 		streaming.signallingClient.reconnectForIceRestart();
-		window.restart = (async () => {
-			const pc = streaming.peerConnection;
-			await pc.setLocalDescription(
-			    await pc.createOffer({ iceRestart: true }));
-			await streaming.signallingClient.sendOffer(
-			    pc.localDescription);
-		})();
-		return window.restart;
+		await pc.setLocalDescription(
+		    await pc.createOffer({ iceRestart: true }));
+		await streaming.signallingClient.sendOffer(pc.localDescription);
 	});
+	await page.waitForFunction(() => window.ufrag() !== window.before);
 	await page.waitForFunction(() => window.client.streamingClient
-	    .peerConnection.signalingState === "stable");
+	    .peerConnection.iceConnectionState === "connected");
+	await page.evaluate(() => new Promise((resolve) => document
+	    .getElementById("video").requestVideoFrameCallback(resolve)));
+	assert.equal(await engine.evaluate(() => window.offers), 2);
 	const sockets = signalling(await journal());
 	assert.equal(sockets.length, 2);
 	assert.equal(sockets[1].query_string, sockets[0].query_string);
@@ -152,6 +160,29 @@ for (const form of Object.keys(forms))
 		assert.equal(reason, "time is up");
 		assert.equal(signalling(await journal()).length, 1);
 	}, SLOW);
+
+const LOST = "CONNECTION_CLOSED_CODE_SIGNALLING_CLIENT_CONNECTION_FAILURE";
+
+test("apiGateway: a backend's close 1008 is final, as it is", async (t) => {
+	const { begin, happens, token, script, journal } = await setup(t);
+	await script({ mode: "signalling", query: "sim=silence,close&" +
+	    "code=1008&reason=Backend+WebSocket+said+no&after=1" });
+	await begin("apiGateway", await token());
+	assert.equal((await happens("CONNECTION_CLOSED"))[0], LOST);
+	assert.equal(signalling(await journal()).length, 1);
+}, SLOW);
+
+test("an engine that refuses is asked five times more", async (t) => {
+	const { begin, happens, token, script, journal, tunnel } =
+	    await setup(t);
+	await script({ mode: "signalling", query: "sim=refuse&status=503",
+	    count: 100 });
+	await begin("api.baseUrl", await token());
+	assert.equal((await happens("CONNECTION_CLOSED"))[0], LOST);
+	const sockets = signalling(await journal());
+	assert.deepEqual(sockets.map((h) => h.status), Array(6).fill(503));
+	assert.ok(!tunnel.output.includes("SIM-MARKER"));
+}, SLOW);
 
 test("the SDK tells the vendor's refusals apart", async (t) => {
 	const { base, page, token, script, broker } = await setup(t);

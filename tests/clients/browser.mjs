@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Seed 004's snippet in a headless Chromium, on the page of deploy/up, and
-// that page itself, used as a person would.
+// The page of deploy/up in a headless Chromium, used as a person would.
 import assert from "node:assert/strict";
 import path from "node:path";
 
@@ -28,53 +27,6 @@ async function open(t) {
 	await page.goto(base);
 	return { site, up, base, port: Number(port), page, errors };
 }
-
-test("seed 004's snippet converses from a page", async (t) => {
-	const { port, page } = await open(t);
-	const result = await page.evaluate((wsUrl) => new Promise(
-	    (resolve, reject) => {
-		// src/config.ts and src/openai-manager.ts of the seed
-		const config = { openai: {
-			model: "gpt-4o-realtime-preview-2024-12-17", wsUrl,
-		} };
-		const url = `${config.openai.wsUrl}?model=${config.openai.model}`;
-		const ws = new WebSocket(url);
-
-		const send = (event) => ws.send(JSON.stringify(event));
-		const heard = { types: [], text: "", protocol: null };
-		ws.onopen = () => {
-			heard.protocol = ws.protocol;
-			send({ type: "session.update", session: {
-				modalities: ["text"],
-			} });
-			send({ type: "conversation.item.create", item: {
-				type: "message", role: "user",
-				content: [{ type: "input_text", text: "Hello" }],
-			} });
-			send({ type: "response.create" });
-		};
-		ws.onmessage = (message) => {
-			if (typeof message.data !== "string")
-				return reject(new Error("a binary message"));
-			const event = JSON.parse(message.data);
-			heard.types.push(event.type);
-			if (event.type === "response.text.delta")
-				heard.text += event.delta;
-			if (event.type === "error")
-				reject(new Error(message.data));
-			if (event.type === "response.done") {
-				heard.usage = event.response.usage;
-				ws.close(1000, "OK");
-			}
-		};
-		ws.onclose = (event) => resolve({ ...heard, code: event.code });
-	}), `ws://localhost:${port}`);
-	assert.equal(result.types[0], "session.created");
-	assert.match(result.text, /\S/);
-	assert.ok(result.usage.total_tokens > 0);
-	assert.equal(result.protocol, "");
-	assert.equal(result.code, 1000);
-}, { timeout: 120000 });
 
 test("the page talks, lists the events, and hangs up", async (t) => {
 	const { page, errors } = await open(t);

@@ -93,6 +93,38 @@ test("@openai/agents-realtime converses with an ek_ of ours", async (t) => {
 	check_handshake(site, handshake);
 }, { timeout: 60000 });
 
+test("@openai/agents-realtime begins a WebRTC call with one", async (t) => {
+	const { site, sim, page, base } = await open_page(t, "calls = true");
+	await page.addScriptTag({ path: AGENTS });
+	const call = await deadline(page.evaluate(async ([url, body]) => {
+		const { OpenAIRealtimeWebRTC } = window.OpenAIAgentsRealtime;
+		const { value } = await window.get_key(body);
+		let pc;
+		const transport = new OpenAIRealtimeWebRTC({ baseUrl: url,
+		    changePeerConnection: (connection) => (pc = connection) });
+		// it connects to nobody: the answer is what there is to see
+		transport.connect({ apiKey: value, model: "gpt-realtime" })
+		    .catch(() => {});
+		await new Promise((resolve) => {
+			const look = () => pc?.remoteDescription ? resolve() :
+			    setTimeout(look, 5);
+			look();
+		});
+		const heard = { id: transport.callId, state: pc.signalingState,
+		    type: pc.remoteDescription.type };
+		transport.close();
+		return heard;
+	}, [`${base}/v1/realtime/calls`, REALTIME]), 20000, "the answer");
+	assert.match(call.id, /^rtc_\w+$/);
+	assert.equal(call.state, "stable");
+	assert.equal(call.type, "answer");
+	const { requests } = await (await fetch(
+	    `http://127.0.0.1:${sim.http_port}/sim/journal`)).json();
+	const asked = requests.find((r) => r.path === "/v1/realtime/calls");
+	check_handshake(site, asked);
+	assert.match(asked.body, /name="?session"?[^]*gpt-realtime/);
+}, { timeout: 60000 });
+
 for (const name of ["openai", "openai-6"])
 	test(`${name} converses from a page with an ek_ of ours`, async (t) => {
 		const { site, page, base, handshakes } = await open_page(t);

@@ -7,21 +7,12 @@ export const SDP = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\n" +
     "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:a\r\n" +
     "a=setup:actpass\r\na=recvonly\r\n";
 
-// The URL of its WebSocket, as each client makes it of proxyUrl and of the
-// session's answer.
-const join = (proxy, query) =>
-    `${proxy}${proxy.includes("?") ? "&" : "?"}${query}`;
-export const targets = {
-	original: (proxy, s) => join(proxy, `engineHost=${s.engineHost}` +
-	    `&engineProtocol=${s.engineProtocol}` +
-	    `&signallingEndpoint=${encodeURIComponent(s.signallingEndpoint)}` +
-	    `&session_id=${s.sessionId}`),
-	fork: (proxy, s) => join(proxy,
-	    `engineHost=${encodeURIComponent(s.engineHost)}` +
-	    `&engineProtocol=${encodeURIComponent(s.engineProtocol)}` +
-	    `&signallingEndpoint=${encodeURIComponent(s.signallingEndpoint)}` +
-	    `&session_id=${encodeURIComponent(s.sessionId)}`),
-};
+// The target of its WebSocket, as it makes it of proxyUrl and of the session's
+// answer: only one of the four is encoded.
+export const target = (proxy, s) => `${proxy}?engineHost=${s.engineHost}` +
+    `&engineProtocol=${s.engineProtocol}` +
+    `&signallingEndpoint=${encodeURIComponent(s.signallingEndpoint)}` +
+    `&session_id=${s.sessionId}`;
 
 // The request of package:http for a session; without a type, a Dart String
 // goes as text/plain.
@@ -34,14 +25,11 @@ export function session_request(host, persona, type) {
 	    `host: ${host}\r\n\r\n${body}`;
 }
 
-export function frame(session, actionType, payload) {
-	return JSON.stringify({ actionType, sessionId: session.sessionId,
-	    payload });
-}
-
-export const offer = (session) => frame(session, "offer", {
-	connectionDescription: { sdp: SDP, type: "offer" },
-	userUid: session.sessionId,
+export const offer = (session) => JSON.stringify({
+	actionType: "offer", sessionId: session.sessionId, payload: {
+		connectionDescription: { sdp: SDP, type: "offer" },
+		userUid: session.sessionId,
+	},
 });
 
 // The next frame of a Conn, which has to be text.

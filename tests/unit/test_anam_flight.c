@@ -129,6 +129,11 @@ counts_what_was_made_of_late(void **state)
 	assert_int_equal(anam_flight_count(2, 60, 159, NULL), ERR_RATE);
 	assert_int_equal(anam_flight_count(2, 60, 160, NULL), ERR_OK);
 	assert_int_equal(anam_flight_count(2, 60, 161, NULL), ERR_RATE);
+	/* what was not made after all leaves room, once */
+	anam_flight_uncount(160);
+	anam_flight_uncount(159);
+	assert_int_equal(anam_flight_count(2, 60, 161, NULL), ERR_OK);
+	assert_int_equal(anam_flight_count(2, 60, 161, NULL), ERR_RATE);
 	/* no limit forgets */
 	assert_int_equal(anam_flight_count(0, 60, 162, NULL), ERR_OK);
 	assert_int_equal(anam_flight_count(1, 60, 162, NULL), ERR_OK);

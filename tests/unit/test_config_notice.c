@@ -73,6 +73,16 @@ says_what_an_operator_may_not_expect_and_nothing_else(void **state)
 		{ "access { clients = {\"126.0.0.0/7\"} }\n"
 		  "openai { api_key = \"env:T_KEY\" }",
 		    { NULL } },
+		{ OPEN "openai { api_key = \"env:T_KEY\"\n"
+		       "client_secrets = true }",
+		    { " config.no_store route=openai " } },
+		{ OPEN "store { path = \"/a/b\" }\n"
+		       "openai { api_key = \"env:T_KEY\"\n"
+		       "client_secrets = true calls = true }",
+		    { NULL } },
+		{ OPEN "openai { api_key = \"env:T_KEY\"\n"
+		       "calls = true session { } }",
+		    { " config.past_pin route=openai " } },
 		{ VENDOR "relay \"/b\" { upstream = \"wss://x\" }",
 		    { " config.no_key route=/b " } },
 		{ VENDOR "relay \"/b\" { upstream = \"ws://x\"\n"

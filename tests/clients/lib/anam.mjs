@@ -10,7 +10,7 @@ const SDK = path.join(clients_dir,
     "node_modules/@anam-ai/js-sdk/dist/umd/anam.js");
 
 // {site, sim, front, base, token(persona), script(entry), journal()}.
-export async function anam_site(t, { more = "", rest = "" } = {}) {
+export async function anam_site(t) {
 	const site = await Site.open(t);
 	const sim = await site.sim();
 	const vendor = `http://127.0.0.1:${sim.http_port}`;
@@ -22,9 +22,15 @@ anam {
 	allow_http = true
 	allow_private = true
 	personas = {"*"}
-	${more}
 }
-${rest}` });
+openai {
+	api_key = "env:OPENAI_API_KEY"
+	url = "ws://127.0.0.1:${sim.ws_port}/v1/realtime"
+}
+relay "/ws" {	# where the gateway's form connects, too
+	inherit = "openai"
+	messages = "text"
+}` });
 	site.write("page.html", "<!doctype html><title>A page</title>" +
 	    "<video id=video autoplay muted playsinline></video>");
 	const front = await site.front("lighttpd");
