@@ -1,60 +1,60 @@
 noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
-	%D%/accept_pool.c %D%/accept_pool.h \
-	%D%/access.c %D%/access.h \
-	%D%/config_anam.c %D%/config_anam.h \
-	%D%/anam.c %D%/anam.h \
-	%D%/anam_flight.c %D%/anam_flight.h \
-	%D%/anam_route.c %D%/anam_route.h \
-	%D%/anam_session.c %D%/anam_session.h \
-	%D%/anam_token.c %D%/anam_token.h \
-	%D%/anam_vendor.c %D%/anam_vendor.h \
-	%D%/conf_tree.c %D%/conf_tree.h \
-	%D%/config.c %D%/config.h \
-	%D%/config_file.c \
-	%D%/config_grants.def \
-	%D%/config_limits.def \
-	%D%/config_livekit.c %D%/config_livekit.h \
-	%D%/config_messages.c %D%/config_messages.h \
-	%D%/config_notice.c %D%/config_notice.h \
-	%D%/config_prices.c %D%/config_prices.h \
-	%D%/config_relay.c %D%/config_relay.h \
-	%D%/config_session.c %D%/config_session.h \
-	%D%/config_store.c %D%/config_store.h \
-	%D%/config_value.c %D%/config_value.h \
-	%D%/control_log.c %D%/control_log.h \
-	%D%/control_peer.c %D%/control_peer.h \
-	%D%/control_report.c %D%/control_report.h \
-	%D%/control_server.c %D%/control_server.h \
-	%D%/http_client.c %D%/http_client.h \
-	%D%/database.c %D%/database.h \
-	%D%/leases.c %D%/leases.h \
-	%D%/ledger.c %D%/ledger.h \
-	%D%/livekit.c %D%/livekit.h \
-	%D%/livekit_token.c %D%/livekit_token.h \
-	%D%/multipart.c %D%/multipart.h \
-	%D%/openai.c %D%/openai.h \
-	%D%/openai_ask.c %D%/openai_ask.h \
-	%D%/openai_call.c %D%/openai_call.h \
-	%D%/refusals.c %D%/refusals.h \
-	%D%/message_file.c %D%/message_file.h \
-	%D%/price.c %D%/price.h \
-	%D%/request.c %D%/request.h \
-	%D%/request_parse.c %D%/request_parse.h \
-	%D%/resolver.c %D%/resolver.h \
-	%D%/route.c %D%/route.h \
-	%D%/session_rules.c %D%/session_rules.h \
+	%D%/http/accept_pool.c %D%/http/accept_pool.h \
+	%D%/http/access.c %D%/http/access.h \
+	%D%/config/config_anam.c %D%/config/config_anam.h \
+	%D%/anam/anam.c %D%/anam/anam.h \
+	%D%/anam/anam_flight.c %D%/anam/anam_flight.h \
+	%D%/anam/anam_route.c %D%/anam/anam_route.h \
+	%D%/anam/anam_session.c %D%/anam/anam_session.h \
+	%D%/anam/anam_token.c %D%/anam/anam_token.h \
+	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
+	%D%/config/conf_tree.c %D%/config/conf_tree.h \
+	%D%/config/config.c %D%/config/config.h \
+	%D%/config/config_file.c \
+	%D%/config/config_grants.def \
+	%D%/config/config_limits.def \
+	%D%/config/config_livekit.c %D%/config/config_livekit.h \
+	%D%/config/config_messages.c %D%/config/config_messages.h \
+	%D%/config/config_notice.c %D%/config/config_notice.h \
+	%D%/config/config_prices.c %D%/config/config_prices.h \
+	%D%/config/config_relay.c %D%/config/config_relay.h \
+	%D%/config/config_session.c %D%/config/config_session.h \
+	%D%/config/config_store.c %D%/config/config_store.h \
+	%D%/config/config_value.c %D%/config/config_value.h \
+	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
+	%D%/tunnels/control_peer.c %D%/tunnels/control_peer.h \
+	%D%/tunnels/control_report.c %D%/tunnels/control_report.h \
+	%D%/tunnels/control_server.c %D%/tunnels/control_server.h \
+	%D%/http/http_client.c %D%/http/http_client.h \
+	%D%/store/database.c %D%/store/database.h \
+	%D%/tunnels/leases.c %D%/tunnels/leases.h \
+	%D%/store/ledger.c %D%/store/ledger.h \
+	%D%/livekit/livekit.c %D%/livekit/livekit.h \
+	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
+	%D%/http/multipart.c %D%/http/multipart.h \
+	%D%/openai/openai.c %D%/openai/openai.h \
+	%D%/openai/openai_ask.c %D%/openai/openai_ask.h \
+	%D%/openai/openai_call.c %D%/openai/openai_call.h \
+	%D%/tunnels/refusals.c %D%/tunnels/refusals.h \
+	%D%/store/message_file.c %D%/store/message_file.h \
+	%D%/store/price.c %D%/store/price.h \
+	%D%/http/request.c %D%/http/request.h \
+	%D%/http/request_parse.c %D%/http/request_parse.h \
+	%D%/tunnels/resolver.c %D%/tunnels/resolver.h \
+	%D%/http/route.c %D%/http/route.h \
+	%D%/openai/session_rules.c %D%/openai/session_rules.h \
 	%D%/signing_key.c %D%/signing_key.h \
-	%D%/store.c %D%/store.h \
-	%D%/store_sqlite.c %D%/store_sqlite.h \
-	%D%/store_sqlite.def \
-	%D%/target.c %D%/target.h \
-	%D%/ticket.c %D%/ticket.h \
-	%D%/tunnel_route.c %D%/tunnel_route.h \
-	%D%/tunnel_ticket.c %D%/tunnel_ticket.h \
-	%D%/url.c %D%/url.h \
-	%D%/usage_event.c %D%/usage_event.h \
-	%D%/usage_report.c %D%/usage_report.h
+	%D%/store/store.c %D%/store/store.h \
+	%D%/store/store_sqlite.c %D%/store/store_sqlite.h \
+	%D%/store/store_sqlite.def \
+	%D%/tunnels/target.c %D%/tunnels/target.h \
+	%D%/openai/ticket.c %D%/openai/ticket.h \
+	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
+	%D%/openai/tunnel_ticket.c %D%/openai/tunnel_ticket.h \
+	%D%/config/url.c %D%/config/url.h \
+	%D%/store/usage_event.c %D%/store/usage_event.h \
+	%D%/store/usage_report.c %D%/store/usage_report.h
 
 sbin_PROGRAMS += culvert-broker
 culvert_broker_SOURCES = %D%/main.c

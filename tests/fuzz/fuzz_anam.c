@@ -4,8 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "broker/anam_session.h"
-#include "broker/anam_vendor.h"
+#include "broker/anam/anam_session.h"
+#include "broker/anam/anam_vendor.h"
 #include "common/json.h"
 #include "common/str.h"
 #include "common/xalloc.h"

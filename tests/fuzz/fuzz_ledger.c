@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "broker/usage_event.h"
+#include "broker/store/usage_event.h"
 #include "common/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

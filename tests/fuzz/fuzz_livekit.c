@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/livekit_token.h"
+#include "broker/livekit/livekit_token.h"
 #include "common/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

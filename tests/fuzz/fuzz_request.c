@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/request_parse.h"
+#include "broker/http/request_parse.h"
 #include "common/str.h"
 #include "common/xalloc.h"
 

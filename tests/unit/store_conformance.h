@@ -2,12 +2,12 @@
 #ifndef TESTS_STORE_CONFORMANCE_H
 #define TESTS_STORE_CONFORMANCE_H
 
-#include "broker/store.h"
+#include "broker/store/store.h"
 
 /*
- * What every backend of broker/store.h has to do.  A backend's test opens two
- * handles on one empty store in its setup, closes them in its teardown, and has
- * STORE_CONFORMANCE(setup, teardown) among its tests.
+ * What every backend of broker/store/store.h has to do.  A backend's test opens
+ * two handles on one empty store in its setup, closes them in its teardown, and
+ * has STORE_CONFORMANCE(setup, teardown) among its tests.
  */
 struct store_pair {
 	struct store *one, *other;

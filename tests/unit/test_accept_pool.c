@@ -18,7 +18,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 
-#include "broker/accept_pool.h"
+#include "broker/http/accept_pool.h"
 #include "common/log.h"
 #include "common/service.h"
 #include "common/thread.h"

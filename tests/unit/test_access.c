@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "broker/access.h"
+#include "broker/http/access.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -11,7 +11,7 @@
 
 #include <pthread.h>
 
-#include "broker/anam_flight.h"
+#include "broker/anam/anam_flight.h"
 #include "common/clock.h"
 #include "common/thread.h"
 

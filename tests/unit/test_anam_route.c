@@ -13,8 +13,8 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
-#include "broker/anam_route.h"
-#include "broker/tunnel_route.h"
+#include "broker/anam/anam_route.h"
+#include "broker/tunnels/tunnel_route.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/anam_session.h"
+#include "broker/anam/anam_session.h"
 #include "common/json.h"
 
 #define S(text) ((char[]){ text })

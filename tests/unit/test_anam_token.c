@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/anam_token.h"
+#include "broker/anam/anam_token.h"
 #include "common/json.h"
 #include "common/jwt.h"
 

@@ -16,8 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "broker/anam_vendor.h"
-#include "broker/http_client.h"
+#include "broker/anam/anam_vendor.h"
+#include "broker/http/http_client.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/thread.h"

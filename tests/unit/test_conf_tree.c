@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "broker/conf_tree.h"
+#include "broker/config/conf_tree.h"
 #include "common/thread.h"
 #include "common/xalloc.h"
 

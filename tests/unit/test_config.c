@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "common/xalloc.h"
 
 #define CANARY "canary-0123456789-0123456789-0123456789"

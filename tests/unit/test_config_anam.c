@@ -11,7 +11,7 @@
 
 #include <unistd.h>
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 
 #define STORE "store { path = \"/x/y.db\" }\n"
 #define KEY   "api_key = \"env:T_ANAM_KEY\"\n"

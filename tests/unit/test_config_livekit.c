@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/config_livekit.h"
+#include "broker/config/config_livekit.h"
 #include "common/xalloc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -68,7 +68,7 @@ static const struct {
 	const char *key, *group, *claim;
 } grants[] = {
 #define GRANT(key, group, claim) { #key, group, claim },
-#include "broker/config_grants.def"
+#include "broker/config/config_grants.def"
 };
 
 static void

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/config_relay.h"
+#include "broker/config/config_relay.h"
 #include "common/json.h"
 #include "common/xalloc.h"
 
@@ -60,8 +60,8 @@ dump(const struct config_relay *relay)
 static void
 by_default_nothing_is_read_but_openais_usage(void **state)
 {
-	struct config *config = build_good(
-	    OPENAI HEIR "}\nrelay \"/a\" { upstream = \"ws://x\" }");
+	struct config *config =
+	    build_good(OPENAI HEIR "}\nrelay \"/a\" { upstream = \"ws://x\" }");
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "broker/config_notice.h"
+#include "broker/config/config_notice.h"
 #include "common/log.h"
 #include "common/xalloc.h"
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/config_relay.h"
+#include "broker/config/config_relay.h"
 #include "common/xalloc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -69,7 +69,7 @@ struct limit {
 	{ #key, offsetof(struct config_relay, member), scale, min, max, \
 		fallback },
 static const struct limit limits_of_a_relay[] = {
-#include "broker/config_limits.def"
+#include "broker/config/config_limits.def"
 };
 #undef wire
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "broker/config_relay.h"
+#include "broker/config/config_relay.h"
 #include "common/json.h"
 #include "common/xalloc.h"
 

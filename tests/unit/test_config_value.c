@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "broker/config_value.h"
+#include "broker/config/config_value.h"
 #include "common/xalloc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -20,10 +20,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "broker/config.h"
-#include "broker/control_server.h"
-#include "broker/ledger.h"
-#include "broker/store_sqlite.h"
+#include "broker/config/config.h"
+#include "broker/store/ledger.h"
+#include "broker/store/store_sqlite.h"
+#include "broker/tunnels/control_server.h"
 #include "common/log.h"
 #include "common/service.h"
 #include "common/wire.h"

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "broker/http_client.h"
+#include "broker/http/http_client.h"
 #include "common/clock.h"
 #include "common/thread.h"
 

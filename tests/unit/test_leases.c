@@ -9,7 +9,7 @@
 #include <cmocka.h>
 #include <pthread.h>
 
-#include "broker/leases.h"
+#include "broker/tunnels/leases.h"
 
 static struct lease_request
 request_for(const char *route, uint64_t max_route, uint64_t max_total)

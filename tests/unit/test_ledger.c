@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "broker/ledger.h"
-#include "broker/store_sqlite.h"
+#include "broker/store/ledger.h"
+#include "broker/store/store_sqlite.h"
 #include "common/clock.h"
 #include "common/log.h"
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "broker/livekit.h"
+#include "broker/livekit/livekit.h"
 #include "common/json.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

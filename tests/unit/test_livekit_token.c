@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/livekit_token.h"
+#include "broker/livekit/livekit_token.h"
 #include "common/json.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "broker/message_file.h"
+#include "broker/store/message_file.h"
 #include "common/log.h"
 #include "common/xalloc.h"
 

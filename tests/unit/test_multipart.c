@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/multipart.h"
+#include "broker/http/multipart.h"
 #include "common/xalloc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -11,13 +11,13 @@
 
 #include <cmocka.h>
 
-#include "broker/http_client.h"
-#include "broker/openai.h"
-#include "broker/openai_ask.h"
-#include "broker/openai_call.h"
+#include "broker/http/http_client.h"
+#include "broker/openai/openai.h"
+#include "broker/openai/openai_ask.h"
+#include "broker/openai/openai_call.h"
+#include "broker/openai/ticket.h"
 #include "broker/signing_key.h"
-#include "broker/store_sqlite.h"
-#include "broker/ticket.h"
+#include "broker/store/store_sqlite.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/xalloc.h"

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "broker/price.h"
+#include "broker/store/price.h"
 
 static uint64_t
 micro(const char *text)

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/refusals.h"
+#include "broker/tunnels/refusals.h"
 
 #define HERE  "192.0.2.1"
 #define THERE "192.0.2.2"

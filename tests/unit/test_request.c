@@ -16,9 +16,9 @@
 
 #include <cmocka.h>
 
-#include "broker/config.h"
-#include "broker/request.h"
-#include "broker/route.h"
+#include "broker/config/config.h"
+#include "broker/http/request.h"
+#include "broker/http/route.h"
 #include "common/clock.h"
 #include "common/service.h"
 #include "common/thread.h"

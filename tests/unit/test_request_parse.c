@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/request_parse.h"
+#include "broker/http/request_parse.h"
 #include "common/xalloc.h"
 
 #define COUNT(a)  (sizeof(a) / sizeof((a)[0]))

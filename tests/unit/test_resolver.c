@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "broker/resolver.h"
+#include "broker/tunnels/resolver.h"
 
 #define LONG_MS 60000
 

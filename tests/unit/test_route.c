@@ -9,12 +9,12 @@
 
 #include <cmocka.h>
 
-#include "broker/anam.h"
-#include "broker/livekit.h"
-#include "broker/openai.h"
-#include "broker/openai_ask.h"
-#include "broker/openai_call.h"
-#include "broker/route.h"
+#include "broker/anam/anam.h"
+#include "broker/http/route.h"
+#include "broker/livekit/livekit.h"
+#include "broker/openai/openai.h"
+#include "broker/openai/openai_ask.h"
+#include "broker/openai/openai_call.h"
 #include "common/json.h"
 #include "common/log.h"
 

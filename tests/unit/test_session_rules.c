@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "broker/session_rules.h"
+#include "broker/openai/session_rules.h"
 #include "common/xalloc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "broker/store_sqlite.h"
+#include "broker/store/store_sqlite.h"
 #include "common/clock.h"
 #include "store_conformance.h"
 

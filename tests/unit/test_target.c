@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/target.h"
+#include "broker/tunnels/target.h"
 
 /* A string that can be changed, as those of a configuration can. */
 #define S(text) ((char[]){ text })

@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
+#include "broker/openai/ticket.h"
 #include "broker/signing_key.h"
-#include "broker/store_sqlite.h"
-#include "broker/ticket.h"
+#include "broker/store/store_sqlite.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"
 

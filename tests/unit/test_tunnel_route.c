@@ -9,7 +9,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "broker/tunnel_route.h"
+#include "broker/tunnels/tunnel_route.h"
 #include "common/xalloc.h"
 
 /* A string that can be changed, as those of a configuration can. */

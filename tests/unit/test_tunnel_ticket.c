@@ -10,10 +10,10 @@
 
 #include <cmocka.h>
 
+#include "broker/openai/ticket.h"
 #include "broker/signing_key.h"
-#include "broker/store_sqlite.h"
-#include "broker/ticket.h"
-#include "broker/tunnel_route.h"
+#include "broker/store/store_sqlite.h"
+#include "broker/tunnels/tunnel_route.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
 

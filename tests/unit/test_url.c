@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "broker/url.h"
+#include "broker/config/url.h"
 #include "common/xalloc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "broker/usage_event.h"
+#include "broker/store/usage_event.h"
 #include "common/json.h"
 
 static json_t *

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/usage_report.h"
+#include "broker/store/usage_report.h"
 #include "common/xalloc.h"
 
 static const char config_text[] = "prices \"gpt-realtime-mini*\" {\n"

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/config/config_notice.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "broker/http/access.h"
+#include "common/log.h"
+#include "common/secret.h"
+#include "common/str.h"
+
+/* Shorter than SHA-256 is (RFC 7518 3.2), it can be guessed from a token. */
+#define LIVEKIT_SECRET_BYTES 32
+
+static bool
+is_on_this_machine(const char *host)
+{
+	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+	    (strncmp(host, "127.", 4) == 0 && str_is_address(host));
+}
+
+/* A group may be meant to read it, the others never are. */
+static void
+notice_secret(const struct secret *secret)
+{
+	const char *source = secret_source(secret);
+	struct stat st;
+
+	if (strncmp(source, "file:", 5) == 0 && stat(source + 5, &st) == 0 &&
+	    S_ISREG(st.st_mode) && (st.st_mode & S_IROTH) != 0)
+		log_warning("config.open_secret",
+		    "secret=%s mode=%04o reason=\"every user of this machine "
+		    "may read it: chmod o= it\"",
+		    source, (unsigned int)st.st_mode & 07777);
+}
+
+static void
+notice_relay(const struct config_relay *relay)
+{
+	bool has_key = false;
+
+	for (size_t i = 0; i < relay->header_count; i++) {
+		if (relay->headers[i].secret == NULL)
+			continue;
+		has_key = true;
+		notice_secret(relay->headers[i].secret);
+	}
+	if (!has_key)
+		log_warning("config.no_key",
+		    "route=%s reason=\"the vendor gets no key from us\"",
+		    relay->name);
+	else if (!relay->upstream.tls &&
+	    !is_on_this_machine(relay->upstream.host))
+		log_warning("config.plain_secret",
+		    "route=%s reason=\"ws:// sends its key in the clear\"",
+		    relay->name);
+}
+
+/* Whether any group of grants ("video", "sip", ...) has one. */
+/* What is asked for of a relay's clients, and cannot be had. */
+static void
+notice_tickets(const struct config *config, const struct config_relay *relay)
+{
+	if (relay->client_secrets && config->store.path == NULL)
+		log_warning("config.no_store",
+		    "route=%s reason=\"`client_secrets' needs a store: write "
+		    "`store { path = ... }'\"",
+		    relay->name);
+	if (relay->calls && relay->messages.pinned)
+		log_warning("config.past_pin",
+		    "route=%s reason=\"`calls' go past culvert: a client can "
+		    "change in them what `session' pins\"",
+		    relay->name);
+}
+
+static bool
+grants_something(const struct config_token *token)
+{
+	static const char *const groups[] = { "video", "sip", "agent",
+		"inference", "observability" };
+
+	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+		if (json_object_size(
+			json_object_get(token->claims, groups[i])) > 0)
+			return true;
+	return false;
+}
+
+static void
+notice_livekit(const struct config_livekit *livekit)
+{
+	size_t len;
+
+	notice_secret(livekit->api_key);
+	notice_secret(livekit->api_secret);
+	for (size_t i = 0; i < livekit->token_count; i++)
+		if (!grants_something(&livekit->tokens[i]))
+			log_warning("config.no_grants",
+			    "token=%s reason=\"its tokens allow nothing: "
+			    "`room_join = true' lets a client join\"",
+			    livekit->tokens[i].name);
+
+	(void)secret_peek(livekit->api_secret, &len);
+	if (len < LIVEKIT_SECRET_BYTES)
+		log_warning("config.short_secret",
+		    "key=livekit.api_secret "
+		    "bytes=%zu reason=\"under %d bytes it can be guessed\"",
+		    len, LIVEKIT_SECRET_BYTES);
+}
+
+static void
+notice_anam(const struct config_anam *anam)
+{
+	notice_secret(anam->api_key);
+	if (anam->personas.count == 0 && anam->kept_count == 0)
+		log_warning("config.no_persona",
+		    "reason=\"no session is given: name personas in section "
+		    "`anam'\"");
+}
+
+void
+config_notice_log(const struct config *config)
+{
+	if (access_is_loopback_only(config))
+		log_notice("config.loopback_only",
+		    "file=%s reason=\"only clients of this machine are "
+		    "served: `clients' and `origins' in section `access' "
+		    "admit others\"",
+		    config->path);
+	if (config->relay_count == 0 && config->livekit == NULL &&
+	    config->anam == NULL)
+		log_warning("config.no_routes",
+		    "file=%s reason=\"no `openai', `relay', `livekit' or "
+		    "`anam' section: nothing is served\"",
+		    config->path);
+	for (size_t i = 0; i < config->relay_count; i++) {
+		notice_relay(&config->relays[i]);
+		notice_tickets(config, &config->relays[i]);
+	}
+	if (config->livekit != NULL)
+		notice_livekit(config->livekit);
+	if (config->anam != NULL)
+		notice_anam(config->anam);
+}

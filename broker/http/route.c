@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/http/route.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "broker/anam/anam.h"
+#include "broker/http/access.h"
+#include "broker/livekit/livekit.h"
+#include "broker/openai/openai.h"
+#include "broker/openai/openai_ask.h"
+#include "broker/openai/openai_call.h"
+#include "common/log.h"
+#include "common/str.h"
+
+/* What the vendors' SDKs send; no page needs more. */
+#define CORS_ALLOW_HEADERS                                                \
+	"content-type, authorization, x-anon-id, x-anam-target-url, "     \
+	"openai-beta, "                                                   \
+	"openai-organization, openai-project, openai-safety-identifier, " \
+	"x-openai-agents-sdk, x-stainless-arch, x-stainless-lang, "       \
+	"x-stainless-os, x-stainless-package-version, "                   \
+	"x-stainless-retry-count, x-stainless-runtime, "                  \
+	"x-stainless-runtime-version, x-stainless-timeout"
+#define CORS_MAX_AGE_S "600"
+
+struct route {
+	const char *method;
+	const char *path;
+	bool prefix; /* and whatever follows path, which ends with "/" */
+	bool open;   /* without admission, and without CORS */
+	request_handler *handler;
+	request_error_form *error_form; /* NULL: ours */
+};
+
+static atomic_bool ready;
+
+void
+route_set_ready(bool value)
+{
+	atomic_store(&ready, value);
+}
+
+static void
+handle_healthz(struct request *req)
+{
+	request_reply_json(req, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static void
+handle_readyz(struct request *req)
+{
+	if (atomic_load(&ready))
+		handle_healthz(req);
+	else
+		request_reply_error(req, ERR_UNAVAIL, NULL);
+}
+
+static const struct route routes[] = {
+	{ "GET", "/healthz", .open = true, .handler = handle_healthz },
+	{ "GET", "/readyz", .open = true, .handler = handle_readyz },
+	{ "POST", "/api/livekit/token", .handler = livekit_token_handle },
+	{ "POST", "/api/livekit/token/", .prefix = true,
+	    .handler = livekit_token_handle },
+	{ "POST", "/v1/realtime/client_secrets",
+	    .handler = openai_client_secrets_handle,
+	    .error_form = openai_ask_error_form },
+	{ "POST", "/v1/realtime/calls", .handler = openai_calls_handle,
+	    .error_form = openai_ask_error_form },
+	{ "POST", "/v1/auth/session-token", .handler = anam_token_handle,
+	    .error_form = anam_error },
+	{ "POST", "/v1/engine/session", .handler = anam_session_handle,
+	    .error_form = anam_error },
+	{ "POST", "/v1/metrics/client", .handler = anam_metrics_handle,
+	    .error_form = anam_error },
+	{ "POST", "/talk", .handler = anam_talk_handle,
+	    .error_form = anam_error },
+	{ "POST", "/b/", .prefix = true, .handler = anam_talk_handle,
+	    .error_form = anam_error },
+};
+#define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
+
+static bool
+has_path(const struct route *route, const char *path)
+{
+	size_t len = strlen(route->path);
+
+	if (!route->prefix)
+		return strcmp(route->path, path) == 0;
+	return strncmp(route->path, path, len) == 0 && path[len] != '\0';
+}
+
+static bool
+takes_method(const struct route *route, const char *method)
+{
+	return strcmp(route->method, method) == 0 ||
+	    (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
+}
+
+/* The methods of a path, for Allow (RFC 9110 10.2.1). */
+static void
+list_methods(const char *path, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < ROUTE_COUNT; i++)
+		if (has_path(&routes[i], path))
+			n += (size_t)snprintf(out + n, size - n, "%s%s, ",
+			    routes[i].method,
+			    strcmp(routes[i].method, "GET") == 0 ? ", HEAD"
+								 : "");
+	(void)snprintf(out + n, size - n, "OPTIONS");
+}
+
+/* The route of this path and method, or any of this path; else NULL. */
+static const struct route *
+find_route(const char *path, const char *method)
+{
+	const struct route *found = NULL;
+
+	for (size_t i = 0; i < ROUTE_COUNT; i++) {
+		if (!has_path(&routes[i], path))
+			continue;
+		if (takes_method(&routes[i], method))
+			return &routes[i];
+		found = &routes[i];
+	}
+	return found;
+}
+
+static void
+log_denied(const struct request *req, const struct diag *diag)
+{
+	const char *client = request_client(req);
+	const char *origin = request_header(req, "origin");
+	char client_word[64], origin_word[128];
+
+	if (client == NULL)
+		client = "-";
+	if (origin == NULL)
+		origin = "-";
+	(void)str_escape(client_word, sizeof(client_word), client,
+	    strlen(client));
+	(void)str_escape(origin_word, sizeof(origin_word), origin,
+	    strlen(origin));
+	log_info("request.denied", "client=%s origin=%s reason=\"%s\"",
+	    client_word, origin_word, diag->text);
+}
+
+/* Let a page of this Origin read the answer, where it may be served. */
+static enum err
+admit(struct request *req, struct diag *diag)
+{
+	const char *origin = request_header(req, "origin");
+	enum err err = access_check(request_config(req), request_client(req),
+	    origin, diag);
+
+	request_add_header(req, "Vary", "Origin");
+	if (err == ERR_OK && origin != NULL)
+		request_add_header(req, "Access-Control-Allow-Origin", origin);
+	return err;
+}
+
+/* OPTIONS: a browser's preflight, or anybody's question. */
+static void
+reply_options(struct request *req, const char *methods, bool cors)
+{
+	request_add_header(req, "Allow", methods);
+	if (cors && request_header(req, "origin") != NULL) {
+		request_add_header(req, "Access-Control-Allow-Methods",
+		    methods);
+		request_add_header(req, "Access-Control-Allow-Headers",
+		    CORS_ALLOW_HEADERS);
+		request_add_header(req, "Access-Control-Max-Age",
+		    CORS_MAX_AGE_S);
+	}
+	request_reply_empty(req, 204);
+}
+
+void
+route_handle(struct request *req)
+{
+	const char *path = request_path(req), *method = request_method(req);
+	const struct route *route = find_route(path, method);
+	struct diag diag = { "" };
+	enum err admission = ERR_OK;
+	char methods[128];
+
+	if (route != NULL)
+		request_set_error_form(req, route->error_form);
+	if (route == NULL || !route->open)
+		admission = admit(req, &diag);
+	if (route == NULL) {
+		request_reply_error(req, ERR_NOTFOUND, NULL);
+		return;
+	}
+	list_methods(path, methods, sizeof(methods));
+	if (!takes_method(route, method) && strcmp(method, "OPTIONS") != 0) {
+		request_add_header(req, "Allow", methods);
+		request_reply_error(req, ERR_METHOD, NULL);
+	} else if (admission != ERR_OK) {
+		log_denied(req, &diag);
+		request_reply_error(req, admission, diag.text);
+	} else if (strcmp(method, "OPTIONS") == 0) {
+		reply_options(req, methods, !route->open);
+	} else {
+		route->handler(req);
+	}
+}

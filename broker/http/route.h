@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_ROUTE_H
+#define BROKER_ROUTE_H
+
+#include <stdbool.h>
+
+#include "broker/http/request.h"
+
+/*
+ * route: which handler a request goes to, and whether it may.
+ *
+ * An unknown path is 404, a method that it does not take 405 with Allow; HEAD
+ * is GET.  Then admission: broker/http/access.h, with one rule for every route
+ * but the health ones: who has a foreign Origin, or none without
+ * `missing_origin', is answered 403.  A page of an admitted Origin may read
+ * every answer (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol), and
+ * its preflight is answered here; a foreign one gets no CORS header at all.
+ *
+ *   GET /healthz  200 {"status":"ok"}, to whomever asks: the process lives
+ *   GET /readyz   the same, or 503 where it would not serve
+ */
+void route_handle(struct request *req);
+
+/* What /readyz says; not ready at first. */
+void route_set_ready(bool ready);
+
+#endif

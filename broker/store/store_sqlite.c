@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/store/store_sqlite.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/store/database.h"
+#include "common/json.h"
+#include "common/xalloc.h"
+
+static const char *const migrations[] = {
+#define MIGRATION(sql) sql,
+#include "broker/store/store_sqlite.def"
+};
+
+enum statement {
+#define STATEMENT(id, sql) id,
+#include "broker/store/store_sqlite.def"
+};
+
+static const char *const statements[] = {
+#define STATEMENT(id, sql) [id] = (sql),
+#include "broker/store/store_sqlite.def"
+};
+
+static const struct database_schema schema = {
+	.application_id = 0x43554c56, /* "CULV" */
+	.migrations = migrations,
+	.migration_count = sizeof(migrations) / sizeof(migrations[0]),
+	.statements = statements,
+	.statement_count = sizeof(statements) / sizeof(statements[0]),
+};
+
+/*
+ * Readers never wait for a writer in SQLite's WAL, so they must not wait for
+ * one at a connection: a tunnel's ticket is looked up by the thread that serves
+ * all tunnels.  A report reads for long and has a connection of its own, too.
+ */
+struct sqlite {
+	struct store store;
+	struct database *db, *reads, *reports;
+};
+
+/* ---- sessions and tickets ---------------------------------------------- */
+
+/* Both have the same kinds of columns, and the first text is the key. */
+struct row {
+	char *texts[4];
+	json_t *session; /* may be NULL */
+	int64_t created, expires;
+};
+
+/* Forget one that has expired and has the key, or the last text. */
+static enum err
+forget(struct database *db, enum statement id, const struct row *row,
+    struct diag *diag)
+{
+	enum err err = database_use(db, id, diag);
+
+	if (err != ERR_OK)
+		return err;
+	database_bind_text(db, 1, row->texts[0]);
+	database_bind_text(db, 2, row->texts[3]);
+	database_bind_number(db, 3, row->created);
+	return database_finish(db, diag);
+}
+
+static enum err
+insert(struct database *db, enum statement id, const struct row *row,
+    struct diag *diag)
+{
+	char *session = NULL;
+	size_t len = 0;
+	enum err err = database_use(db, id, diag);
+
+	if (err != ERR_OK)
+		return err;
+	if (row->session != NULL)
+		session = json_text(row->session, &len);
+	for (int i = 0; i < 4; i++)
+		database_bind_text(db, 1 + i, row->texts[i]);
+	database_bind_text(db, 5, session);
+	database_bind_number(db, 6, row->created);
+	database_bind_number(db, 7, row->expires);
+	err = database_finish(db, diag);
+	if (session != NULL)
+		explicit_bzero(session, len);
+	free(session);
+	return err;
+}
+
+static enum err
+put_row(struct store *store, enum statement forget_id, enum statement put_id,
+    const struct row *row, struct diag *diag)
+{
+	struct database *db = ((struct sqlite *)store)->db;
+	enum err err = database_begin(db, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = forget(db, forget_id, row, diag);
+	if (err == ERR_OK)
+		err = insert(db, put_id, row, diag);
+	return database_end(db, err, diag);
+}
+
+/* A value that we did not write is a damaged file. */
+static enum err
+read_row(struct database *db, struct row *ret, struct diag *diag)
+{
+	char *session = database_text(db, 4);
+	size_t len = session == NULL ? 0 : strlen(session);
+	struct row row = {
+		.created = database_number(db, 5),
+		.expires = database_number(db, 6),
+	};
+	enum err err = ERR_OK;
+
+	if (session != NULL)
+		err = json_parse(session, len, &row.session, NULL);
+	if (session != NULL)
+		explicit_bzero(session, len);
+	free(session);
+	if (err != ERR_OK) {
+		diag_set(diag, "the store: a row is damaged");
+		return ERR_UNAVAIL;
+	}
+	for (int i = 0; i < 4; i++)
+		row.texts[i] = database_text(db, i);
+	*ret = row;
+	return ERR_OK;
+}
+
+/* The one row of this key that has not expired. */
+static enum err
+get_row(struct store *store, enum statement id, const char *key, int64_t now,
+    struct row *ret, struct diag *diag)
+{
+	struct database *db = ((struct sqlite *)store)->reads;
+	enum err err = database_enter(db, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = database_use(db, id, diag);
+	if (err == ERR_OK) {
+		database_bind_text(db, 1, key);
+		database_bind_number(db, 2, now);
+		err = database_step(db, diag);
+		if (err == ERR_OK)
+			err = read_row(db, ret, diag);
+		database_release(db);
+	}
+	database_leave(db);
+	return err;
+}
+
+static enum err
+put_anam(struct store *store, const struct store_anam *in, struct diag *diag)
+{
+	const struct row row = {
+		.texts = { in->id, in->user, in->persona, in->token_id },
+		.session = in->session,
+		.created = in->created,
+		.expires = in->expires,
+	};
+
+	return put_row(store, FORGET_ANAM, PUT_ANAM, &row, diag);
+}
+
+static enum err
+get_anam_row(struct store *store, enum statement id, const char *key,
+    int64_t now, struct store_anam *ret, struct diag *diag)
+{
+	struct row row;
+	enum err err = get_row(store, id, key, now, &row, diag);
+
+	if (err == ERR_OK)
+		*ret = (struct store_anam){
+			.id = row.texts[0],
+			.user = row.texts[1],
+			.persona = row.texts[2],
+			.token_id = row.texts[3],
+			.session = row.session,
+			.created = row.created,
+			.expires = row.expires,
+		};
+	return err;
+}
+
+static enum err
+get_anam(struct store *store, const char *id, int64_t now,
+    struct store_anam *ret, struct diag *diag)
+{
+	return get_anam_row(store, GET_ANAM, id, now, ret, diag);
+}
+
+static enum err
+get_anam_by_token(struct store *store, const char *token_id, int64_t now,
+    struct store_anam *ret, struct diag *diag)
+{
+	return get_anam_row(store, GET_ANAM_BY_TOKEN, token_id, now, ret, diag);
+}
+
+static enum err
+put_ticket(struct store *store, const struct store_ticket *in,
+    struct diag *diag)
+{
+	const struct row row = {
+		.texts = { in->id, in->route, in->user, in->model },
+		.session = in->session,
+		.created = in->created,
+		.expires = in->expires,
+	};
+
+	return put_row(store, FORGET_TICKET, PUT_TICKET, &row, diag);
+}
+
+static enum err
+get_ticket(struct store *store, const char *id, int64_t now,
+    struct store_ticket *ret, struct diag *diag)
+{
+	struct row row;
+	enum err err = get_row(store, GET_TICKET, id, now, &row, diag);
+
+	if (err == ERR_OK)
+		*ret = (struct store_ticket){
+			.id = row.texts[0],
+			.route = row.texts[1],
+			.user = row.texts[2],
+			.model = row.texts[3],
+			.session = row.session,
+			.created = row.created,
+			.expires = row.expires,
+		};
+	return err;
+}
+
+static enum err
+expire(struct store *store, int64_t now, struct diag *diag)
+{
+	static const enum statement ids[] = { EXPIRE_ANAM, EXPIRE_TICKETS };
+	struct database *db = ((struct sqlite *)store)->db;
+	enum err err = database_begin(db, diag);
+
+	if (err != ERR_OK)
+		return err;
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		err = database_use(db, ids[i], diag);
+		if (err != ERR_OK)
+			break;
+		database_bind_number(db, 1, now);
+		err = database_finish(db, diag);
+		if (err != ERR_OK)
+			break;
+	}
+	return database_end(db, err, diag);
+}
+
+/* ---- usage ------------------------------------------------------------- */
+
+static bool
+is_bounded(const struct store_usage *row)
+{
+	uint64_t most = row->total_tokens;
+
+	for (int i = 0; i < STORE_TOKENS_COUNT; i++)
+		if (row->tokens[i] > most)
+			most = row->tokens[i];
+	return most <= STORE_TOKENS_MAX && isfinite(row->seconds) &&
+	    row->seconds >= 0 && row->seconds <= STORE_TOKENS_MAX;
+}
+
+static enum err
+insert_usage(struct database *db, const struct store_usage *row,
+    struct diag *diag)
+{
+	enum err err = database_use(db, ADD_USAGE, diag);
+
+	if (err != ERR_OK)
+		return err;
+	database_bind_text(db, 1, row->lease);
+	database_bind_number(db, 2, row->n);
+	database_bind_text(db, 3, row->session);
+	database_bind_text(db, 4, row->route);
+	database_bind_text(db, 5, row->user);
+	database_bind_text(db, 6, row->model);
+	database_bind_text(db, 7, row->event);
+	database_bind_text(db, 8, row->vendor_id);
+	database_bind_text(db, 9, row->status);
+	database_bind_number(db, 10, row->at);
+	database_bind_number(db, 11, (int64_t)row->total_tokens);
+	database_bind_real(db, 12, row->seconds);
+	database_bind_text(db, 13, row->raw);
+	for (int i = 0; i < STORE_TOKENS_COUNT; i++)
+		database_bind_number(db, 14 + i, (int64_t)row->tokens[i]);
+	return database_finish(db, diag);
+}
+
+static enum err
+add_usage(struct store *store, const struct store_usage *rows, size_t count,
+    struct diag *diag)
+{
+	struct database *db = ((struct sqlite *)store)->db;
+	enum err err;
+
+	for (size_t i = 0; i < count; i++)
+		if (!is_bounded(&rows[i])) {
+			diag_set(diag, "a row has more than %d tokens",
+			    STORE_TOKENS_MAX);
+			return ERR_LIMIT;
+		}
+	err = database_begin(db, diag);
+	if (err != ERR_OK)
+		return err;
+	for (size_t i = 0; err == ERR_OK && i < count; i++)
+		err = insert_usage(db, &rows[i], diag);
+	return database_end(db, err, diag);
+}
+
+static void
+read_sum(struct database *db, struct store_sum *sum)
+{
+	*sum = (struct store_sum){
+		.day = database_text(db, 0),
+		.route = database_text(db, 1),
+		.user = database_text(db, 2),
+		.model = database_text(db, 3),
+		.events = (uint64_t)database_number(db, 4),
+		.total_tokens = (uint64_t)database_number(db, 5),
+		.seconds = database_real(db, 6),
+	};
+	for (int i = 0; i < STORE_TOKENS_COUNT; i++)
+		sum->tokens[i] = (uint64_t)database_number(db, 7 + i);
+}
+
+static enum err
+read_sums(struct database *db, struct store_sums *sums, struct diag *diag)
+{
+	size_t size = 0;
+	enum err err;
+
+	while ((err = database_step(db, diag)) == ERR_OK) {
+		if (sums->count == STORE_SUMS_MAX) {
+			diag_set(diag, "more than %d rows", STORE_SUMS_MAX);
+			return ERR_LIMIT;
+		}
+		if (sums->count == size) {
+			size = size == 0 ? 64 : size * 2;
+			sums->items = xreallocarray(sums->items, size,
+			    sizeof(sums->items[0]));
+		}
+		read_sum(db, &sums->items[sums->count++]);
+	}
+	return err == ERR_NOTFOUND ? ERR_OK : err;
+}
+
+static enum err
+sum_usage(struct store *store, int64_t from, int64_t to, struct store_sums *ret,
+    struct diag *diag)
+{
+	struct database *db = ((struct sqlite *)store)->reports;
+	struct store_sums sums = { .count = 0 };
+	enum err err = database_enter(db, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = database_use(db, SUM_USAGE, diag);
+	if (err == ERR_OK) {
+		database_bind_number(db, 1, from);
+		database_bind_number(db, 2, to);
+		err = read_sums(db, &sums, diag);
+		database_release(db);
+	}
+	database_leave(db);
+	if (err == ERR_OK)
+		*ret = sums;
+	else
+		store_sums_done(&sums);
+	return err;
+}
+
+/* ---- the store --------------------------------------------------------- */
+
+static void
+close_store(struct store *store)
+{
+	struct sqlite *sqlite = (struct sqlite *)store;
+
+	database_free(sqlite->reports);
+	database_free(sqlite->reads);
+	database_free(sqlite->db);
+	free(sqlite);
+}
+
+static const struct store_ops ops = {
+	.name = "sqlite",
+	.close = close_store,
+	.put_anam = put_anam,
+	.get_anam = get_anam,
+	.get_anam_by_token = get_anam_by_token,
+	.put_ticket = put_ticket,
+	.get_ticket = get_ticket,
+	.add_usage = add_usage,
+	.sum_usage = sum_usage,
+	.expire = expire,
+};
+
+enum err
+store_sqlite_open(const char *path, struct store **ret, struct diag *diag)
+{
+	struct database *db;
+	struct sqlite *sqlite;
+	enum err err = database_open(path, &schema, &db, diag);
+
+	if (err != ERR_OK)
+		return err;
+	sqlite = xcalloc(1, sizeof(*sqlite));
+	sqlite->store.ops = &ops;
+	sqlite->db = db;
+	sqlite->reads = database_new(path, &schema);
+	sqlite->reports = database_new(path, &schema);
+	*ret = &sqlite->store;
+	return ERR_OK;
+}
+
+enum err
+store_sqlite_check(const char *path, struct diag *diag)
+{
+	return database_check(path, &schema, diag);
+}

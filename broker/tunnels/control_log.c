@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/tunnels/control_log.h"
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "broker/tunnels/target.h"
+#include "broker/tunnels/tunnel_route.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/str.h"
+
+static const struct {
+	const char *word;
+	const char *side;
+	bool fault;
+} causes[] = {
+#define CAUSE(id, word, side, fault) [CONTROL_##id] = { word, side, fault },
+	CONTROL_CAUSES
+#undef CAUSE
+};
+
+void
+control_log_denied(const struct wire_open *open, enum err err,
+    const struct diag *diag)
+{
+	int status = err_http_status(err);
+	const char *header = wire_headers_find(&open->headers, "Origin");
+	char path[256], client[INET6_ADDRSTRLEN], origin[128];
+
+	if (header == NULL)
+		header = "-";
+	(void)str_escape(origin, sizeof(origin), header, strlen(header));
+	target_describe(open->target, path, sizeof(path));
+	if (tunnel_route_client(open, client, NULL) != ERR_OK)
+		(void)strcpy(client, "unknown");
+	if (status >= 500)
+		log_warning("tunnel.denied",
+		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
+		    status, client, origin, path, diag->text);
+	else
+		log_notice("tunnel.denied",
+		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
+		    status, client, origin, path, diag->text);
+}
+
+/* The last line of a tunnel. */
+static void
+log_lease(const struct lease_info *info, enum control_cause cause,
+    const struct wire_usage *end)
+{
+	const struct wire_totals *client = &info->from_client;
+	const struct wire_totals *upstream = &info->from_upstream;
+
+	log_info("lease.end",
+	    "lease=%s session=%s route=%s client=%s cause=%s side=%s code=%d "
+	    "client_messages=%llu client_bytes=%llu upstream_messages=%llu "
+	    "upstream_bytes=%llu seconds=%lld",
+	    info->id, info->session, info->route, info->client,
+	    end != NULL ? end->cause : causes[cause].word,
+	    end != NULL ? end->side : causes[cause].side,
+	    end != NULL ? end->code : 0, (unsigned long long)client->messages,
+	    (unsigned long long)client->bytes,
+	    (unsigned long long)upstream->messages,
+	    (unsigned long long)upstream->bytes,
+	    (long long)(clock_ms() - info->started_ms) / 1000);
+}
+
+void
+control_log_end(const struct ucred *peer, const struct lease_info *lease,
+    enum control_cause cause, const struct wire_usage *end)
+{
+	if (causes[cause].fault)
+		log_warning("control.dropped", "cause=%s pid=%d uid=%d",
+		    causes[cause].word, (int)peer->pid, (int)peer->uid);
+	if (lease != NULL)
+		log_lease(lease, cause, end);
+}
