@@ -151,6 +151,18 @@ read_body(struct request *req, json_t **ret, struct diag *diag)
 	return err;
 }
 
+/* Whether a URL is this scheme and host, prefix and path. */
+static bool
+is_url_of(const char *url, const char *base, const char *prefix,
+    const char *path)
+{
+	char *text = xasprintf("%s%s%s", base, prefix, path);
+	bool is = strcasecmp(url, text) == 0;
+
+	free(text);
+	return is;
+}
+
 /*
  * A gateway's request says where it would go: it may name this path at the
  * vendor's API, ours or the SDKs' own, and goes where it always goes.
@@ -160,25 +172,23 @@ check_target(struct request *req, const struct config_anam *anam,
     struct diag *diag)
 {
 	const char *url = request_header(req, TARGET_URL);
-	const char *path = request_path(req);
-	const char *known[] = { "https://api.anam.ai", anam->url,
-		anam->public_url, NULL };
 	const char *host = request_header(req, "host");
-	char *own = NULL;
-	bool is_known = url == NULL;
+	const char *prefix = request_config(req)->requests.base_path;
+	const char *path = request_path(req);
+	const char *rest = NULL;
 
-	if (host != NULL)
-		own = xasprintf("%s://%s", request_scheme(req), host);
-	known[3] = own;
-	for (size_t i = 0; url != NULL && i < 4; i++) {
-		size_t len = known[i] == NULL ? 0 : strlen(known[i]);
-
-		if (len > 0 && strncasecmp(url, known[i], len) == 0 &&
-		    strcmp(url + len, path) == 0)
-			is_known = true;
-	}
-	free(own);
-	if (is_known)
+	if (url == NULL || is_url_of(url, "https://api.anam.ai", "", path) ||
+	    is_url_of(url, anam->url, "", path))
+		return ERR_OK;
+	if (anam->public_url != NULL &&
+	    is_url_of(url, anam->public_url, prefix, path))
+		return ERR_OK;
+	/* a web server before ours may have ended TLS: either scheme */
+	if (strncmp(url, "https://", 8) == 0)
+		rest = url + 8;
+	else if (strncmp(url, "http://", 7) == 0)
+		rest = url + 7;
+	if (host != NULL && rest != NULL && is_url_of(rest, host, prefix, path))
 		return ERR_OK;
 	diag_set(diag, "X-Anam-Target-Url is not this request's");
 	return ERR_DENIED;

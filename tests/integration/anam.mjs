@@ -376,6 +376,24 @@ test("bad bodies and hosts are refused in the SDK's terms", async (t) => {
 	assert.equal((await vendor_requests(site, TOKEN)).length, 0);
 });
 
+test("a gateway's request may name us, the vendor or the SDK's own default",
+    async (t) => {
+	const site = await open_broker(t);
+	for (const base of ["https://chat.example", "http://chat.example",
+	    "https://api.anam.ai",
+	    `http://127.0.0.1:${site.sim_part.http_port}`]) {
+		const answer = await post(site, SESSION,
+		    { personaId: "persona-1" },
+		    { [TARGET]: `${base}${SESSION}`, Host: "chat.example" });
+		assert.equal(answer.status, 200, `${base}: ${answer.body}`);
+	}
+	for (const base of ["https://chat.example.evil", "ftp://chat.example",
+	    "https://x@chat.example", "httpx://evil/://chat.example"])
+		assert_error(await post(site, SESSION,
+		    { personaId: "persona-1" },
+		    { [TARGET]: `${base}${SESSION}`, Host: "chat.example" }), 403);
+});
+
 test("pages of admitted sites may call it, others may not", async (t) => {
 	const site = await open_broker(t);
 	const origin = { Origin: "http://localhost:3000" };
