@@ -62,8 +62,7 @@ leg_send(struct leg *leg, const void *data, size_t len, int64_t now_ms)
 static bool
 is_between_messages(const struct leg *source)
 {
-	return transform_mode(source->transform, source->side) ==
-	    TRANSFORM_REPLACE ||
+	return source->mode == TRANSFORM_REPLACE ||
 	    (flow_at_boundary(&source->in) && !source->in.in_message);
 }
 
@@ -71,8 +70,7 @@ is_between_messages(const struct leg *source)
 static bool
 is_between_frames(const struct leg *source)
 {
-	return transform_mode(source->transform, source->side) ==
-	    TRANSFORM_REPLACE ||
+	return source->mode == TRANSFORM_REPLACE ||
 	    flow_at_boundary(&source->in);
 }
 
@@ -389,7 +387,7 @@ on_header(void *arg, const struct ws_header *header, const uint8_t *raw)
 	if (header->opcode != WS_CONTINUATION)
 		transform_begin(from->transform, from->side,
 		    (enum ws_opcode)header->opcode);
-	if (transform_mode(from->transform, from->side) == TRANSFORM_READ)
+	if (from->mode == TRANSFORM_READ)
 		on_pass(run, raw, header->header_len);
 }
 
@@ -481,16 +479,16 @@ leg_start_transform(struct leg *client, int64_t now_ms)
 static enum err
 feed_piece(struct leg *leg, uint8_t *data, size_t len, int64_t now_ms)
 {
-	enum transform_mode mode = transform_mode(leg->transform, leg->side);
 	struct run run;
 	struct flow_sink sink = { on_pass, on_control, &run, NULL, NULL };
 	enum err err;
 
 	begin_run(&run, leg, data, now_ms);
-	if (mode != TRANSFORM_PASS) {
+	if (leg->mode != TRANSFORM_PASS) {
 		sink.header = on_header;
-		sink.payload = mode == TRANSFORM_READ ? on_payload_read
-						      : on_payload_replaced;
+		sink.payload = leg->mode == TRANSFORM_READ
+		    ? on_payload_read
+		    : on_payload_replaced;
 	}
 	err = flow_feed(&leg->in, data, len, now_ms, &sink);
 	run_send(&run);

@@ -47,6 +47,7 @@ struct leg {
 	struct stream *stream; /* NULL once it is done */
 	struct loop_watch *watch;
 	struct transform *transform; /* of both legs; NULL: none */
+	enum transform_mode mode;    /* of what this peer sends */
 	const struct leg_news *news;
 
 	/* set by the relay */

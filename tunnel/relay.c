@@ -497,6 +497,7 @@ init_leg(struct relay *relay, struct leg *leg, struct leg *other,
 	leg->other = other;
 	leg->side = side;
 	leg->transform = relay->transform;
+	leg->mode = transform_mode(relay->transform, side);
 	leg->news = &relay->news;
 	leg->heard_ms = leg->data_ms = leg->moved_ms = now;
 }
