@@ -132,18 +132,22 @@ read_body(struct request *req, json_t **ret, struct diag *diag)
 	static const char *const types[] = { "application/json", "text/plain",
 		NULL };
 	const char *data, *type;
+	json_t *body = NULL;
 	size_t len;
 	enum err err = request_body(req, types,
 	    (size_t)request_config(req)->requests.body_bytes, &data, &len,
 	    &type, diag);
 
 	if (err == ERR_OK)
-		err = json_parse(data, len, ret, diag);
-	if (err == ERR_OK && !json_is_object(*ret)) {
-		json_decref(*ret);
+		err = json_parse(data, len, &body, diag);
+	if (err == ERR_OK && !json_is_object(body)) {
 		diag_set(diag, "the body is not a JSON object");
 		err = ERR_PROTO;
 	}
+	if (err == ERR_OK)
+		*ret = body;
+	else
+		json_decref(body);
 	return err;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/anam_vendor.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +66,8 @@ take_retry_after(struct anam_refusal *refusal, const char *text)
 
 	if (text != NULL &&
 	    str_to_u64(text, strlen(text), 86400, &seconds) == ERR_OK)
-		(void)strcpy(refusal->retry_after, text);
+		(void)snprintf(refusal->retry_after,
+		    sizeof(refusal->retry_after), "%u", (unsigned)seconds);
 }
 
 enum err
@@ -131,7 +133,36 @@ send_to(const struct call *call, const char *url,
 	return err == ERR_LIMIT ? ERR_UPSTREAM : err;
 }
 
-/* One call of the API; on ERR_OK *ret is an object, which the caller decrefs.
+/* The object that an answer is. */
+static enum err
+read_answer(const struct http_client_answer *answer, json_t **ret,
+    struct anam_refusal *refusal, struct diag *diag)
+{
+	struct diag why = { "" };
+	json_t *value;
+
+	if (answer->status != 200 && answer->status != 201)
+		return anam_refusal_read(answer->status, answer->body,
+		    answer->body_len, answer->retry_after, refusal, diag);
+	anam_refusal_of(ERR_UPSTREAM, refusal);
+	if (json_parse(answer->body, answer->body_len, &value, &why) !=
+	    ERR_OK) {
+		diag_set(diag, "the vendor's answer is not JSON: %.150s",
+		    why.text);
+		return ERR_UPSTREAM;
+	}
+	if (!json_is_object(value)) {
+		diag_set(diag, "the vendor's answer is not a JSON object");
+		json_decref(value);
+		return ERR_UPSTREAM;
+	}
+	*ret = value;
+	return ERR_OK;
+}
+
+/*
+ * One call of the API.  *ret is the caller's; *ret_status is 0 where there was
+ * no answer.
  */
 static enum err
 call_api(const struct call *call, json_t **ret, int *ret_status,
@@ -140,7 +171,6 @@ call_api(const struct call *call, json_t **ret, int *ret_status,
 	struct http_client_answer answer;
 	char *url = xasprintf("%s%s", call->anam->url, call->path);
 	enum err err = send_to(call, url, &answer, diag);
-	struct diag why = { "" };
 
 	free(url);
 	*ret_status = 0;
@@ -149,22 +179,7 @@ call_api(const struct call *call, json_t **ret, int *ret_status,
 		return err;
 	}
 	*ret_status = answer.status;
-	if (answer.status != 200 && answer.status != 201) {
-		err = anam_refusal_read(answer.status, answer.body,
-		    answer.body_len, answer.retry_after, refusal, diag);
-	} else if (json_parse(answer.body, answer.body_len, ret, &why) !=
-	    ERR_OK) {
-		diag_set(diag, "the vendor's answer is not JSON: %.150s",
-		    why.text);
-		err = ERR_UPSTREAM;
-	} else if (!json_is_object(*ret)) {
-		diag_set(diag, "the vendor's answer is not a JSON object");
-		json_decref(*ret);
-		err = ERR_UPSTREAM;
-	}
-	if (err == ERR_UPSTREAM &&
-	    (answer.status == 200 || answer.status == 201))
-		anam_refusal_of(err, refusal);
+	err = read_answer(&answer, ret, refusal, diag);
 	http_client_answer_done(&answer);
 	return err;
 }

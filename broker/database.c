@@ -247,10 +247,10 @@ connect_once(struct database *db, struct diag *diag)
 
 /* SQLite does not wait for others at the change to WAL, so we do. */
 static enum err
-connect_file(struct database *db, int64_t patience_ms, struct diag *diag)
+connect_file(struct database *db, struct diag *diag)
 {
 	const struct timespec pause = { .tv_nsec = OPEN_RETRY_MS * 1000000 };
-	int64_t limit_ms = clock_ms() + patience_ms;
+	int64_t limit_ms = clock_ms() + OPEN_MS;
 	enum err err;
 
 	while ((err = connect_once(db, diag)) == ERR_UNAVAIL &&
@@ -277,7 +277,7 @@ database_open(const char *path, const struct database_schema *schema,
     struct database **ret, struct diag *diag)
 {
 	struct database *db = database_new(path, schema);
-	enum err err = connect_file(db, OPEN_MS, diag);
+	enum err err = connect_file(db, diag);
 
 	if (err == ERR_OK)
 		*ret = db;
@@ -386,7 +386,7 @@ database_enter(struct database *db, struct diag *diag)
 	if (db->sqlite != NULL && has_moved(db))
 		disconnect(db);
 	if (db->sqlite == NULL)
-		err = connect_file(db, BUSY_MS, diag);
+		err = connect_once(db, diag);
 	if (err == ERR_OK)
 		return ERR_OK;
 	(void)pthread_mutex_unlock(&db->lock);

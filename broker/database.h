@@ -32,7 +32,7 @@ struct database_schema {
 };
 
 /*
- * Open a file, for at most so long where another process has it locked.
+ * Open a file; where another process has it locked, this waits two seconds.
  * ERR_UNAVAIL where it may be tried again: busy, full; ERR_SYS where it cannot
  * be used: no folder, no permission, damaged, another program's, of a newer
  * version.  The caller frees it.

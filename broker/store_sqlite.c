@@ -32,10 +32,14 @@ static const struct database_schema schema = {
 	.statement_count = sizeof(statements) / sizeof(statements[0]),
 };
 
-/* A report reads for long: it has a connection of its own. */
+/*
+ * Readers never wait for a writer in SQLite's WAL, so they must not wait for
+ * one at a connection: a tunnel's ticket is looked up by the thread that serves
+ * all tunnels.  A report reads for long and has a connection of its own, too.
+ */
 struct sqlite {
 	struct store store;
-	struct database *db, *reports;
+	struct database *db, *reads, *reports;
 };
 
 /* ---- sessions and tickets ---------------------------------------------- */
@@ -133,7 +137,7 @@ static enum err
 get_row(struct store *store, enum statement id, const char *key, int64_t now,
     struct row *ret, struct diag *diag)
 {
-	struct database *db = ((struct sqlite *)store)->db;
+	struct database *db = ((struct sqlite *)store)->reads;
 	enum err err = database_enter(db, diag);
 
 	if (err != ERR_OK)
@@ -384,6 +388,7 @@ close_store(struct store *store)
 	struct sqlite *sqlite = (struct sqlite *)store;
 
 	database_free(sqlite->reports);
+	database_free(sqlite->reads);
 	database_free(sqlite->db);
 	free(sqlite);
 }
@@ -413,6 +418,7 @@ store_sqlite_open(const char *path, struct store **ret, struct diag *diag)
 	sqlite = xcalloc(1, sizeof(*sqlite));
 	sqlite->store.ops = &ops;
 	sqlite->db = db;
+	sqlite->reads = database_new(path, &schema);
 	sqlite->reports = database_new(path, &schema);
 	*ret = &sqlite->store;
 	return ERR_OK;

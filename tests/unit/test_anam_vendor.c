@@ -222,6 +222,11 @@ turns_failures_into_what_the_sdk_understands(void **state)
 		    false, "" },
 		{ "HTTP/1.1 418 X\r\nRetry-After: Mon, 01 Jan\r\n\r\n", 502,
 		    "Bad Gateway", false, "" },
+		{ "HTTP/1.1 418 X\r\nRetry-After: "
+		  "00000000000000000000000000000000000000007\r\n\r\n",
+		    502, "Bad Gateway", false, "7" },
+		{ "HTTP/1.1 418 X\r\nRetry-After: 86401\r\n\r\n", 502,
+		    "Bad Gateway", false, "" },
 		{ OK("<html>SECRET</html>"), 502, "Bad Gateway", false, "" },
 		{ OK("{\"sessionToken\":\"SECRET"), 502, "Bad Gateway", false,
 		    "" },

@@ -653,7 +653,7 @@ a_message_that_comes_byte_by_byte_passes_whole(void **state)
 	memcpy(bytes, head, sizeof(head));
 	memcpy(bytes + (len += sizeof(head)), APPEND, 10);
 	memcpy(bytes + (len += 10), rest, sizeof(rest));
-	memcpy(bytes + (len += sizeof(rest)), APPEND + 10, sizeof(APPEND) - 11);
+	memcpy(bytes + (len += sizeof(rest)), &APPEND[10], sizeof(APPEND) - 11);
 	len += sizeof(APPEND) - 11;
 	start_reading(fix, NULL, NULL, 0);
 	for (size_t i = 0; i < len; i++) {

@@ -49,7 +49,8 @@ struct fixture {
 	int session_fd; /* the session's: only looked at */
 	int client, broker_listener, broker, vendor_listener, vendor;
 	uint16_t port;
-	const char *behind; /* sent in one with the request; NULL: nothing */
+	const char *behind;   /* sent in one with the request; NULL: nothing */
+	const char *messages; /* of the grant, as its last member; NULL: none */
 	int done;
 	bool timed_out;
 	char answer[4096]; /* what the client got */
@@ -307,8 +308,8 @@ grant(struct fixture *fix)
 	    "\"upstream_message_bytes\":0,\"client_messages_per_s\":0,"
 	    "\"client_bytes_per_s\":0,\"connect_ms\":60000,\"idle_ms\":0,"
 	    "\"lifetime_ms\":0,\"ping_ms\":0,\"pong_ms\":60000,"
-	    "\"stall_ms\":0,\"usage_ms\":0}}",
-	    fix->port);
+	    "\"stall_ms\":0,\"usage_ms\":0}%s}",
+	    fix->port, fix->messages != NULL ? fix->messages : "");
 	say(fix->broker, text);
 }
 
@@ -843,6 +844,120 @@ stopping_closes_a_relay_for_both(void **state)
 	session_stop(fix->session);
 }
 
+/* ---- what the broker is told of messages --------------------------------- */
+
+#define DONE(id)                                                         \
+	"\x81\x3f{\"type\":\"response.done\",\"response\":{\"id\":\"" id \
+	"\",\"usage\":{\"a\":1}}}"
+
+/* A relay whose messages are read so. */
+static void
+reach_reading(struct fixture *fix, const char *messages)
+{
+	char key[25];
+
+	fix->messages = messages;
+	reach_dial(fix, key);
+	accept_upgrade(fix, key);
+	read_answer(fix);
+}
+
+static void
+expect_event(const struct wire_packet *packet, size_t at, int n, const char *id)
+{
+	json_t *event = json_array_get(packet->usage.events, at);
+
+	assert_int_equal(json_integer_value(json_object_get(event, "n")), n);
+	assert_string_equal(json_string_value(json_object_get(event, "id")),
+	    id);
+}
+
+static void
+usage_is_told_soon_gathered_and_once(void **state)
+{
+	struct fixture *fix = *state;
+	struct wire_packet *packet;
+
+	reach_reading(fix,
+	    ",\"messages\":{\"usage\":true,\"inspect_bytes\":0}");
+	say(fix->vendor, DONE("r1") DONE("r2"));
+	packet = receive(fix, WIRE_USAGE);
+	assert_int_equal(json_array_size(packet->usage.events), 2);
+	expect_event(packet, 0, 1, "r1");
+	expect_event(packet, 1, 2, "r2");
+	assert_int_equal(packet->usage.upstream.messages, 2);
+	wire_packet_free(packet);
+	say(fix->vendor, DONE("r3") "\x88\x02\x03\xe8");
+	assert_int_equal(send(fix->client, "\x88\x82\0\0\0\0\x03\xe8", 8,
+			     MSG_NOSIGNAL),
+	    8);
+	wait_for(fix, fix->vendor);
+	(void)shutdown(fix->vendor, SHUT_WR);
+	packet = receive(fix, WIRE_END);
+	assert_int_equal(json_array_size(packet->usage.events), 1);
+	expect_event(packet, 0, 3, "r3");
+	wire_packet_free(packet);
+}
+
+static void
+many_events_become_as_many_packets_as_they_need(void **state)
+{
+	struct fixture *fix = *state;
+	struct wire_packet *packet;
+	int n = 0;
+
+	reach_reading(fix,
+	    ",\"messages\":{\"usage\":true,\"inspect_bytes\":0}");
+	for (int i = 0; i < WIRE_EVENTS_MAX + 1; i++)
+		say(fix->vendor, DONE("r1"));
+	while (n < WIRE_EVENTS_MAX + 1) {
+		packet = receive(fix, WIRE_USAGE);
+		for (size_t i = 0; i < json_array_size(packet->usage.events);
+		     i++)
+			expect_event(packet, i, ++n, "r1");
+		wire_packet_free(packet);
+	}
+}
+
+static void
+messages_are_told_of_for_a_log(void **state)
+{
+	struct fixture *fix = *state;
+	struct wire_packet *packet;
+	json_t *record;
+
+	reach_reading(fix,
+	    ",\"messages\":{\"usage\":false,\"log\":\"full\",\"inspect_bytes\":"
+	    "0}");
+	say(fix->vendor, "\x81\x0c{\"type\":\"a\"}\x01\x01x\x80\x01y");
+	packet = receive(fix, WIRE_LOG);
+	assert_int_equal(json_array_size(packet->log.records), 2);
+	assert_int_equal(packet->log.dropped, 0);
+	record = json_array_get(packet->log.records, 0);
+	assert_string_equal(json_string_value(json_object_get(record, "type")),
+	    "a");
+	assert_string_equal(json_string_value(json_object_get(record, "from")),
+	    "upstream");
+	assert_true(
+	    json_integer_value(json_object_get(record, "at")) > 1000000000000);
+	record = json_array_get(packet->log.records, 1);
+	assert_string_equal(json_string_value(json_object_get(record, "text")),
+	    "xy");
+	wire_packet_free(packet);
+}
+
+static void
+rules_that_are_none_are_an_error_of_ours(void **state)
+{
+	struct fixture *fix = *state;
+
+	fix->messages = ",\"messages\":{\"usage\":false,\"pin\":{\"allow\":7},"
+			"\"inspect_bytes\":4096}";
+	reach_ask(fix);
+	grant(fix);
+	expect_refusal(fix, 500, "internal_error");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -865,6 +980,10 @@ main(void)
 		TEST(a_lost_broker_does_not_end_a_relay),
 		TEST(early_frames_are_kept_up_to_a_bound_and_none_is_lost),
 		TEST(frames_behind_the_request_head_are_early_ones),
+		TEST(usage_is_told_soon_gathered_and_once),
+		TEST(many_events_become_as_many_packets_as_they_need),
+		TEST(messages_are_told_of_for_a_log),
+		TEST(rules_that_are_none_are_an_error_of_ours),
 		TEST(stopping_answers_whoever_has_asked),
 		TEST(stopping_closes_a_relay_for_both),
 	};

@@ -10,9 +10,11 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #include "broker/store_sqlite.h"
+#include "common/clock.h"
 #include "store_conformance.h"
 
 #define NOW	  1767225600
@@ -332,6 +335,46 @@ is_unavailable_while_it_is_locked(void **state)
 	assert_int_equal(count_events(pair.one), 1);
 }
 
+static atomic_bool enough;
+
+static void *
+add_until_enough(void *arg)
+{
+	while (!atomic_load(&enough))
+		if (add(arg, 1, "{}") != ERR_UNAVAIL)
+			return NULL;
+	return arg;
+}
+
+static void
+lets_no_reader_wait_for_a_writer_that_waits(void **state)
+{
+	int64_t began_ms;
+	struct store_anam out;
+	pthread_t thread;
+	sqlite3 *db;
+	void *ok;
+
+	(void)state;
+	pair.one = open_store();
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+	    SQLITE_OK);
+	assert_int_equal(pthread_create(&thread, NULL, add_until_enough,
+			     pair.one),
+	    0);
+	began_ms = clock_ms();
+	/* each would wait for up to 250 ms */
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(OPS(pair.one, get_anam, "a", NOW, &out, NULL),
+		    ERR_NOTFOUND);
+	assert_true(clock_ms() - began_ms < 10000);
+	atomic_store(&enough, true);
+	assert_int_equal(pthread_join(thread, &ok), 0);
+	assert_non_null(ok);
+	assert_int_equal(sqlite3_close_v2(db), SQLITE_OK);
+}
+
 static enum err
 add_large(struct store *store, int64_t n)
 {
@@ -488,6 +531,7 @@ main(void)
 		TEST(checks_without_leaving_a_trace),
 		TEST(never_changes_a_row_of_the_ledger),
 		TEST(is_unavailable_while_it_is_locked),
+		TEST(lets_no_reader_wait_for_a_writer_that_waits),
 		TEST(heals_when_writing_works_again),
 		TEST(heals_when_the_disk_has_room_again),
 		TEST(follows_a_file_that_was_replaced),

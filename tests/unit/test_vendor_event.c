@@ -108,8 +108,8 @@ there_is_no_usage_where_there_is_none(void **state)
 		"{\"type\":\"response.done\",\"response\":{}}",
 		"{\"type\":\"response.done\",\"usage\":{\"a\":1}}",
 		"{\"type\":\"response.created\",\"response\":{\"usage\":{}}}",
-		"{\"type\":\"response.done\",\"response\":{\"usage\":{},"
-		"\"usage\":{}}}",
+		("{\"type\":\"response.done\",\"response\":{\"usage\":{},"
+		 "\"usage\":{}}}"),
 		"{\"type\":\"error\",\"usage\":{}}",
 		"{\"response\":{\"usage\":{}}}",
 		"[\"response.done\"]",
