@@ -53,16 +53,21 @@ relay "/ws" {	# where the gateway's form connects, too
 	};
 }
 
-// A page with the SDK, and two functions in it: start(token, options), and
-// happens(name), a promise of an event's texts, whether it came or will.
+// A page with the SDK, and functions in it: start(token, options), and
+// happens(name), a promise of the first such event's texts, whether it came or
+// will.  start_quietly() is for sessions that may end while they start.
 export async function open_page(t, browser, url) {
 	const page = await browser.newPage();
 	page.setDefaultTimeout(40000);
 	page.heard = []; // what was answered, for what may not be in it
 	page.on("requestfinished", async (request) => {
-		const response = await request.response();
-		const body = await response?.text().catch(() => "");
-		page.heard.push(`${JSON.stringify(response?.headers())}\n${body}`);
+		try {
+			const response = await request.response();
+			page.heard.push(`${JSON.stringify(response.headers())}\n` +
+			    await response.text());
+		} catch {
+			return; // the page is gone
+		}
 	});
 	page.on("websocket", (ws) => ws.on("framereceived",
 	    ({ payload }) => page.heard.push(String(payload))));
@@ -88,14 +93,14 @@ export async function open_page(t, browser, url) {
 				client.addListener(name, (...args) => {
 					const texts = args.filter((arg) =>
 					    typeof arg === "string");
-					seen.set(name, texts);
+					if (!seen.has(name))
+						seen.set(name, texts);
 					for (const resolve of waiting.get(name) ?? [])
 						resolve(texts);
 					waiting.delete(name);
 				});
 			await client.streamToVideoElement("video");
 		};
-		// Playing is over when the test is: nobody has to hear of it.
 		window.start_quietly = (...args) =>
 		    window.start(...args).catch(() => {});
 	});
