@@ -46,7 +46,7 @@ struct watched {
 	uint64_t met;	     /* bit n: its n-th key has been met */
 	unsigned depth;	     /* of the value that is kept */
 	const uint8_t *from; /* what is to be kept of this piece */
-	char *text;
+	char *text;	     /* made when it is first needed: it may be large */
 	size_t len, size;
 };
 
@@ -91,7 +91,6 @@ json_peek_new(const struct json_peek_path *paths, size_t count)
 			max = JSON_PEEK_TEXT_MAX;
 		peek->watched[i].path = paths[i].path;
 		peek->watched[i].size = max;
-		peek->watched[i].text = xcalloc(1, max + 1);
 	}
 	json_peek_reset(peek);
 	return peek;
@@ -154,8 +153,12 @@ value_begins(struct json_peek *peek, const uint8_t *p)
 		return;
 	for (size_t i = 0; i < peek->count; i++)
 		if ((peek->wanted & 1U << i) != 0) {
-			peek->watched[i].from = p;
-			peek->watched[i].depth = peek->depth;
+			struct watched *watched = &peek->watched[i];
+
+			watched->from = p;
+			watched->depth = peek->depth;
+			if (watched->text == NULL)
+				watched->text = xcalloc(1, watched->size + 1);
 		}
 	peek->keeping |= peek->wanted;
 	peek->wanted = 0;
