@@ -51,21 +51,25 @@ function family(pid) {
 	return [pid, ...descendants_of(pid)];
 }
 
-// CPU time of a process, its descendants and those it has waited for, in us.
+// CPU time of a process and its descendants so far, in us: the scheduler's own
+// count, because ticks are too coarse for steps of a few microseconds.
 function cpu_us(pid) {
-	let ticks = 0;
-
-	for (const p of family(pid)) {
+	return family(pid).reduce((sum, p) => {
 		try {
-			const stat = fs.readFileSync(`/proc/${p}/stat`, "latin1");
-			const word = stat.slice(stat.lastIndexOf(")") + 2)
-			    .split(" ").slice(11, 15).map(Number);
-			ticks += word[0] + word[1] + word[2] + word[3];
+			return sum + Number(fs.readFileSync(`/proc/${p}/schedstat`,
+			    "latin1").split(" ")[0]) / 1000;
 		} catch {
-			continue; // ended since it was listed
+			return sum; // ended since it was listed
 		}
-	}
-	return ticks * 10000;
+	}, 0);
+}
+
+// CPU used a second, while all connections are open: the second half of a run.
+async function cpu_us_per_s(pid) {
+	await new Promise((resolve) => setTimeout(resolve, ms * 0.4));
+	const from = [cpu_us(pid), performance.now()];
+	await new Promise((resolve) => setTimeout(resolve, ms * 0.5));
+	return (cpu_us(pid) - from[0]) * 1000 / (performance.now() - from[1]);
 }
 
 function pss_kb(pid) {
@@ -79,15 +83,17 @@ function pss_kb(pid) {
 }
 
 async function load(subject, mode, target, count, bytes) {
-	const before = subject.pid ? cpu_us(subject.pid) : 0;
-	const { code, stdout, output } = await run([LOAD, mode, subject.address,
-	    target, String(count), String(bytes), String(ms)], { ms: 120000 });
+	const running = run([LOAD, mode, subject.address, target, String(count),
+	    String(bytes), String(ms)], { ms: 120000 });
+	const cpu = subject.pid ? await cpu_us_per_s(subject.pid) : 0;
+	const { code, stdout, output } = await running;
 
 	if (code !== 0)
 		throw new Error(`${subject.name} ${mode}: ${output}`);
 	const result = JSON.parse(stdout);
 	if (subject.pid)
-		result.cpu_us = (cpu_us(subject.pid) - before) / result.messages;
+		result.cpu_us = cpu /
+		    (result.per_second ?? result.messages * 1000 / ms);
 	return result;
 }
 
