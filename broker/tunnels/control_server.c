@@ -73,6 +73,7 @@ struct server {
 	struct refusals *refusals;
 	struct control_report *report;
 	struct connection *reporting; /* whose it is; NULL: it has left */
+	bool reported;		      /* its answer is there */
 	/* Those without a lease, by deadline; those with one. */
 	struct connections waiting, leased;
 	unsigned waiting_count, resolving_count;
@@ -341,10 +342,10 @@ static void
 end_report(struct server *srv)
 {
 	json_t *answer = control_report_take(srv->report);
-
 	struct connection *conn = srv->reporting;
 
 	srv->reporting = NULL;
+	srv->reported = false;
 	if (conn != NULL)
 		reply(srv, conn, answer);
 	else
@@ -640,7 +641,7 @@ dispatch(struct server *srv, void *source)
 	if (source == &srv->listen_fd) {
 		accept_all(srv);
 	} else if (source == &srv->report) {
-		end_report(srv);
+		srv->reported = true;
 	} else if (source == &srv->resolver) {
 		resolver_clear(srv->resolver);
 		srv->retry_ms = 0;
@@ -650,10 +651,15 @@ dispatch(struct server *srv, void *source)
 	return true;
 }
 
-/* What time brings, after the events: nothing here outlives its event. */
+/*
+ * What time brings, and what may drop another connection than the event's:
+ * after the events, of which none is that connection's any more.
+ */
 static void
 tick(struct server *srv, int64_t now_ms)
 {
+	if (srv->reported)
+		end_report(srv);
 	if (now_ms >= srv->retry_ms) {
 		srv->retry_ms = now_ms + RESOLVE_TICK_MS;
 		retry_resolving(srv);
