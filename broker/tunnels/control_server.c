@@ -375,15 +375,6 @@ close_tunnel(struct server *srv, struct connection *conn,
 		order_close(tunnel, order->code, order->reason);
 }
 
-static const struct config_relay *
-find_relay(const struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->relay_count; i++)
-		if (strcmp(config->relays[i].name, name) == 0)
-			return &config->relays[i];
-	return NULL;
-}
-
 /* What a tunnel has used, while it runs and when it ends. */
 static void
 book(const struct connection *conn, const struct wire_usage *usage)
@@ -399,7 +390,7 @@ take_usage(struct server *srv, struct connection *conn,
 {
 	struct config *config = config_current();
 	const struct config_relay *relay =
-	    find_relay(config, lease_peek(conn->lease)->route);
+	    config_find_relay_by_name(config, lease_peek(conn->lease)->route);
 	struct wire_packet *packet;
 
 	book(conn, usage);
@@ -420,7 +411,8 @@ take_log(const struct connection *conn, const struct wire_log *log)
 {
 	const struct lease_info *info = lease_peek(conn->lease);
 	struct config *config = config_current();
-	const struct config_relay *relay = find_relay(config, info->route);
+	const struct config_relay *relay =
+	    config_find_relay_by_name(config, info->route);
 
 	if (relay != NULL && relay->message_log.mode != NULL)
 		message_file_write(
