@@ -149,16 +149,9 @@ size_t
 ws_control_put(uint8_t out[WS_CONTROL_FRAME_MAX], enum ws_opcode opcode,
     const uint8_t *mask, const void *payload, size_t payload_len)
 {
-	size_t n = 2;
+	size_t n = ws_header_put(out, opcode, true, mask, payload_len);
 
 	assert(payload_len <= WS_CONTROL_MAX_BYTES);
-	out[0] = (uint8_t)(0x80 | opcode);
-	out[1] = (uint8_t)payload_len;
-	if (mask != NULL) {
-		out[1] |= 0x80;
-		memcpy(out + n, mask, 4);
-		n += 4;
-	}
 	if (payload_len > 0)
 		memcpy(out + n, payload, payload_len);
 	if (mask != NULL)
