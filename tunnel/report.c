@@ -28,7 +28,6 @@ struct queue {
 };
 
 struct report {
-	struct loop *loop;
 	struct broker_link *link;
 	const struct relay *relay;
 	struct loop_timer *timer;
@@ -196,7 +195,6 @@ report_new(struct loop *loop, struct broker_link *link)
 {
 	struct report *report = xcalloc(1, sizeof(*report));
 
-	report->loop = loop;
 	report->link = link;
 	report->timer = loop_timer_new(loop, on_timer, report);
 	report->events.items = json_array();
