@@ -137,12 +137,10 @@ put_cost(struct table *table, const json_t *costs)
 {
 	char *text = NULL, *longer;
 	const char *currency;
-	const json_t *cost;
-	json_t *all = json_copy((json_t *)(uintptr_t)costs), *value;
+	json_t *cost;
 
-	json_object_foreach(all, currency, value)
+	json_object_foreach((json_t *)(uintptr_t)costs, currency, cost)
 	{
-		cost = value;
 		longer = xasprintf("%s%s%s %s", text == NULL ? "" : text,
 		    text == NULL ? "" : " + ",
 		    json_is_string(cost) ? json_string_value(cost) : "?",
@@ -152,7 +150,6 @@ put_cost(struct table *table, const json_t *costs)
 	}
 	table_put(table, COST, text);
 	free(text);
-	json_decref(all);
 }
 
 static void
