@@ -34,9 +34,8 @@
 struct transform;
 
 #define TRANSFORM_HOLD_BYTES (64 * 1024)
-#define TRANSFORM_UPSTREAM_BYTES                    \
-	(64 * 1024 * 1024) /* where no limit is set \
-			    */
+/* The vendor's longest message where no limit is set. */
+#define TRANSFORM_UPSTREAM_BYTES (64 * 1024 * 1024)
 
 enum transform_mode {
 	TRANSFORM_PASS,

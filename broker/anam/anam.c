@@ -684,8 +684,7 @@ anam_talk_handle(struct request *req)
 		refuse(req, err, &diag);
 }
 
-/* ---- POST /v1/metrics/client ----------------------------------------------
- */
+/* ---- POST /v1/metrics/client --------------------------------------------- */
 
 /* The vendor's own, about its own clients: nothing of it is read. */
 void

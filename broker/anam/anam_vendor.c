@@ -57,8 +57,7 @@ set_limit(struct anam_refusal *refusal, const char *body, size_t len)
 	json_decref(object);
 }
 
-/* Only a number of seconds: a date would have to be read, and nobody sends one.
- */
+/* Only a number of seconds: nobody sends a date. */
 static void
 take_retry_after(struct anam_refusal *refusal, const char *text)
 {

@@ -91,10 +91,12 @@ describe(const struct line *line)
 		if (line->sum.tokens[i] > 0)
 			(void)json_object_set_new(tokens, price_token_names[i],
 			    json_integer((json_int_t)line->sum.tokens[i]));
-	json_object_foreach(line->costs, currency, cost)(
-	    void) json_object_set_new(costs, currency,
-	    json_string(
-		price_format_pico((uint64_t)json_integer_value(cost), text)));
+	json_object_foreach(line->costs, currency, cost)
+	{
+		(void)price_format_pico((uint64_t)json_integer_value(cost),
+		    text);
+		(void)json_object_set_new(costs, currency, json_string(text));
+	}
 	(void)json_object_set_new(row, "events",
 	    json_integer((json_int_t)line->sum.events));
 	(void)json_object_set_new(row, "tokens", tokens);
