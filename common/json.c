@@ -131,6 +131,14 @@ json_make_object(json_t *object, const char *name)
 	return value;
 }
 
+json_t *
+json_made(json_t *value)
+{
+	if (value == NULL)
+		abort();
+	return value;
+}
+
 char *
 json_text(const json_t *value, size_t *ret_len)
 {

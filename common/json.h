@@ -38,8 +38,15 @@ enum err json_get_string(const json_t *object, const char *name,
 enum err json_get_int(const json_t *object, const char *name, int64_t min,
     int64_t max, int64_t *ret) MUST_CHECK;
 
-/* The object that is a member of this one, made where there is none; borrowed. */
+/* The object that is a member of this one, made where there is none; borrowed.
+ */
 json_t *json_make_object(json_t *object, const char *name);
+
+/*
+ * A value of our own making, from jansson: it is NULL where memory has run out,
+ * or a text was not UTF-8, which ours is.  Ends the process then.
+ */
+json_t *json_made(json_t *value);
 
 /* Compact text of a value, NUL-terminated; the caller frees it. */
 char *json_text(const json_t *value, size_t *ret_len);

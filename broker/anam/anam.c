@@ -30,12 +30,8 @@
 json_t *
 anam_error(const char *code, const char *message)
 {
-	json_t *body = json_pack("{s:s, s:s}", "error", code, "message",
-	    str_is_utf8(message, strlen(message)) ? message : code);
-
-	if (body == NULL)
-		abort(); /* out of memory */
-	return body;
+	return json_made(
+	    json_pack("{s:s, s:s}", "error", code, "message", message));
 }
 
 static const char *

@@ -6,6 +6,7 @@
 
 #include "broker/config/config_session.h"
 #include "broker/config/config_value.h"
+#include "common/json.h"
 #include "common/xalloc.h"
 
 #define INSPECT_BYTES_DEFAULT (256 * 1024)
@@ -77,9 +78,7 @@ build_session(struct conf_section *section, const struct config_messages *base,
 		return config_session_build(session, messages, diag);
 	if (base->session == NULL)
 		return ERR_OK;
-	messages->session = json_deep_copy(base->session);
-	if (messages->session == NULL)
-		abort(); /* out of memory */
+	messages->session = json_made(json_deep_copy(base->session));
 	messages->model = copy(base->model);
 	messages->instructions_file = copy(base->instructions_file);
 	messages->tools_file = copy(base->tools_file);

@@ -311,11 +311,9 @@ enum err
 config_session_build(struct conf_section *section,
     struct config_messages *messages, struct diag *diag)
 {
-	json_t *session = json_pack("{s:s}", "type", "realtime");
+	json_t *session = json_made(json_pack("{s:s}", "type", "realtime"));
 	enum err err;
 
-	if (session == NULL)
-		abort(); /* out of memory */
 	messages->session = session;
 	err = value_get_optional(section, "model", check_model,
 	    &messages->model, diag);

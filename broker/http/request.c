@@ -344,6 +344,9 @@ void
 request_reply_status(struct request *req, int status, const char *code,
     const char *message)
 {
+	/* it may have been cut within a character */
+	if (!str_is_utf8(message, strlen(message)))
+		message = code;
 	request_reply_json(req, status,
 	    req->error_form == NULL ? http_error(code, message)
 				    : req->error_form(code, message));

@@ -88,7 +88,7 @@ void request_reply(struct request *req, int status, const char *content_type,
 
 /*
  * What the body of an error is for this request's clients, from a code of ours
- * (or of a handler's) and a message.  The default is http_error().
+ * (or of a handler's) and a message, both UTF-8.  The default is http_error().
  */
 typedef json_t *request_error_form(const char *code, const char *message);
 void request_set_error_form(struct request *req, request_error_form *form);

@@ -12,14 +12,6 @@
 #include "common/log.h"
 #include "common/str.h"
 
-static json_t *
-check_memory(json_t *value)
-{
-	if (value == NULL)
-		abort(); /* out of memory */
-	return value;
-}
-
 /* ---- the request ---- */
 
 /* Whether an object has no member but these two. */
@@ -92,13 +84,13 @@ format_session(const struct openai_session *session, const char *id)
 	    ? json_pack("{s:s}", "type", "realtime")
 	    : json_deep_copy(session->members);
 
-	(void)json_object_set_new(check_memory(echo), "id",
-	    check_memory(json_sprintf("sess_%s", id)));
+	(void)json_object_set_new(json_made(echo), "id",
+	    json_made(json_sprintf("sess_%s", id)));
 	(void)json_object_set_new(echo, "object",
-	    check_memory(json_string("realtime.session")));
+	    json_made(json_string("realtime.session")));
 	if (session->served != NULL)
 		(void)json_object_set_new(echo, "model",
-		    check_memory(json_string(session->served)));
+		    json_made(json_string(session->served)));
 	return echo;
 }
 
@@ -140,8 +132,8 @@ answer(struct request *req, const struct config_relay *relay,
 	}
 	log_ticket(req, &ticket, id);
 	request_reply_json(req, 200,
-	    check_memory(json_pack("{s:s, s:I, s:o}", "value", text,
-		"expires_at", (json_int_t)ticket.expires, "session",
+	    json_made(json_pack("{s:s, s:I, s:o}", "value", text, "expires_at",
+		(json_int_t)ticket.expires, "session",
 		format_session(session, id))));
 	explicit_bzero(text, strlen(text));
 	free(text);

@@ -13,14 +13,6 @@
 
 /* ---- answers ---- */
 
-static json_t *
-check_memory(json_t *value)
-{
-	if (value == NULL)
-		abort(); /* out of memory, or no UTF-8, which ours is */
-	return value;
-}
-
 /* By the code, for want of a status: those of 500 and more are ours. */
 static const char *
 error_type(const char *code)
@@ -38,7 +30,7 @@ error_type(const char *code)
 static json_t *
 format_error(const char *code, const char *message, const char *param)
 {
-	return check_memory(
+	return json_made(
 	    json_pack("{s:{s:s, s:s, s:s?, s:s}}", "error", "message", message,
 		"type", error_type(code), "param", param, "code", code));
 }
@@ -168,7 +160,7 @@ take_model(struct request *req, const struct config_relay *relay,
 		ret->model = xstrdup(model);
 	if (own != NULL && ret->served != NULL)
 		(void)json_object_set_new(ret->members, "model",
-		    check_memory(json_string(ret->served)));
+		    json_made(json_string(ret->served)));
 	return true;
 }
 
@@ -186,7 +178,7 @@ openai_ask_session(struct request *req, const struct config_relay *relay,
 		return false;
 	}
 	if (session != NULL)
-		made.members = check_memory(json_deep_copy(session));
+		made.members = json_made(json_deep_copy(session));
 	if (!take_model(req, relay, model, &made)) {
 		openai_session_done(&made);
 		return false;

@@ -8,14 +8,6 @@
 
 #include "common/json.h"
 
-static json_t *
-check_memory(json_t *value)
-{
-	if (value == NULL)
-		abort(); /* out of memory */
-	return value;
-}
-
 json_t *
 session_rules_pin(const struct config_relay *relay, const char *model)
 {
@@ -24,14 +16,14 @@ session_rules_pin(const struct config_relay *relay, const char *model)
 
 	if (!messages->pinned)
 		return NULL;
-	session = check_memory(json_deep_copy(messages->session));
+	session = json_made(json_deep_copy(messages->session));
 	if (model != NULL)
 		(void)json_object_set_new(session, "model", json_string(model));
-	allow = check_memory(json_array());
+	allow = json_made(json_array());
 	for (size_t i = 0; i < messages->client_may.count; i++)
 		(void)json_array_append_new(allow,
 		    json_string(messages->client_may.items[i]));
-	return check_memory(
+	return json_made(
 	    json_pack("{s:o, s:o}", "session", session, "allow", allow));
 }
 
@@ -116,7 +108,7 @@ merge(json_t *into, const json_t *from)
 
 		if (own == NULL)
 			(void)json_object_set_new(into, name,
-			    check_memory(json_deep_copy(value)));
+			    json_made(json_deep_copy(value)));
 		else if (json_is_object(own) && json_is_object(value))
 			merge(own, value); /* as deep as json_parse() lets */
 	}
@@ -127,7 +119,7 @@ session_rules_merge(const struct config_relay *relay, const json_t *first,
     const json_t *second, json_t **ret)
 {
 	const json_t *const from[] = { relay->messages.session, first, second };
-	json_t *merged = check_memory(json_object());
+	json_t *merged = json_made(json_object());
 	size_t len;
 	char *text;
 

@@ -7,6 +7,7 @@
 
 #include "broker/signing_key.h"
 #include "common/crypt.h"
+#include "common/json.h"
 #include "common/jwt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
@@ -15,14 +16,6 @@
 #define TYPE	 "ticket+jwt"
 #define ISSUER	 "culvert"
 #define AUDIENCE "realtime:" /* and the relay's name */
-
-static json_t *
-check_memory(json_t *value)
-{
-	if (value == NULL)
-		abort(); /* out of memory, or no UTF-8, which names are */
-	return value;
-}
 
 bool
 ticket_is_possible(void)
@@ -42,7 +35,7 @@ unavailable(struct diag *diag)
 static enum err
 sign(const struct store_ticket *ticket, char **ret)
 {
-	json_t *claims = check_memory(
+	json_t *claims = json_made(
 	    json_pack("{s:s, s:s+, s:I, s:I, s:s}", "iss", ISSUER, "aud",
 		AUDIENCE, ticket->route, "iat", (json_int_t)ticket->created,
 		"exp", (json_int_t)ticket->expires, "jti", ticket->id));
@@ -51,7 +44,7 @@ sign(const struct store_ticket *ticket, char **ret)
 
 	if (ticket->user != NULL)
 		(void)json_object_set_new(claims, "sub",
-		    check_memory(json_string(ticket->user)));
+		    json_made(json_string(ticket->user)));
 	err = jwt_sign(claims, signing_key_current(), "HS256", TYPE, NULL,
 	    &token);
 	json_decref(claims);
