@@ -287,7 +287,8 @@ add_type(json_t *record, const char *type)
 
 /* What a message is that is no JSON, or was meant to be and is none. */
 static json_t *
-plain_text(struct draft *draft, const char *text, size_t len)
+plain_text(struct draft *draft, const struct message_log_entry *entry,
+    const char *text, size_t len)
 {
 	const char *first = text;
 	json_t *value;
@@ -298,7 +299,7 @@ plain_text(struct draft *draft, const char *text, size_t len)
 		first++;
 	if (memchr(text, '\0', len) != NULL || !str_is_utf8(text, len) ||
 	    (first < text + len && (*first == '{' || *first == '[')))
-		return data_length(draft, len);
+		return data_length(draft, (size_t)entry->bytes);
 	copy = xstrndup(text, len);
 	value = copy_string(draft, "", copy);
 	explicit_bzero(copy, len);
@@ -307,8 +308,10 @@ plain_text(struct draft *draft, const char *text, size_t len)
 }
 
 static void
-add_content(json_t *record, const char *type, const void *text, size_t len)
+add_content(json_t *record, const struct message_log_entry *entry,
+    const void *text, size_t len)
 {
+	const char *type = entry->type;
 	struct draft draft = { .room = MESSAGE_LOG_MAX_BYTES };
 	json_t *content = NULL;
 
@@ -326,7 +329,7 @@ add_content(json_t *record, const char *type, const void *text, size_t len)
 		if (type != NULL)
 			add_type(record, type);
 		json_object_set_new(record, "text",
-		    plain_text(&draft, text, len));
+		    plain_text(&draft, entry, text, len));
 	}
 	json_decref(content);
 	if (draft.truncated)
@@ -344,7 +347,7 @@ message_log_record(const struct message_log_entry *entry, const void *text,
 		(json_int_t)entry->bytes);
 
 	if (text != NULL && !entry->binary)
-		add_content(record, entry->type, text, len);
+		add_content(record, entry, text, len);
 	else if (entry->type != NULL)
 		add_type(record, entry->type);
 	return record;

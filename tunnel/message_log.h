@@ -29,14 +29,14 @@ struct message_log_entry {
 	int64_t at_ms;
 	bool from_client;
 	bool binary;
-	uint64_t bytes;
+	uint64_t bytes;	  /* of the message, whatever there is of its text */
 	const char *type; /* NULL: not known */
 };
 
 /*
- * A new record.  text is the whole message, for a log that is full; NULL, or a
- * binary message, makes a record without content.  It may be anything a peer
- * sends.
+ * A new record.  text is the message, or the beginning of a long one, for a log
+ * that is full; NULL, or a binary message, makes a record without content.  It
+ * may be anything a peer sends.
  */
 json_t *message_log_record(const struct message_log_entry *entry,
     const void *text, size_t len);

@@ -31,7 +31,7 @@ void report_set_relay(struct report *report, const struct relay *relay);
 /* An event of struct wire_usage; the report's from now on. */
 void report_event(struct report *report, json_t *event);
 
-/* A message of now, for the route's log; text is all of it, or NULL. */
+/* A message of now, for the route's log; text as message_log.h has it. */
 void report_message(struct report *report, struct message_log_entry *entry,
     const void *text, size_t len);
 

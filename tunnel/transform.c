@@ -18,9 +18,6 @@
 #define EVENT_ID_BYTES 512 /* of the client's event_id */
 #define SESSION_EVENT  "culvert_session"
 
-/* Of a message that is logged; a record has less of it. */
-#define LOG_COPY_BYTES (256 * 1024)
-
 /* Of a message in JSON: how much a value may grow when it is written anew. */
 #define GROWTH 6
 
@@ -675,12 +672,12 @@ static void
 note_piece(struct transform *transform, struct message *message,
     const struct piece *piece)
 {
-	size_t room = LOG_COPY_BYTES - message->copy.len;
+	size_t room = TRANSFORM_LOG_BYTES - message->copy.len;
 
 	message->bytes += piece->len;
 	if (transform->log == LOG_FULL)
 		held_add(&message->copy, piece->data,
-		    piece->len < room ? piece->len : room, LOG_COPY_BYTES);
+		    piece->len < room ? piece->len : room, TRANSFORM_LOG_BYTES);
 }
 
 static void

@@ -34,6 +34,7 @@
 struct transform;
 
 #define TRANSFORM_HOLD_BYTES (64 * 1024)
+#define TRANSFORM_LOG_BYTES  (256 * 1024) /* a record has less */
 /* The vendor's longest message where no limit is set. */
 #define TRANSFORM_UPSTREAM_BYTES (64 * 1024 * 1024)
 
@@ -54,8 +55,9 @@ struct transform_sink {
 	/* An event of struct wire_usage, numbered; the callee's. */
 	void (*usage)(void *arg, json_t *event);
 	/*
-	 * A message, whole, of a route that keeps a log; its time is the
-	 * callee's to say.  text is NULL where the log is not full.
+	 * A message of a route that keeps a log, once all of it has come; its
+	 * time is the callee's to say.  text is its beginning, up to
+	 * TRANSFORM_LOG_BYTES; NULL where the log is not full.
 	 */
 	void (*message)(void *arg, struct message_log_entry *entry,
 	    const void *text, size_t len);

@@ -46,9 +46,12 @@ dump(json_t *record)
 static json_t *
 member(const char *text, size_t len, const char *name)
 {
-	json_t *record = message_log_record(&from_client, text, len);
-	json_t *value = json_incref(json_object_get(record, name));
+	struct message_log_entry entry = from_client;
+	json_t *record, *value;
 
+	entry.bytes = len;
+	record = message_log_record(&entry, text, len);
+	value = json_incref(json_object_get(record, name));
 	json_decref(record);
 	return value;
 }
@@ -237,6 +240,21 @@ keeps_text_that_is_no_json(void **state)
 	}
 }
 
+static void
+says_how_long_a_message_is_of_which_it_has_the_beginning(void **state)
+{
+	static const char begun[] = "{\"audio\":\"AAAA";
+	struct message_log_entry entry = from_client;
+	json_t *record;
+
+	(void)state;
+	entry.bytes = 1000000;
+	record = message_log_record(&entry, begun, strlen(begun));
+	assert_string_equal(json_string_value(json_object_get(record, "text")),
+	    "<1000000 bytes>");
+	json_decref(record);
+}
+
 /* A record has to go through the control socket. */
 static void
 check_bounds(const char *text, size_t len)
@@ -334,6 +352,8 @@ main(void)
 		cmocka_unit_test(masks_secrets_sound_and_pictures),
 		cmocka_unit_test(takes_long_base64_for_data_wherever_it_is),
 		cmocka_unit_test(keeps_text_that_is_no_json),
+		cmocka_unit_test(
+		    says_how_long_a_message_is_of_which_it_has_the_beginning),
 		cmocka_unit_test(is_bounded_whatever_was_sent),
 		cmocka_unit_test(keeps_as_much_as_there_is_room_for),
 		cmocka_unit_test(leaves_out_what_is_nested_too_deeply),
