@@ -465,17 +465,18 @@ static enum err
 make_session(struct start *start, struct store_anam *ret, struct diag *diag)
 {
 	int64_t now = clock_unix();
-	json_t *record;
+	json_t *record = NULL;
 	enum err err = anam_flight_count(start->anam->max_sessions,
 	    start->anam->session_ttl_s, now, diag);
 
 	if (err != ERR_OK)
 		return err;
 	err = ask_vendor(start, &record, diag);
-	if (err != ERR_OK) {
+	/* one that is of no use to us was made all the same, and is paid for */
+	if (start->refused)
 		anam_flight_uncount(now);
+	if (err != ERR_OK)
 		return err;
-	}
 	*ret = (struct store_anam){
 		.id = copy(
 		    json_string_value(json_object_get(record, "sessionId"))),

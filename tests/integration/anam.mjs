@@ -485,6 +485,15 @@ test("no more sessions are made than the operator wants", async (t) => {
 	assert.equal((await vendor_requests(site, SESSION)).length, 2);
 });
 
+test("a session that is made in vain counts", async (t) => {
+	const site = await open_broker(t, { more: "max_sessions = 1" });
+	assert_error(await post(site, SESSION, { personaId: "sim-host-other" }),
+	    502);
+	assert_error(await post(site, SESSION, { personaId: "persona-1" }), 429,
+	    "Concurrent session limit reached");
+	assert.equal((await vendor_requests(site, SESSION)).length, 1);
+});
+
 test("a client is told the address that the operator says", async (t) => {
 	const site = await open(t,
 	    { more: 'public_url = "https://chat.example:8443"' });
