@@ -103,6 +103,14 @@ EXTRA_DIST += %D%/unit/test_keys.h
 check_PROGRAMS += %D%/lib/packets
 %C%_lib_packets_LDADD =
 
+relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
+%C%_unit_test_config_messages_SOURCES = %D%/unit/test_config_messages.c \
+	$(relay_text)
+%C%_unit_test_config_relay_SOURCES = %D%/unit/test_config_relay.c \
+	$(relay_text)
+%C%_unit_test_config_session_SOURCES = %D%/unit/test_config_session.c \
+	$(relay_text)
+
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
 	%D%/unit/store_conformance.c %D%/unit/store_conformance.h

@@ -9,59 +9,19 @@
 
 #include <cmocka.h>
 
-#include "broker/config/config_relay.h"
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "relay_text.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define OPENAI	 "openai { api_key = \"env:T_KEY\"\n"
 #define HEIR	 "}\nrelay \"/b\" { inherit = openai\n"
 
-static struct config *
-build(const char *text, struct diag *diag)
-{
-	struct config *config = config_new();
-	struct conf_section *root = NULL;
-	enum err err = conf_parse("t", text, strlen(text), &root, diag);
-
-	if (err == ERR_OK)
-		err = config_relay_build(root, config, diag);
-	conf_free(root);
-	if (err == ERR_OK)
-		return config;
-	config_unref(config);
-	return NULL;
-}
-
-static struct config *
-build_good(const char *text)
-{
-	struct diag diag = { "" };
-	struct config *config = build(text, &diag);
-
-	if (config == NULL)
-		fail_msg("%s: %s", text, diag.text);
-	return config;
-}
-
-static char *
-dump(const struct config_relay *relay)
-{
-	char *text = NULL;
-	size_t len;
-	FILE *f = open_memstream(&text, &len);
-
-	assert_non_null(f);
-	config_relay_dump(relay, f);
-	assert_int_equal(fclose(f), 0);
-	return text;
-}
-
 static void
 by_default_nothing_is_read_but_openais_usage(void **state)
 {
-	struct config *config =
-	    build_good(OPENAI HEIR "}\nrelay \"/a\" { upstream = \"ws://x\" }");
+	struct config *config = relay_text_good(
+	    OPENAI HEIR "}\nrelay \"/a\" { upstream = \"ws://x\" }");
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
@@ -86,7 +46,7 @@ by_default_nothing_is_read_but_openais_usage(void **state)
 static void
 inherits_what_is_not_said(void **state)
 {
-	struct config *config = build_good(OPENAI
+	struct config *config = relay_text_good(OPENAI
 	    "dialect = beta usage = off inspect_bytes = 5000\n"
 	    "message_log = full message_log_file = \"/l\"\n"
 	    "message_log_bytes = 4096 message_log_keep = 0\n"
@@ -127,7 +87,7 @@ inherits_what_is_not_said(void **state)
 static void
 clients_that_send_text_are_answered_in_text(void **state)
 {
-	struct config *config = build_good(
+	struct config *config = relay_text_good(
 	    OPENAI "session { instructions = \"x\" client_may = "
 		   "{output_modalities} }" HEIR "messages = text }"
 		   "relay \"/c\" { inherit = openai messages = text\n"
@@ -157,8 +117,8 @@ clients_that_send_text_are_answered_in_text(void **state)
 	    "output_modalities"));
 	assert_false(config->relays[3].messages.text);
 	config_unref(config);
-	config = build_good("relay \"/a\" { upstream = \"ws://x\"\n"
-			    "messages = text }");
+	config = relay_text_good("relay \"/a\" { upstream = \"ws://x\"\n"
+				 "messages = text }");
 	session = config->relays[0].messages.session;
 	assert_int_equal(json_object_size(session), 2);
 	config_unref(config);
@@ -168,9 +128,9 @@ static void
 what_a_section_says_of_dialect_or_text_counts(void **state)
 {
 	struct config *config =
-	    build_good(OPENAI "dialect = beta" HEIR "messages = text }"
-			      "relay \"/c\" { inherit = "
-			      "\"/b\" dialect = beta }");
+	    relay_text_good(OPENAI "dialect = beta" HEIR "messages = text }"
+				   "relay \"/c\" { inherit = "
+				   "\"/b\" dialect = beta }");
 
 	(void)state;
 	assert_false(config->relays[1].messages.beta);
@@ -183,7 +143,7 @@ what_a_section_says_of_dialect_or_text_counts(void **state)
 static void
 calls_past_a_pin_have_to_be_asked_for(void **state)
 {
-	struct config *config = build_good(OPENAI
+	struct config *config = relay_text_good(OPENAI
 	    "calls = true" HEIR "}"
 	    "relay \"/c\" { inherit = openai session { } }"
 	    "relay \"/d\" { inherit = openai session { } calls = true }");
@@ -228,7 +188,7 @@ says_which_key_is_wrong(void **state)
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		struct diag diag = { "" };
 
-		if (build(bad[i].text, &diag) != NULL ||
+		if (relay_text_build(bad[i].text, &diag) != NULL ||
 		    strncmp(diag.text, bad[i].wanted, strlen(bad[i].wanted)) !=
 			0 ||
 		    strstr(diag.text, bad[i].word) == NULL)
@@ -240,7 +200,8 @@ says_which_key_is_wrong(void **state)
 static void
 a_shorter_maximum_shortens_the_default(void **state)
 {
-	struct config *config = build_good(OPENAI "ticket_seconds_max = 30 }");
+	struct config *config =
+	    relay_text_good(OPENAI "ticket_seconds_max = 30 }");
 
 	(void)state;
 	assert_int_equal(config->relays[0].ticket_s, 30);
@@ -265,12 +226,12 @@ reads_its_dump_as_the_same(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(texts); i++) {
-		struct config *config = build_good(texts[i]);
-		char *first = dump(&config->relays[0]), *second;
+		struct config *config = relay_text_good(texts[i]);
+		char *first = relay_text_dump(&config->relays[0]), *second;
 
 		config_unref(config);
-		config = build_good(first);
-		second = dump(&config->relays[0]);
+		config = relay_text_good(first);
+		second = relay_text_dump(&config->relays[0]);
 		config_unref(config);
 		assert_string_equal(first, second);
 		free(first);

@@ -9,51 +9,10 @@
 
 #include <cmocka.h>
 
-#include "broker/config/config_relay.h"
 #include "common/xalloc.h"
+#include "relay_text.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-/* Build the relays of a text; NULL and diag where it will not do. */
-static struct config *
-build(const char *text, struct diag *diag)
-{
-	struct config *config = config_new();
-	struct conf_section *root = NULL;
-	enum err err = conf_parse("t", text, strlen(text), &root, diag);
-
-	if (err == ERR_OK)
-		err = config_relay_build(root, config, diag);
-	conf_free(root);
-	if (err == ERR_OK)
-		return config;
-	config_unref(config);
-	return NULL;
-}
-
-static struct config *
-build_good(const char *text)
-{
-	struct diag diag = { "" };
-	struct config *config = build(text, &diag);
-
-	if (config == NULL)
-		fail_msg("%s: %s", text, diag.text);
-	return config;
-}
-
-static char *
-dump(const struct config_relay *relay)
-{
-	char *text = NULL;
-	size_t len;
-	FILE *f = open_memstream(&text, &len);
-
-	assert_non_null(f);
-	config_relay_dump(relay, f);
-	assert_int_equal(fclose(f), 0);
-	return text;
-}
 
 /* ---- limits ---- */
 
@@ -91,7 +50,7 @@ limit_in(const struct limit *limit, const char *tunnel, const char *relay)
 	    tunnel == NULL ? "" : limit->key, tunnel == NULL ? "" : " = ",
 	    tunnel == NULL ? "" : tunnel, relay == NULL ? "" : limit->key,
 	    relay == NULL ? "" : " = ", relay == NULL ? "" : relay);
-	struct config *config = build_good(text);
+	struct config *config = relay_text_good(text);
 	uint64_t value = limit_of(&config->relays[0], limit);
 
 	config_unref(config);
@@ -129,7 +88,7 @@ every_limit_ends_where_it_says(void **state)
 
 		assert_int_equal(limit_in(limit, NULL, most),
 		    limit->max * limit->scale);
-		assert_null(build(text, &diag));
+		assert_null(relay_text_build(text, &diag));
 		if (strncmp(diag.text, "t:2: tunnel: ", 13) != 0 ||
 		    strstr(diag.text, limit->key) == NULL)
 			fail_msg("%s", diag.text);
@@ -142,9 +101,9 @@ static void
 openai_takes_the_limits_of_tunnel_too(void **state)
 {
 	struct config *config =
-	    build_good("openai { api_key = \"env:T_KEY\" lifetime = 9 }\n"
-		       "tunnel { lifetime = 7 idle_timeout = 6 }\n"
-		       "relay \"/a\" { upstream = \"ws://x\" }");
+	    relay_text_good("openai { api_key = \"env:T_KEY\" lifetime = 9 }\n"
+			    "tunnel { lifetime = 7 idle_timeout = 6 }\n"
+			    "relay \"/a\" { upstream = \"ws://x\" }");
 
 	(void)state;
 	assert_int_equal(config->relays[0].limits.lifetime_ms, 9000);
@@ -158,7 +117,7 @@ openai_takes_the_limits_of_tunnel_too(void **state)
 static void
 relays_follow_openai_in_the_order_of_the_file(void **state)
 {
-	struct config *config = build_good(
+	struct config *config = relay_text_good(
 	    "relay \"/b\" { upstream = \"ws://x\" also = {\"/c\"} }\n"
 	    "relay \"/a\" { upstream = \"ws://x\" }\n"
 	    "openai { api_key = \"env:T_KEY\" }");
@@ -173,7 +132,7 @@ relays_follow_openai_in_the_order_of_the_file(void **state)
 	assert_ptr_equal(config_find_relay(config, "/c"), &config->relays[1]);
 	assert_null(config_find_relay(config, "/c/"));
 	config_unref(config);
-	config = build_good("");
+	config = relay_text_good("");
 	assert_int_equal(config->relay_count, 0);
 	config_unref(config);
 }
@@ -249,7 +208,7 @@ says_in_which_line_what_is_wrong(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		struct diag diag = { "" };
-		struct config *config = build(bad[i].text, &diag);
+		struct config *config = relay_text_build(bad[i].text, &diag);
 
 		if (config != NULL ||
 		    strncmp(diag.text, bad[i].wanted, strlen(bad[i].wanted)) !=
@@ -263,8 +222,8 @@ says_in_which_line_what_is_wrong(void **state)
 static void
 a_parameter_may_resemble_one_of_the_upstream(void **state)
 {
-	struct config *config =
-	    build_good(RELAY "query \"F\" {} query \"ff\" {} query \"1\" {} }");
+	struct config *config = relay_text_good(
+	    RELAY "query \"F\" {} query \"ff\" {} query \"1\" {} }");
 
 	(void)state;
 	assert_int_equal(config->relays[0].query_count, 3);
@@ -287,7 +246,7 @@ is_taken(const char *head, const char *each, const char *tail, int count)
 		(void)fprintf(f, "%s%d%s", each, i, tail);
 	(void)fputs("}", f);
 	assert_int_equal(fclose(f), 0);
-	config = build(text, &diag);
+	config = relay_text_build(text, &diag);
 	if (config == NULL)
 		assert_non_null(strstr(diag.text, "more than"));
 	config_unref(config);
@@ -318,7 +277,7 @@ static void
 openai_names_its_customer_in_headers(void **state)
 {
 	struct config *config =
-	    build_good(KEY "organization = \"org\" project = \"proj\" }");
+	    relay_text_good(KEY "organization = \"org\" project = \"proj\" }");
 	const struct config_relay *relay = &config->relays[0];
 
 	(void)state;
@@ -329,7 +288,7 @@ openai_names_its_customer_in_headers(void **state)
 	assert_string_equal(relay->headers[2].name, "OpenAI-Project");
 	assert_string_equal(relay->headers[2].prefix, "proj");
 	config_unref(config);
-	config = build_good(KEY "organization = \"\" }");
+	config = relay_text_good(KEY "organization = \"\" }");
 	assert_int_equal(config->relays[0].header_count, 1);
 	config_unref(config);
 }
@@ -338,8 +297,8 @@ static void
 openai_may_have_other_models_or_no_default(void **state)
 {
 	struct config *config =
-	    build_good(KEY "models = {\"m-*\"} default_model = \"m-1\"\n"
-			   "alias \"old\" { model = \"m-2\" } }");
+	    relay_text_good(KEY "models = {\"m-*\"} default_model = \"m-1\"\n"
+				"alias \"old\" { model = \"m-2\" } }");
 	const struct config_query *query = &config->relays[0].queries[0];
 
 	(void)state;
@@ -350,7 +309,7 @@ openai_may_have_other_models_or_no_default(void **state)
 	assert_string_equal(query->fallback_unless.items[0], "call_id");
 	assert_string_equal(query->fallback_unless.items[1], "intent");
 	config_unref(config);
-	config = build_good(KEY "default_model = \"\" }");
+	config = relay_text_good(KEY "default_model = \"\" }");
 	assert_null(config->relays[0].queries[0].fallback);
 	config_unref(config);
 }
@@ -360,15 +319,15 @@ openai_may_have_other_models_or_no_default(void **state)
 static void
 inherits_the_key_the_way_and_the_rules(void **state)
 {
-	struct config *config = build_good(
+	struct config *config = relay_text_good(
 	    KEY "url = \"wss://x/y?z=1\" organization = org lifetime = 3\n"
 		"ca_file = \"/dev/null\" allow_private = true\n"
 		"alias \"old\" { model = \"gpt-realtime\" } }\n"
 		"relay \"/b\" { inherit = openai also = {\"/c\"} }");
-	char *first = dump(&config->relays[0]), *second;
+	char *first = relay_text_dump(&config->relays[0]), *second;
 
 	(void)state;
-	second = dump(&config->relays[1]);
+	second = relay_text_dump(&config->relays[1]);
 	assert_non_null(strstr(second, "also = {\"/c\"}"));
 	assert_string_equal(strstr(first, "\tupstream"),
 	    strstr(second, "\tupstream"));
@@ -380,7 +339,7 @@ inherits_the_key_the_way_and_the_rules(void **state)
 static void
 what_a_section_says_itself_wins(void **state)
 {
-	struct config *config = build_good(KEY
+	struct config *config = relay_text_good(KEY
 	    "organization = org lifetime = 3 ca_file = \"/dev/null\" }\n"
 	    "relay \"/b\" { inherit = openai upstream = \"ws://w/?intent=q\"\n"
 	    "ca_file = \"\" lifetime = 4\n"
@@ -418,16 +377,16 @@ what_a_section_says_itself_wins(void **state)
 static void
 openai_written_as_a_relay_reads_as_the_same(void **state)
 {
-	struct config *config = build_good(
+	struct config *config = relay_text_good(
 	    KEY "organization = \"org\" lifetime = 3 max_connections = 4\n"
 		"alias \"old\" { model = \"gpt-realtime\" } }");
-	char *first = dump(&config->relays[0]), *second, *name;
+	char *first = relay_text_dump(&config->relays[0]), *second, *name;
 
 	(void)state;
 	assert_null(strstr(first, "canary"));
 	config_unref(config);
-	config = build_good(first);
-	second = dump(&config->relays[0]);
+	config = relay_text_good(first);
+	second = relay_text_dump(&config->relays[0]);
 	/* but for its name, which is in a comment */
 	name = strstr(first, "# openai\n");
 	assert_non_null(name);

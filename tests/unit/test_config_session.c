@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#include "broker/config/config_relay.h"
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "relay_text.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define OPENAI	 "openai { api_key = \"env:T_KEY\"\n"
@@ -23,29 +23,20 @@ static char folder[] = "/tmp/culvert-session.XXXXXX";
 static struct config *
 build(const char *keys, struct diag *diag)
 {
-	struct config *config = config_new();
-	struct conf_section *root = NULL;
 	char *text = xasprintf(OPENAI "%s\n}", keys);
-	enum err err = conf_parse("t", text, strlen(text), &root, diag);
+	struct config *config = relay_text_build(text, diag);
 
-	if (err == ERR_OK)
-		err = config_relay_build(root, config, diag);
-	conf_free(root);
 	free(text);
-	if (err == ERR_OK)
-		return config;
-	config_unref(config);
-	return NULL;
+	return config;
 }
 
 static struct config *
 build_good(const char *keys)
 {
-	struct diag diag = { "" };
-	struct config *config = build(keys, &diag);
+	char *text = xasprintf(OPENAI "%s\n}", keys);
+	struct config *config = relay_text_good(text);
 
-	if (config == NULL)
-		fail_msg("%s: %s", keys, diag.text);
+	free(text);
 	return config;
 }
 
