@@ -103,13 +103,22 @@ EXTRA_DIST += %D%/unit/test_keys.h
 check_PROGRAMS += %D%/lib/packets
 %C%_lib_packets_LDADD =
 
+# What tests share.
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
+ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
+tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_config_messages_SOURCES = %D%/unit/test_config_messages.c \
 	$(relay_text)
 %C%_unit_test_config_relay_SOURCES = %D%/unit/test_config_relay.c \
 	$(relay_text)
 %C%_unit_test_config_session_SOURCES = %D%/unit/test_config_session.c \
 	$(relay_text)
+%C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
+%C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
+%C%_unit_test_ticket_SOURCES = %D%/unit/test_ticket.c $(ticket_store)
+%C%_unit_test_tunnel_route_SOURCES = %D%/unit/test_tunnel_route.c $(tunnel_ask)
+%C%_unit_test_tunnel_ticket_SOURCES = %D%/unit/test_tunnel_ticket.c \
+	$(ticket_store) $(tunnel_ask)
 
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \

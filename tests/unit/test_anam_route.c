@@ -9,14 +9,13 @@
 
 #include <cmocka.h>
 
-#include <poll.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "broker/anam/anam_route.h"
-#include "broker/tunnels/tunnel_route.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "tunnel_ask.h"
 
 #define S(text) ((char[]){ text })
 
@@ -143,50 +142,18 @@ teardown(void **state)
 	return 0;
 }
 
-struct answer {
-	enum err err;
-	struct wire_packet *packet;
-	struct lease *lease;
-	struct diag diag;
-};
-
-static void
-answer_free(struct answer *answer)
-{
-	wire_packet_free(answer->packet);
-	lease_release(answer->lease);
-}
-
 /* Ask for a target, with X-Anam-Target-Url where that is not NULL. */
-static struct answer
+static struct tunnel_answer
 ask(struct tunnel_route_context *context, const char *target,
     const char *header)
 {
-	struct wire_packet *packet = wire_packet_new(WIRE_OPEN);
-	struct answer answer = { .diag = { "" } };
+	char *line =
+	    header == NULL ? NULL : xasprintf("X-Anam-Target-Url: %s", header);
+	const char *const lines[] = { "X-Forwarded-For: 127.0.0.1", line,
+		NULL };
+	struct tunnel_answer answer = tunnel_ask(context, "GET", target, lines);
 
-	packet->open.method = xstrdup("GET");
-	packet->open.target = xstrdup(target);
-	packet->open.peer_local = true;
-	assert_int_equal(wire_headers_add(&packet->open.headers,
-			     "X-Forwarded-For", "127.0.0.1"),
-	    ERR_OK);
-	if (header != NULL)
-		assert_int_equal(wire_headers_add(&packet->open.headers,
-				     "X-Anam-Target-Url", header),
-		    ERR_OK);
-	do {
-		struct pollfd pfd = {
-			.fd = resolver_fd(context->resolver),
-			.events = POLLIN,
-		};
-
-		answer.err = tunnel_route_decide(context, &packet->open,
-		    &answer.packet, &answer.lease, &answer.diag);
-		if (answer.err == ERR_AGAIN)
-			(void)poll(&pfd, 1, 1000);
-	} while (answer.err == ERR_AGAIN);
-	wire_packet_free(packet);
+	free(line);
 	return answer;
 }
 
@@ -227,7 +194,7 @@ dials_the_engine_of_the_session(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct answer answer =
+		struct tunnel_answer answer =
 		    ask(*state, cases[i].target, cases[i].header);
 		const struct wire_grant *grant;
 		char target[128], hash[ANAM_HASH_BYTES];
@@ -256,7 +223,7 @@ dials_the_engine_of_the_session(void **state)
 		assert_int_equal(wire_format(answer.packet, &text, &len),
 		    ERR_OK);
 		wire_text_free(text, len);
-		answer_free(&answer);
+		tunnel_answer_free(&answer);
 	}
 }
 
@@ -325,7 +292,7 @@ refuses_every_other_place_without_a_look_at_it(void **state)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct tunnel_route_context *context = *state;
-		struct answer answer;
+		struct tunnel_answer answer;
 
 		refusals_free(context->refusals);
 		context->refusals = refusals_new();
@@ -344,14 +311,14 @@ refuses_every_other_place_without_a_look_at_it(void **state)
 static void
 leaves_other_requests_to_the_relays(void **state)
 {
-	struct answer answer = ask(*state, "/ws", NULL);
+	struct tunnel_answer answer = ask(*state, "/ws", NULL);
 
 	assert_int_equal(answer.err, ERR_OK);
 	assert_string_equal(answer.packet->grant.route, "/ws");
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	answer = ask(*state, "/ws?session_id=" ID, NULL);
 	assert_int_equal(answer.err, ERR_OK);
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	config.anam = NULL;
 	answer = ask(*state, "/ws/proxy?session_id=" ID, NULL);
 	config.anam = &anam;
@@ -362,12 +329,12 @@ leaves_other_requests_to_the_relays(void **state)
 static void
 serves_its_paths_under_the_base_path(void **state)
 {
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	config.requests.base_path = S("/culvert");
 	answer = ask(*state, "/culvert/ws/proxy?session_id=" ID, NULL);
 	assert_int_equal(answer.err, ERR_OK);
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	answer = ask(*state, "/ws/proxy?session_id=" ID, NULL);
 	assert_int_equal(answer.err, ERR_NOTFOUND);
 	config.requests.base_path = NULL;
@@ -376,7 +343,7 @@ serves_its_paths_under_the_base_path(void **state)
 static void
 asks_the_store_no_more_for_whom_it_refused_often(void **state)
 {
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	for (int i = 0; i < REFUSALS_MAX; i++)
 		assert_int_equal(
@@ -389,20 +356,20 @@ asks_the_store_no_more_for_whom_it_refused_often(void **state)
 	/* other routes are not its business */
 	answer = ask(*state, "/ws", NULL);
 	assert_int_equal(answer.err, ERR_OK);
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 }
 
 static void
 holds_to_the_maximum_of_connections(void **state)
 {
-	struct answer answers[4];
+	struct tunnel_answer answers[4];
 
 	for (int i = 0; i < 4; i++)
 		answers[i] = ask(*state, "/ws/proxy?session_id=" ID, NULL);
 	assert_int_equal(answers[2].err, ERR_OK);
 	assert_int_equal(answers[3].err, ERR_RATE);
 	for (int i = 0; i < 3; i++)
-		answer_free(&answers[i]);
+		tunnel_answer_free(&answers[i]);
 }
 
 static void

@@ -16,14 +16,12 @@
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
 #include "broker/openai/ticket.h"
-#include "broker/signing_key.h"
-#include "broker/store/store_sqlite.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "ticket_store.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define SECRET	 "0123456789abcdef0123456789abcdef"
 #define SDP	 "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\n"
 
 /* ---- a request and a vendor that stand in for the real ones ---- */
@@ -205,49 +203,27 @@ static const char settings[] =
     "upstream = \"ws://192.0.2.1/v1/realtime?v=1\" }\n"
     "relay \"/none\" { upstream = \"ws://x\" }\n";
 
-static char dir[] = "/tmp/culvert-openai.XXXXXX", *path;
 static struct config *config;
 
 static int
 setup(void **state)
 {
-	struct secret *secret = secret_new(SECRET, sizeof(SECRET) - 1, "test");
-	struct store *store;
 	struct diag diag;
 
 	(void)state;
-	path = xasprintf("%s/culvert.db", mkdtemp(dir));
 	if (setenv("T_KEY", "sk-1", 1) != 0 ||
 	    config_parse("t", settings, sizeof(settings) - 1, &config, &diag) !=
 		ERR_OK)
 		fail_msg("%s", diag.text);
-	if (store_sqlite_open(path, &store, NULL) != ERR_OK ||
-	    signing_key_init(secret, NULL, NULL) != ERR_OK)
-		return -1;
-	secret_free(secret);
-	store_set_current(store);
-	return 0;
+	return ticket_store_open();
 }
 
 static int
 teardown(void **state)
 {
-	static const char *const ends[] = { "", "-wal", "-shm" };
-	struct store *store = store_current();
-
 	(void)state;
 	config_unref(config);
-	store_set_current(NULL);
-	store->ops->close(store);
-	signing_key_done();
-	for (size_t i = 0; i < COUNT(ends); i++) {
-		char *file = xasprintf("%s%s", path, ends[i]);
-
-		(void)unlink(file);
-		free(file);
-	}
-	free(path);
-	return rmdir(dir);
+	return ticket_store_close();
 }
 
 static int

@@ -12,53 +12,28 @@
 
 #include "broker/openai/ticket.h"
 #include "broker/signing_key.h"
-#include "broker/store/store_sqlite.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"
+#include "ticket_store.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define NOW	 1767225600
-#define SECRET	 "0123456789abcdef0123456789abcdef"
 
 /* What is written is only read. */
 #define TEXT(s) ((char *)(uintptr_t)(s))
 
-static char dir[] = "/tmp/culvert-ticket.XXXXXX", *path;
-
 static int
 setup(void **state)
 {
-	struct secret *secret = secret_new(SECRET, sizeof(SECRET) - 1, "test");
-	struct store *store;
-
 	(void)state;
-	path = xasprintf("%s/culvert.db", mkdtemp(dir));
-	if (store_sqlite_open(path, &store, NULL) != ERR_OK ||
-	    signing_key_init(secret, NULL, NULL) != ERR_OK)
-		return -1;
-	secret_free(secret);
-	store_set_current(store);
-	return 0;
+	return ticket_store_open();
 }
 
 static int
 teardown(void **state)
 {
-	static const char *const ends[] = { "", "-wal", "-shm" };
-	struct store *store = store_current();
-
 	(void)state;
-	store_set_current(NULL);
-	store->ops->close(store);
-	signing_key_done();
-	for (size_t i = 0; i < COUNT(ends); i++) {
-		char *file = xasprintf("%s%s", path, ends[i]);
-
-		(void)unlink(file);
-		free(file);
-	}
-	free(path);
-	return rmdir(dir);
+	return ticket_store_close();
 }
 
 /* A ticket of this route, good for a minute; the caller frees it. */

@@ -6,11 +6,10 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <poll.h>
 #include <sys/socket.h>
 
-#include "broker/tunnels/tunnel_route.h"
 #include "common/xalloc.h"
+#include "tunnel_ask.h"
 
 /* A string that can be changed, as those of a configuration can. */
 #define S(text) ((char[]){ text })
@@ -129,64 +128,15 @@ teardown(void **state)
 	return 0;
 }
 
-struct answer {
-	enum err err;
-	struct wire_packet *packet; /* NULL unless it is a grant */
-	struct lease *lease;
-	struct diag diag;
-};
-
-static void
-answer_free(struct answer *answer)
-{
-	wire_packet_free(answer->packet);
-	lease_release(answer->lease);
-}
-
-/* Ask for a target with headers, "Name: value" each, up to a NULL. */
-static struct answer
-ask(struct tunnel_route_context *context, const char *method,
-    const char *target, const char *const *lines)
-{
-	struct wire_packet *packet = wire_packet_new(WIRE_OPEN);
-	struct answer answer = { .diag = { "" } };
-
-	packet->open.method = xstrdup(method);
-	packet->open.target = xstrdup(target);
-	packet->open.peer_local = true;
-	for (; *lines != NULL; lines++) {
-		size_t len = strcspn(*lines, ":");
-		char name[64] = "";
-
-		memcpy(name, *lines, len);
-		assert_int_equal(wire_headers_add(&packet->open.headers, name,
-				     *lines + len + 1),
-		    ERR_OK);
-	}
-	do {
-		struct pollfd pfd = {
-			.fd = resolver_fd(context->resolver),
-			.events = POLLIN,
-		};
-
-		answer.err = tunnel_route_decide(context, &packet->open,
-		    &answer.packet, &answer.lease, &answer.diag);
-		if (answer.err == ERR_AGAIN)
-			(void)poll(&pfd, 1, 1000);
-	} while (answer.err == ERR_AGAIN);
-	wire_packet_free(packet);
-	return answer;
-}
-
 #define LOCAL "X-Forwarded-For: 127.0.0.1"
-#define ASK(context, target, ...)   \
-	ask(context, "GET", target, \
+#define ASK(context, target, ...)          \
+	tunnel_ask(context, "GET", target, \
 	    (const char *const[]){ LOCAL, ##__VA_ARGS__, NULL })
 
 static void
 grants_what_the_configuration_says(void **state)
 {
-	struct answer answer =
+	struct tunnel_answer answer =
 	    ASK(*state, "/v1/realtime?model=gpt-x&url=ws://e",
 		"Authorization: Bearer the client's own", "Cookie: a=b",
 		"Origin: http://localhost:8080");
@@ -218,7 +168,7 @@ grants_what_the_configuration_says(void **state)
 	assert_int_equal(grant->limits.idle_ms, 7);
 	assert_int_equal(wire_format(answer.packet, &text, &len), ERR_OK);
 	wire_text_free(text, len);
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 }
 
 static void
@@ -243,8 +193,9 @@ refuses_hostile_requests(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct answer answer = ask(*state, cases[i].method,
-		    cases[i].target, (const char *const[]){ LOCAL, NULL });
+		struct tunnel_answer answer =
+		    tunnel_ask(*state, cases[i].method, cases[i].target,
+			(const char *const[]){ LOCAL, NULL });
 
 		if (answer.err != cases[i].err)
 			fail_msg("%s: %s", cases[i].target,
@@ -284,20 +235,20 @@ knows_the_client_by_the_last_forwarded_element(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct answer answer =
-		    ask(*state, "GET", "/plain", cases[i].lines);
+		struct tunnel_answer answer =
+		    tunnel_ask(*state, "GET", "/plain", cases[i].lines);
 
 		if (answer.err != cases[i].err)
 			fail_msg("case %zu: %s", i, err_text(answer.err));
-		answer_free(&answer);
+		tunnel_answer_free(&answer);
 	}
 }
 
 static void
 says_what_the_web_server_has_to_send(void **state)
 {
-	struct answer answer =
-	    ask(*state, "GET", "/plain", (const char *const[]){ NULL });
+	struct tunnel_answer answer =
+	    tunnel_ask(*state, "GET", "/plain", (const char *const[]){ NULL });
 
 	assert_int_equal(answer.err, ERR_DENIED);
 	assert_non_null(strstr(answer.diag.text, "X-Forwarded-For"));
@@ -323,7 +274,7 @@ believes_no_header_of_a_peer_over_tcp(void **state)
 static void
 refuses_foreign_and_doubled_origins(void **state)
 {
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	answer = ASK(*state, "/plain", "Origin: https://evil.example");
 	assert_int_equal(answer.err, ERR_DENIED);
@@ -349,11 +300,11 @@ check_subprotocols(struct tunnel_route_context *context,
 {
 	const char *lines[6] = { LOCAL };
 	const struct wire_grant *grant;
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	for (size_t i = 0; i < 4 && c->lines[i] != NULL; i++)
 		lines[i + 1] = c->lines[i];
-	answer = ask(context, "GET", c->target, lines);
+	answer = tunnel_ask(context, "GET", c->target, lines);
 	if (answer.err != c->err)
 		fail_msg("%s: %s", c->lines[0], err_text(answer.err));
 	if (answer.err != ERR_OK)
@@ -370,7 +321,7 @@ check_subprotocols(struct tunnel_route_context *context,
 		else
 			assert_null(c->offered[i]);
 	}
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 }
 
 #define SP  "Sec-WebSocket-Protocol: "
@@ -409,7 +360,7 @@ static void
 never_offers_a_key_even_if_configured(void **state)
 {
 	char *old = answer_names[0];
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	answer_names[0] = S(KEY);
 	answer = ASK(*state, "/pass", SP KEY);
@@ -420,8 +371,8 @@ never_offers_a_key_even_if_configured(void **state)
 static void
 counts_connections_and_says_when_to_return(void **state)
 {
-	struct answer one = ASK(*state, "/"), two = ASK(*state, "/");
-	struct answer three = ASK(*state, "/"), four, five;
+	struct tunnel_answer one = ASK(*state, "/"), two = ASK(*state, "/");
+	struct tunnel_answer three = ASK(*state, "/"), four, five;
 	struct wire_packet *deny;
 
 	assert_int_equal(one.err, ERR_OK);
@@ -435,18 +386,18 @@ counts_connections_and_says_when_to_return(void **state)
 	assert_int_equal(four.err, ERR_OK);
 	five = ASK(*state, "/plain");
 	assert_int_equal(five.err, ERR_UNAVAIL);
-	answer_free(&one);
+	tunnel_answer_free(&one);
 	five = ASK(*state, "/");
 	assert_int_equal(five.err, ERR_OK);
-	answer_free(&five);
-	answer_free(&two);
-	answer_free(&four);
+	tunnel_answer_free(&five);
+	tunnel_answer_free(&two);
+	tunnel_answer_free(&four);
 }
 
 static void
 dials_no_name_that_leads_inside(void **state)
 {
-	struct answer answer = ASK(*state, "/named");
+	struct tunnel_answer answer = ASK(*state, "/named");
 	struct wire_packet *deny;
 
 	assert_int_equal(answer.err, ERR_UPSTREAM);
@@ -465,14 +416,14 @@ dials_no_name_that_leads_inside(void **state)
 	    "10.0.0.1");
 	assert_string_equal(answer.packet->grant.upstream.name,
 	    "private.example");
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 }
 
 static void
 sends_no_secret_that_would_break_a_header(void **state)
 {
 	struct secret *old = headers[0].secret;
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	headers[0].secret = secret_new("a\r\nX: b", 7, "the test");
 	answer = ASK(*state, "/");

@@ -11,14 +11,12 @@
 #include <cmocka.h>
 
 #include "broker/openai/ticket.h"
-#include "broker/signing_key.h"
-#include "broker/store/store_sqlite.h"
-#include "broker/tunnels/tunnel_route.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "ticket_store.h"
+#include "tunnel_ask.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define SECRET	 "0123456789abcdef0123456789abcdef"
 #define SP	 "Sec-WebSocket-Protocol: "
 
 /* What is written is only read. */
@@ -39,28 +37,21 @@ static const char settings[] =
     "relay \"/other\" { upstream = \"ws://192.0.2.1/\"\n"
     "query \"ticket\" { } }\n";
 
-static char dir[] = "/tmp/culvert-ticket.XXXXXX", *path;
 static struct tunnel_route_context context;
 static struct config *config;
 
 static int
 setup(void **state)
 {
-	struct secret *secret = secret_new(SECRET, sizeof(SECRET) - 1, "test");
-	struct store *store;
 	struct diag diag;
 
 	(void)state;
-	path = xasprintf("%s/culvert.db", mkdtemp(dir));
 	if (setenv("T_KEY", "sk-1", 1) != 0 ||
 	    config_parse("t", settings, sizeof(settings) - 1, &config, &diag) !=
 		ERR_OK)
 		fail_msg("%s", diag.text);
-	if (store_sqlite_open(path, &store, NULL) != ERR_OK ||
-	    signing_key_init(secret, NULL, NULL) != ERR_OK)
+	if (ticket_store_open() != 0)
 		return -1;
-	secret_free(secret);
-	store_set_current(store);
 	context.config = config;
 	context.leases = leases_new();
 	return resolver_new(NULL, 60000, &context.resolver, NULL) == ERR_OK
@@ -71,71 +62,21 @@ setup(void **state)
 static int
 teardown(void **state)
 {
-	static const char *const ends[] = { "", "-wal", "-shm" };
-	struct store *store = store_current();
-
 	(void)state;
 	resolver_free(context.resolver);
 	leases_free(context.leases);
 	config_unref(config);
-	store_set_current(NULL);
-	store->ops->close(store);
-	signing_key_done();
-	for (size_t i = 0; i < COUNT(ends); i++) {
-		char *file = xasprintf("%s%s", path, ends[i]);
-
-		(void)unlink(file);
-		free(file);
-	}
-	free(path);
-	return rmdir(dir);
-}
-
-struct answer {
-	enum err err;
-	struct wire_packet *packet; /* NULL unless it is a grant */
-	const struct wire_grant *grant;
-	struct lease *lease;
-	struct diag diag;
-};
-
-static void
-answer_free(struct answer *answer)
-{
-	wire_packet_free(answer->packet);
-	lease_release(answer->lease);
+	return ticket_store_close();
 }
 
 /* Ask for a target with a header, "Name: value", or none. */
-static struct answer
+static struct tunnel_answer
 ask(const char *target, const char *line)
 {
-	struct wire_packet *packet = wire_packet_new(WIRE_OPEN);
-	struct answer answer = { .diag = { "" } };
-	char *text;
-	size_t len;
+	const char *const lines[] = { "X-Forwarded-For: 127.0.0.1", line,
+		NULL };
 
-	packet->open.method = xstrdup("GET");
-	packet->open.target = xstrdup(target);
-	packet->open.peer_address = xstrdup("127.0.0.1");
-	if (line != NULL) {
-		char *name = xstrndup(line, strcspn(line, ":"));
-
-		assert_int_equal(wire_headers_add(&packet->open.headers, name,
-				     line + strlen(name) + 1),
-		    ERR_OK);
-		free(name);
-	}
-	answer.err = tunnel_route_decide(&context, &packet->open,
-	    &answer.packet, &answer.lease, &answer.diag);
-	wire_packet_free(packet);
-	if (answer.packet != NULL) {
-		answer.grant = &answer.packet->grant;
-		assert_int_equal(wire_format(answer.packet, &text, &len),
-		    ERR_OK);
-		wire_text_free(text, len);
-	}
-	return answer;
+	return tunnel_ask(&context, "GET", target, lines);
 }
 
 /* The caller frees it. */
@@ -160,12 +101,12 @@ make(const char *route, const char *model, const char *session)
 }
 
 /* Ask with "FORMAT" of a ticket in a header. */
-static struct answer
+static struct tunnel_answer
 ask_with(const char *target, const char *before, const char *ticket,
     const char *after)
 {
 	char *line = xasprintf("%s%s%s", before, ticket, after);
-	struct answer answer = ask(target, line);
+	struct tunnel_answer answer = ask(target, line);
 
 	free(line);
 	return answer;
@@ -189,7 +130,7 @@ takes_a_ticket_from_every_place(void **state)
 	char *ticket = make("/must", NULL, NULL);
 	char *target =
 	    xasprintf("/must?ticket=%s&model=gpt-realtime-x", ticket);
-	struct answer answers[] = {
+	struct tunnel_answer answers[] = {
 		ask_with("/must", "Authorization: Bearer ", ticket, ""),
 		ask_with("/must", "authorization: bearer   ", ticket, ""),
 		ask_with("/must", SP "realtime, openai-insecure-api-key.",
@@ -221,7 +162,7 @@ takes_a_ticket_from_every_place(void **state)
 	assert_string_equal(lease_peek(answers[4].lease)->model,
 	    "gpt-realtime-x");
 	for (size_t i = 0; i < COUNT(answers); i++)
-		answer_free(&answers[i]);
+		tunnel_answer_free(&answers[i]);
 	free(target);
 	free(ticket);
 }
@@ -235,7 +176,7 @@ a_ticket_that_is_not_good_is_refused_everywhere(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(paths); i++) {
-		struct answer answer =
+		struct tunnel_answer answer =
 		    ask_with(paths[i], "Authorization: Bearer ", ticket, "");
 
 		assert_int_equal(answer.err, ERR_UNAUTH);
@@ -244,7 +185,7 @@ a_ticket_that_is_not_good_is_refused_everywhere(void **state)
 		    SP "realtime, openai-insecure-api-key."
 		       "ek_a.b.c");
 		assert_int_equal(answer.err, ERR_UNAUTH);
-		answer_free(&answer);
+		tunnel_answer_free(&answer);
 	}
 	free(ticket);
 }
@@ -258,11 +199,11 @@ other_credentials_count_only_where_a_ticket_is_needed(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(lines); i++) {
-		struct answer answer = ask("/v1/realtime", lines[i]);
+		struct tunnel_answer answer = ask("/v1/realtime", lines[i]);
 
 		assert_int_equal(answer.err, ERR_OK);
 		assert_null(lease_peek(answer.lease)->user);
-		answer_free(&answer);
+		tunnel_answer_free(&answer);
 		answer = ask("/must", lines[i]);
 		assert_int_equal(answer.err, ERR_UNAUTH);
 	}
@@ -273,7 +214,7 @@ two_tickets_are_one_too_many(void **state)
 {
 	char *one = make("/must", NULL, NULL), *two = make("/must", NULL, NULL);
 	char *target = xasprintf("/must?ticket=%s", one);
-	struct answer answer =
+	struct tunnel_answer answer =
 	    ask_with(target, "Authorization: Bearer ", two, "");
 
 	(void)state;
@@ -288,7 +229,7 @@ a_store_that_is_away_is_unavailable_not_unauthorized(void **state)
 {
 	struct store *store = store_current();
 	char *ticket = make("/must", NULL, NULL);
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	(void)state;
 	store_set_current(NULL);
@@ -301,7 +242,7 @@ a_store_that_is_away_is_unavailable_not_unauthorized(void **state)
 static void
 a_refusal_says_how_to_authenticate(void **state)
 {
-	struct answer answer = ask("/must", NULL);
+	struct tunnel_answer answer = ask("/must", NULL);
 	struct wire_packet *deny = tunnel_route_deny(answer.err, &answer.diag);
 
 	(void)state;
@@ -318,7 +259,7 @@ static void
 its_model_is_the_one_that_is_asked_for(void **state)
 {
 	char *ticket = make("openai", "old", NULL);
-	struct answer answer = ask_with(
+	struct tunnel_answer answer = ask_with(
 	    "/v1/realtime?model=gpt-realtime-x&call_id=c&intent=transcription",
 	    "Authorization: Bearer ", ticket, "");
 
@@ -326,7 +267,7 @@ its_model_is_the_one_that_is_asked_for(void **state)
 	assert_int_equal(answer.err, ERR_OK);
 	assert_string_equal(answer.grant->upstream.target,
 	    "/v1/realtime?model=gpt-realtime");
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	free(ticket);
 	/* one that is not allowed any more */
 	ticket = make("openai", "gpt-4", NULL);
@@ -340,7 +281,7 @@ its_session_stands_below_the_sites(void **state)
 {
 	char *ticket = make("/pinned", NULL,
 	    "{\"type\":\"realtime\",\"output_modalities\":[\"text\"]}");
-	struct answer answer =
+	struct tunnel_answer answer =
 	    ask_with("/pinned", "Authorization: Bearer ", ticket, "");
 
 	(void)state;
@@ -353,7 +294,7 @@ its_session_stands_below_the_sites(void **state)
 	    "{\"type\":\"realtime\",\"instructions\":\"Be kind.\","
 	    "\"audio\":{\"output\":{\"voice\":\"marin\"}},"
 	    "\"model\":\"gpt-realtime\"}");
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	free(ticket);
 	/* made before there was a pin */
 	ticket = make("/pinned", NULL,
@@ -367,8 +308,9 @@ static void
 a_ticket_may_be_for_a_transcription(void **state)
 {
 	char *ticket = make("openai", NULL, "{\"type\":\"transcription\"}");
-	struct answer answer = ask_with("/v1/realtime?model=gpt-realtime",
-	    "Authorization: Bearer ", ticket, "");
+	struct tunnel_answer answer =
+	    ask_with("/v1/realtime?model=gpt-realtime",
+		"Authorization: Bearer ", ticket, "");
 
 	(void)state;
 	assert_int_equal(answer.err, ERR_OK);
@@ -376,7 +318,7 @@ a_ticket_may_be_for_a_transcription(void **state)
 	    "/v1/realtime?intent=transcription");
 	assert_json(answer.grant->messages.session,
 	    "{\"type\":\"transcription\"}");
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	free(ticket);
 }
 
@@ -385,7 +327,7 @@ a_ticket_may_be_for_a_transcription(void **state)
 static void
 grants_say_what_is_read_and_made_of_messages(void **state)
 {
-	struct answer answer = ask("/v1/realtime", NULL);
+	struct tunnel_answer answer = ask("/v1/realtime", NULL);
 	const struct wire_messages *messages = &answer.grant->messages;
 
 	(void)state;
@@ -397,7 +339,7 @@ grants_say_what_is_read_and_made_of_messages(void **state)
 	assert_true(messages->usage);
 	assert_int_equal(messages->inspect_bytes, 262144);
 	assert_string_equal(lease_peek(answer.lease)->model, "gpt-realtime");
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	answer = ask("/text", NULL);
 	messages = &answer.grant->messages;
 	assert_string_equal(messages->form, "text");
@@ -406,7 +348,7 @@ grants_say_what_is_read_and_made_of_messages(void **state)
 	    "\"output_modalities\":[\"text\"]}");
 	assert_null(messages->pin);
 	assert_string_equal(messages->log, "full");
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	answer = ask("/one?model=gpt-realtime", NULL);
 	assert_int_equal(answer.err, ERR_DENIED);
 	answer = ask("/one?call_id=c", NULL);
@@ -414,19 +356,19 @@ grants_say_what_is_read_and_made_of_messages(void **state)
 	    "/v1/realtime?model=gpt-realtime-mini");
 	assert_non_null(answer.grant->messages.session);
 	assert_null(answer.grant->messages.pin);
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 	answer = ask("/other", NULL);
 	assert_int_equal(answer.grant->messages.inspect_bytes, 0);
 	assert_false(answer.grant->messages.usage);
 	assert_null(lease_peek(answer.lease)->model);
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 }
 
 static void
 without_a_store_there_is_no_usage_to_report(void **state)
 {
 	struct store *store = store_current();
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	(void)state;
 	store_set_current(NULL);
@@ -434,7 +376,7 @@ without_a_store_there_is_no_usage_to_report(void **state)
 	store_set_current(store);
 	assert_false(answer.grant->messages.usage);
 	assert_int_equal(answer.grant->messages.inspect_bytes, 0);
-	answer_free(&answer);
+	tunnel_answer_free(&answer);
 }
 
 static void
@@ -454,7 +396,7 @@ clients_of_the_beta_are_answered_what_they_offer(void **state)
 		{ "/v1/realtime", SP "realtime, openai-beta.realtime-v1",
 		    "realtime" },
 	};
-	struct answer answer;
+	struct tunnel_answer answer;
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(taken); i++) {
@@ -469,7 +411,7 @@ clients_of_the_beta_are_answered_what_they_offer(void **state)
 		assert_null(wire_headers_find(&answer.grant->upstream.headers,
 		    "OpenAI-Beta"));
 		assert_int_equal(answer.grant->messages.form != NULL, i < 3);
-		answer_free(&answer);
+		tunnel_answer_free(&answer);
 	}
 	answer = ask("/v1/realtime", SP "openai-beta.realtime-v1");
 	assert_int_equal(answer.err, ERR_PROTO);
