@@ -538,6 +538,25 @@ reports_without_keeping_others_waiting(void **state)
 }
 
 static void
+outlives_who_leaves_as_its_report_comes(void **state)
+{
+	struct world *world = *state;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	store_set_current(&slow_store);
+	for (int i = 0; i < 2000; i++) {
+		int fd = peer(world);
+
+		say(fd, REPORT);
+		/* so that it leaves before, at, and after that moment */
+		for (int k = i % 6; k > 0; k--)
+			(void)close(peer(world));
+		(void)close(fd);
+	}
+	assert_int_equal(count_leases(world), 0);
+}
+
+static void
 tells_a_tunnel_that_the_operator_ends_it(void **state)
 {
 	struct world *world = *state;
@@ -937,6 +956,8 @@ main(void)
 		SERVER_TEST(keeps_what_a_tunnel_reported_before_it_died),
 		cmocka_unit_test_teardown(
 		    reports_without_keeping_others_waiting, stop_reports),
+		cmocka_unit_test_teardown(
+		    outlives_who_leaves_as_its_report_comes, stop_reports),
 		SERVER_TEST(tells_a_tunnel_that_the_operator_ends_it),
 		SERVER_TEST(frees_the_lease_when_the_tunnel_says_so),
 		SERVER_TEST(frees_the_lease_of_a_tunnel_that_vanishes),

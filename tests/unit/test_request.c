@@ -276,6 +276,13 @@ handle_flat_error(struct request *req)
 	request_reply_error(req, ERR_DENIED, "no");
 }
 
+static void
+handle_cut_error(struct request *req)
+{
+	request_set_error_form(req, flat_error);
+	request_reply_error(req, ERR_DENIED, "caf\xc3");
+}
+
 /* Tells that it was called, and returns when it may. */
 static void
 handle_waiting(struct request *req)
@@ -525,6 +532,21 @@ answers_errors_in_the_form_of_its_clients(void **state)
 	put_record(fd, STDIN, "", 0);
 	assert_answer(fd, "Status: 403",
 	    "{\"error\":\"forbidden\",\"message\":\"no\"}");
+	stop();
+}
+
+static void
+an_error_without_its_message_where_that_is_no_utf8(void **state)
+{
+	int fd;
+
+	(void)state;
+	start("threads = 1", handle_cut_error);
+	fd = dial();
+	put_request(fd, false, GET_HEALTH);
+	put_record(fd, STDIN, "", 0);
+	assert_answer(fd, "Status: 403",
+	    "{\"error\":\"forbidden\",\"message\":\"forbidden\"}");
 	stop();
 }
 
@@ -800,6 +822,8 @@ main(void)
 		cmocka_unit_test(refuses_bad_bodies),
 		cmocka_unit_test(reads_a_raw_body_and_the_query),
 		cmocka_unit_test(answers_errors_in_the_form_of_its_clients),
+		cmocka_unit_test(
+		    an_error_without_its_message_where_that_is_no_utf8),
 		cmocka_unit_test(lets_a_server_finish_sending_what_it_refused),
 		cmocka_unit_test(answers_408_to_a_body_that_does_not_come),
 		cmocka_unit_test(bounds_a_body_that_trickles),
