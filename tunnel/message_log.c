@@ -22,7 +22,7 @@
 struct draft {
 	size_t room; /* bytes that may still be added */
 	bool truncated;
-	bool audio_delta; /* the event's "delta" is sound */
+	bool data_delta; /* the event's "delta" is sound, or a piece of JSON */
 };
 
 /* ---- what has to be masked ---- */
@@ -125,7 +125,7 @@ is_data(const struct draft *draft, const char *name, const char *text)
 
 	return strcmp(name, "audio") == 0 ||
 	    strncasecmp(text, "data:", 5) == 0 ||
-	    (draft->audio_delta && strcmp(name, "delta") == 0) ||
+	    (draft->data_delta && strcmp(name, "delta") == 0) ||
 	    (len >= DATA_MIN_BYTES && strspn(text, base64_characters) == len);
 }
 
@@ -189,23 +189,49 @@ data_length(struct draft *draft, size_t len)
 	return fit_text(draft, text);
 }
 
+static json_t *copy_value(struct draft *draft, const char *name,
+    const json_t *value, unsigned depth);
+
+/*
+ * A text that is JSON itself, as the arguments of functions are: names in it
+ * tell secrets, too.  NULL where it is none.
+ */
+static char *
+mask_json(struct draft *draft, const char *text, unsigned depth)
+{
+	struct draft inner = *draft;
+	json_t *value = NULL, *copy;
+	char *masked = NULL;
+
+	if (strchr("{[", text[strspn(text, " \t\r\n")]) == NULL ||
+	    json_parse(text, strlen(text), &value, NULL) != ERR_OK)
+		return NULL;
+	copy = copy_value(&inner, "", value, depth + 1);
+	if (copy != NULL)
+		masked = json_text(copy, NULL);
+	draft->truncated |= inner.truncated;
+	json_decref(copy);
+	json_decref(value);
+	return masked;
+}
+
 static json_t *
-copy_string(struct draft *draft, const char *name, const char *text)
+copy_string(struct draft *draft, const char *name, const char *text,
+    unsigned depth)
 {
 	char *masked;
 	json_t *value;
 
 	if (is_data(draft, name, text))
 		return data_length(draft, strlen(text));
-	masked = mask_text(text);
+	masked = mask_json(draft, text, depth);
+	if (masked == NULL)
+		masked = mask_text(text);
 	value = fit_text(draft, masked);
 	explicit_bzero(masked, strlen(masked));
 	free(masked);
 	return value;
 }
-
-static json_t *copy_value(struct draft *draft, const char *name,
-    const json_t *value, unsigned depth);
 
 static json_t *
 copy_array(struct draft *draft, const char *name, const json_t *array,
@@ -259,7 +285,8 @@ copy_value(struct draft *draft, const char *name, const json_t *value,
 	if (!json_is_null(value) && is_secret_name(name, json_is_number(value)))
 		return fit_text(draft, MASKED);
 	if (json_is_string(value))
-		return copy_string(draft, name, json_string_value(value));
+		return copy_string(draft, name, json_string_value(value),
+		    depth);
 	if (!json_is_array(value) && !json_is_object(value))
 		return take_room(draft, NUMBER_BYTES) ? json_deep_copy(value)
 						      : NULL;
@@ -301,7 +328,7 @@ plain_text(struct draft *draft, const struct message_log_entry *entry,
 	    (first < text + len && (*first == '{' || *first == '[')))
 		return data_length(draft, (size_t)entry->bytes);
 	copy = xstrndup(text, len);
-	value = copy_string(draft, "", copy);
+	value = copy_string(draft, "", copy, 0);
 	explicit_bzero(copy, len);
 	free(copy);
 	return value;
@@ -321,8 +348,9 @@ add_content(json_t *record, const struct message_log_entry *entry,
 			    json_string_value(json_object_get(content, "type"));
 		if (type != NULL)
 			add_type(record, type);
-		draft.audio_delta =
-		    type != NULL && ends_with(type, "audio.delta");
+		draft.data_delta = type != NULL &&
+		    (ends_with(type, "audio.delta") ||
+			ends_with(type, "arguments.delta"));
 		json_object_set_new(record, "content",
 		    copy_value(&draft, "", content, 0));
 	} else {

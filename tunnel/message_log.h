@@ -18,8 +18,9 @@
  * In content and text "<N bytes>" stands for sound, images and whatever else
  * is data, and for text that begins as JSON and is none; "<masked>" for what
  * may be a secret: members by their name (authorization, api_key, token,
- * client_secret, password, ...), and in texts whatever looks like a key, a
- * bearer token or a JSON Web Token.
+ * client_secret, password, ...), in texts that are JSON themselves, too (the
+ * arguments of functions; pieces of them are data), and in other texts whatever
+ * looks like a key, a bearer token or a JSON Web Token.
  */
 #define MESSAGE_LOG_MAX_BYTES 16384 /* of content or text, as JSON */
 #define MESSAGE_LOG_MAX_DEPTH 16    /* nesting of content */

@@ -17,6 +17,7 @@
 #define TYPE_BYTES     128
 #define EVENT_ID_BYTES 512 /* of the client's event_id */
 #define SESSION_EVENT  "culvert_session"
+#define APPEND	       "input_audio_buffer.append"
 
 /* Of a message in JSON: how much a value may grow when it is written anew. */
 #define GROWTH 6
@@ -344,10 +345,12 @@ known_of_type(const struct transform *transform, const char *type)
 	enum pin_need need;
 
 	if (transform->pin == NULL) /* to be translated, but for the sound */
-		return strcmp(type, "input_audio_buffer.append") == 0
-		    ? KNOWN_TYPE
-		    : KNOWN_ALL;
+		return strcmp(type, APPEND) == 0 ? KNOWN_TYPE : KNOWN_ALL;
 	need = pin_needs(transform->pin, type);
+	/* what the pin does not look at may have to be translated even so */
+	if (need == PIN_TYPE && transform->form == FORM_BETA &&
+	    strcmp(type, APPEND) != 0)
+		return KNOWN_ALL;
 	return need == PIN_TYPE ? KNOWN_TYPE
 	    : need == PIN_ALL	? KNOWN_ALL
 				: KNOWN_NEVER;

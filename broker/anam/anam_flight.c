@@ -91,7 +91,7 @@ anam_flight_begin(const char *token_id, unsigned max, int64_t deadline_ms,
 	(void)pthread_once(&once, init);
 	(void)pthread_mutex_lock(&table.lock);
 	if (table.count >= max) {
-		diag_set(diag, "%u sessions are being started already", max);
+		diag_set(diag, "%u requests wait for a vendor already", max);
 	} else {
 		table.count++;
 		err = wait_for(token_id, deadline_ms);

@@ -13,7 +13,8 @@
  * A client that hears nothing for ten seconds asks again; whoever asks with the
  * token of a start that is running waits for that one's end, and then finds its
  * session in the store.  Each start and each wait holds a thread, so they are
- * bounded together.  There is one table in a process.  Thread-safe.
+ * bounded together, and with them whatever else waits for a vendor (OpenAI's
+ * calls).  There is one table in a process.  Thread-safe.
  */
 struct anam_flight;
 

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/json.h"
 #include "common/jwt.h"
@@ -50,6 +51,13 @@ anam_token_make(const struct crypt_key *key, const char *persona,
 	json_t *claims;
 	enum err err;
 
+	/* what is not read back must not be written */
+	if (user != NULL && strlen(user) > TEXT_MAX) {
+		anam_token_done(&token);
+		diag_set(diag, "the user's name is longer than %d bytes",
+		    TEXT_MAX);
+		return ERR_DENIED;
+	}
 	crypt_random_hex(id, ID_BYTES);
 	token.id = xstrdup(id);
 	claims = format_claims(&token, now);

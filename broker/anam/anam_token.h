@@ -25,7 +25,8 @@ void anam_token_done(struct anam_token *token);
 
 /*
  * Make one of a persona for a user (NULL: not known), with a random id.  The
- * caller clears and frees the text.  ERR_SYS.
+ * caller clears and frees the text.  ERR_DENIED for a user's name of more than
+ * 256 bytes, ERR_SYS.
  */
 enum err anam_token_make(const struct crypt_key *key, const char *persona,
     const char *user, int64_t now, int64_t ttl_s, struct anam_token *ret,

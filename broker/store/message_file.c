@@ -17,6 +17,7 @@
 #include "common/thread.h"
 #include "common/xalloc.h"
 
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define KEEP_MAX 1000
 
 /* A path that was written to; it stays until the end. */
@@ -97,18 +98,24 @@ print_dropped(FILE *out, json_t *line, uint64_t count)
 	print_line(out, line);
 }
 
-/* What a tunnel says stands after what we know, and not in its place. */
+/*
+ * What a tunnel says stands after what we know, and not in its place: it says
+ * nothing of whose message it was, even where we do not know.
+ */
 static void
-print_record(FILE *out, const struct lease_info *lease, json_t *record,
+print_record(FILE *out, const struct lease_info *lease, const json_t *record,
     bool content)
 {
-	json_t *line = begin_line(lease);
+	static const char *const names[] = { "at", "from", "kind", "bytes",
+		"type", "truncated", "content", "text" };
+	json_t *line = begin_line(lease), *value;
+	/* a reload may have changed what a tunnel was told */
+	size_t count = COUNT(names) - (content ? 0 : 2);
 
-	(void)json_object_update_missing(line, record);
-	if (!content) {
-		/* a reload may have changed what a tunnel was told */
-		(void)json_object_del(line, "content");
-		(void)json_object_del(line, "text");
+	for (size_t i = 0; i < count; i++) {
+		value = json_object_get(record, names[i]);
+		if (value != NULL)
+			(void)json_object_set(line, names[i], value);
 	}
 	print_line(out, line);
 }

@@ -47,6 +47,9 @@ struct store_ticket {
 };
 void store_ticket_done(struct store_ticket *ticket);
 
+/* Most tickets that there may be at once: they are what clients ask for. */
+#define STORE_TICKETS_MAX 20000
+
 /* ---- the usage ledger: rows are added, never changed ---- */
 
 enum store_tokens {
@@ -114,7 +117,8 @@ struct store_ops {
 	enum err (*get_anam_by_token)(struct store *store, const char *token_id,
 	    int64_t now, struct store_anam *ret, struct diag *diag);
 
-	/* ERR_DENIED where one that has not expired at in->created has it. */
+	/* ERR_DENIED where one that has not expired at in->created has it,
+	   ERR_UNAVAIL where there are STORE_TICKETS_MAX. */
 	enum err (*put_ticket)(struct store *store,
 	    const struct store_ticket *in, struct diag *diag);
 	enum err (*get_ticket)(struct store *store, const char *id, int64_t now,

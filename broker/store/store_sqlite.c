@@ -90,6 +90,24 @@ insert(struct database *db, enum statement id, const struct row *row,
 	return err;
 }
 
+/* Whoever may ask for tickets must not be able to fill the disk with them. */
+static enum err
+check_room(struct database *db, struct diag *diag)
+{
+	enum err err = database_use(db, COUNT_TICKETS, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = database_step(db, diag);
+	if (err == ERR_OK && database_number(db, 0) >= STORE_TICKETS_MAX) {
+		diag_set(diag, "%d short-lived keys are there already",
+		    STORE_TICKETS_MAX);
+		err = ERR_UNAVAIL;
+	}
+	database_release(db);
+	return err;
+}
+
 static enum err
 put_row(struct store *store, enum statement forget_id, enum statement put_id,
     const struct row *row, struct diag *diag)
@@ -100,6 +118,8 @@ put_row(struct store *store, enum statement forget_id, enum statement put_id,
 	if (err != ERR_OK)
 		return err;
 	err = forget(db, forget_id, row, diag);
+	if (err == ERR_OK && put_id == PUT_TICKET)
+		err = check_room(db, diag);
 	if (err == ERR_OK)
 		err = insert(db, put_id, row, diag);
 	return database_end(db, err, diag);

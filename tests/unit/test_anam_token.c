@@ -150,6 +150,33 @@ refuses_other_tokens_of_the_same_key(void **state)
 	    ERR_UNAUTH);
 }
 
+/* Else its session would be nobody's. */
+static void
+refuses_a_user_whose_name_is_too_long(void **state)
+{
+	struct anam_token token;
+	char user[258], *text = NULL;
+	struct diag diag = { "" };
+
+	memset(user, 'u', sizeof(user));
+	user[257] = '\0';
+	assert_int_equal(anam_token_make(*state, "p", user, NOW, 60, &token,
+			     &text, &diag),
+	    ERR_DENIED);
+	assert_null(text);
+	user[256] = '\0';
+	assert_int_equal(anam_token_make(*state, "p", user, NOW, 60, &token,
+			     &text, NULL),
+	    ERR_OK);
+	anam_token_done(&token);
+	assert_int_equal(anam_token_verify(*state, text, strlen(text), NOW,
+			     &token, NULL),
+	    ERR_OK);
+	assert_string_equal(token.user, user);
+	anam_token_done(&token);
+	free(text);
+}
+
 int
 main(void)
 {
@@ -157,6 +184,7 @@ main(void)
 		cmocka_unit_test(makes_what_it_verifies),
 		cmocka_unit_test(is_of_the_form_that_the_sdk_reads),
 		cmocka_unit_test(has_an_id_of_its_own),
+		cmocka_unit_test(refuses_a_user_whose_name_is_too_long),
 		cmocka_unit_test(refuses_other_tokens_of_the_same_key),
 	};
 

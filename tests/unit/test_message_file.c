@@ -171,6 +171,25 @@ writes_no_content_where_none_is_wanted(void **state)
 	json_decref(lines);
 }
 
+/* A tunnel that was taken over must not name somebody. */
+static void
+takes_nobodys_name_from_a_tunnel(void **state)
+{
+	struct message_file file = file_of(0, 0);
+	json_t *lines;
+
+	(void)state;
+	lease.user = NULL;
+	start(100000);
+	write_text(&file, "[{\"user\":\"mallory\",\"dropped\":7,\"other\":1}]",
+	    0);
+	message_file_stop();
+	lines = read_lines("");
+	assert_int_equal(json_object_size(json_array_get(lines, 0)), 4);
+	assert_null(json_object_get(json_array_get(lines, 0), "user"));
+	json_decref(lines);
+}
+
 static void
 puts_full_files_aside_and_keeps_some(void **state)
 {
@@ -365,6 +384,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(writes_a_line_for_each_record),
 		TEST(writes_no_content_where_none_is_wanted),
+		TEST(takes_nobodys_name_from_a_tunnel),
 		TEST(puts_full_files_aside_and_keeps_some),
 		TEST(keeps_none_aside_where_none_is_wanted),
 		TEST(says_what_the_tunnel_dropped),

@@ -175,6 +175,18 @@ masks_secrets_sound_and_pictures(void **state)
 		    "{'a':'a task-0123456789 and risk-0123456789'}" },
 		{ "{'a':'sk-short'}", "{'a':'sk-short'}" },
 		{ "'sk-0123456789'", "'<masked>'" },
+		/* JSON in a text */
+		{ "{'arguments':'{\\\"password\\\":\\\"x\\\",\\\"a\\\":1}'}",
+		    "{'arguments':'{\\\"password\\\":\\\"<masked>\\\","
+		    "\\\"a\\\":1}'}" },
+		{ "{'output':' [{\\\"t\\\":\\\"sk-0123456789\\\"}]'}",
+		    "{'output':'[{\\\"t\\\":\\\"<masked>\\\"}]'}" },
+		{ "{'text':'[laughs] Hello {you}'}",
+		    "{'text':'[laughs] Hello {you}'}" },
+		{ "{'type':'response.function_call_arguments.delta',"
+		  "'delta':'hunter2'}",
+		    "{'type':'response.function_call_arguments.delta',"
+		    "'delta':'<7 bytes>'}" },
 	};
 
 	(void)state;

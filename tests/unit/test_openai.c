@@ -42,6 +42,7 @@ static struct {
 	int status;
 	const char *body, *location, *retry_after;
 	enum err err;
+	struct request *meanwhile; /* another call, while this one waits */
 	unsigned asked;
 	char url[128], authorization[64], type[128], sent[4096];
 } vendor;
@@ -151,6 +152,8 @@ enum err
 http_client_send(const struct http_client_request *request,
     struct http_client_answer *ret, struct diag *diag)
 {
+	struct request *meanwhile = vendor.meanwhile;
+
 	vendor.asked++;
 	assert_string_equal(request->method, "POST");
 	assert_true(request->allow_private); /* the URL has an address */
@@ -167,6 +170,10 @@ http_client_send(const struct http_client_request *request,
 		else if (strcmp(h->name, "Content-Type") == 0)
 			(void)snprintf(vendor.type, sizeof(vendor.type), "%s",
 			    h->value);
+	}
+	if (meanwhile != NULL) {
+		vendor.meanwhile = NULL;
+		openai_calls_handle(meanwhile);
 	}
 	if (vendor.err != ERR_OK) {
 		diag_set(diag, "the vendor's name has no address");
@@ -193,7 +200,7 @@ http_client_answer_done(struct http_client_answer *answer)
 /* ---- the site ---- */
 
 static const char settings[] =
-    "requests { base_path = \"/base\" }\n"
+    "requests { base_path = \"/base\" threads = 2 }\n"
     "openai { api_key = \"env:T_KEY\" url = \"ws://192.0.2.1/v1/realtime\"\n"
     "client_secrets = true calls = true ticket_seconds = 30\n"
     "ticket_seconds_max = 60 alias \"old\" { model = \"gpt-realtime\" } }\n"
@@ -516,6 +523,26 @@ sends_nothing_that_is_no_offer_on(void **state)
 	assert_int_equal(vendor.asked, 0);
 }
 
+/* A vendor that is slow must not take all threads. */
+static void
+refuses_a_call_where_half_the_threads_wait(void **state)
+{
+	struct request second = { OFFER, .config = config }, first;
+
+	(void)state;
+	vendor.meanwhile = &second;
+	first = CALL(OFFER);
+	assert_int_equal(vendor.asked, 1);
+	assert_int_equal(first.status, 201);
+	assert_int_equal(second.status, 503);
+	assert_non_null(strstr(second.headers, "Retry-After: "));
+	done(&first);
+	done(&second);
+	first = CALL(OFFER);
+	assert_int_equal(first.status, 201);
+	done(&first);
+}
+
 static void
 a_key_says_which_model_and_session(void **state)
 {
@@ -616,6 +643,8 @@ main(void)
 		cmocka_unit_test(a_store_that_is_away_is_our_trouble),
 		cmocka_unit_test_setup(sends_an_offer_with_our_key,
 		    reset_vendor),
+		cmocka_unit_test_setup(
+		    refuses_a_call_where_half_the_threads_wait, reset_vendor),
 		cmocka_unit_test_setup(tells_no_location_that_is_no_calls,
 		    reset_vendor),
 		cmocka_unit_test_setup(a_form_may_bring_a_session,

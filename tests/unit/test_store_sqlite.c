@@ -23,6 +23,7 @@
 
 #include "broker/store/store_sqlite.h"
 #include "common/clock.h"
+#include "common/xalloc.h"
 #include "store_conformance.h"
 
 #define NOW	  1767225600
@@ -302,6 +303,35 @@ never_changes_a_row_of_the_ledger(void **state)
 	assert_int_equal(count_events(pair.one), 1);
 }
 
+static void
+keeps_no_more_tickets_than_its_maximum(void **state)
+{
+	const struct store_ticket in = {
+		.id = TEXT("x"),
+		.route = TEXT("openai"),
+		.created = NOW,
+		.expires = NOW + 60,
+	};
+	char *fill =
+	    xasprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+		      "SELECT i + 1 FROM n WHERE i < %d) "
+		      "INSERT INTO ticket (id, route, created, expires)"
+		      " SELECT 't' || i, 'openai', %d, %d FROM n",
+		STORE_TICKETS_MAX, NOW, NOW + 1);
+	struct diag diag = { "" };
+
+	(void)state;
+	pair.one = open_store();
+	sql(fill);
+	free(fill);
+	assert_int_equal(OPS(pair.one, put_ticket, &in, &diag), ERR_UNAVAIL);
+	assert_non_null(strstr(diag.text, "short-lived keys"));
+	/* the others go on, and there is room when some have expired */
+	assert_int_equal(add(pair.one, 1, "{}"), ERR_OK);
+	assert_int_equal(OPS(pair.one, expire, NOW + 1, NULL), ERR_OK);
+	assert_int_equal(OPS(pair.one, put_ticket, &in, NULL), ERR_OK);
+}
+
 /* ---- faults ------------------------------------------------------------ */
 
 static void
@@ -530,6 +560,7 @@ main(void)
 		TEST(needs_its_folder),
 		TEST(checks_without_leaving_a_trace),
 		TEST(never_changes_a_row_of_the_ledger),
+		TEST(keeps_no_more_tickets_than_its_maximum),
 		TEST(is_unavailable_while_it_is_locked),
 		TEST(lets_no_reader_wait_for_a_writer_that_waits),
 		TEST(heals_when_writing_works_again),

@@ -673,6 +673,23 @@ a_beta_client_is_pinned_after_translation(void **state)
 	expect_nothing(&fix->upstream);
 }
 
+/* A pin of the voice alone has no need to look at items. */
+static void
+a_pinned_beta_client_has_its_items_translated(void **state)
+{
+	static const char pin[] = "{\"session\":{\"audio\":{\"output\":"
+				  "{\"voice\":\"marin\"}}},\"allow\":[]}";
+	struct fixture *fix = *state;
+
+	start(fix, "beta", pin, NULL);
+	say(fix, SIDE_CLIENT,
+	    "{\"type\":\"conversation.item.create\",\"item\":{\"role\":"
+	    "\"assistant\",\"content\":[{\"type\":\"text\"}]}}");
+	assert_non_null(
+	    strstr(next(&fix->upstream), "[{\"type\":\"output_text\"}]"));
+	expect_nothing(&fix->client);
+}
+
 /* ---- the message log ---------------------------------------------------- */
 
 static void
@@ -741,6 +758,7 @@ main(void)
 		T(a_beta_client_is_translated_both_ways),
 		T(what_is_no_event_passes_untranslated),
 		T(a_beta_client_is_pinned_after_translation),
+		T(a_pinned_beta_client_has_its_items_translated),
 	};
 
 	return cmocka_run_group_tests_name("transform", tests, NULL, NULL);
