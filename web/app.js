@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // app: connects the page to what the other files do.
+import { ask } from "./ask.js";
 import { EventList } from "./events.js";
 import { Player } from "./player.js";
 import { Conversation } from "./realtime.js";
@@ -32,11 +33,19 @@ function add_line(kind, text) {
   return line;
 }
 
+// Nothing of them changes while it is open; plain text is answered in text.
+function show_options() {
+  const open = conversation.is_open;
+  for (const id of ["model", "form", "short-lived"])
+    $(id).disabled = open;
+  $("modality").disabled = open || $("form").value === "plain";
+}
+
 conversation.addEventListener("state", ({ detail }) => {
   const open = conversation.is_open;
   set_status($("status"), detail.state, detail.text);
   $("hang-up").disabled = !open;
-  $("model").disabled = $("modality").disabled = open;
+  show_options();
   if (open)
     return;
   answer = null;
@@ -66,22 +75,50 @@ conversation.addEventListener("done", ({ detail }) => {
 conversation.addEventListener("problem", ({ detail }) =>
   add_line("error", detail.text));
 
-$("talk").addEventListener("submit", (event) => {
+// A key of culvert's, for one conversation at this path, as subprotocols.
+async function short_lived_key(path, model) {
+  const route = path === "/v1/realtime" ? "" : `?route=${path}`;
+  const { value, expires_at } = await ask(
+    `/v1/realtime/client_secrets${route}`,
+    { session: { type: "realtime", model } });
+  const until = new Date(expires_at * 1000).toLocaleTimeString();
+  events.add({ way: "end",
+    text: `got the key ${value.slice(0, 8)}…, good until ${until}` });
+  return ["realtime", `openai-insecure-api-key.${value}`];
+}
+
+async function open_conversation() {
+  const plain = $("form").value === "plain";
+  const path = plain ? "/ws" : "/v1/realtime";
+  const model = $("model").value.trim();
+  const protocols = $("short-lived").checked
+    ? await short_lived_key(path, model) : [];
+  conversation.open(`${secure ? "wss" : "ws"}://${location.host}${path}` +
+    `?model=${encodeURIComponent(model)}`,
+  { modality: $("modality").value, plain, protocols });
+}
+
+$("talk").addEventListener("submit", async (event) => {
   event.preventDefault();
   const text = $("message").value.trim();
   if (text === "")
     return;
   player.unlock();
   add_line("user", text);
-  conversation.say(text);
   $("message").value = "";
-  if (conversation.is_open)
-    return;
-  const model = encodeURIComponent($("model").value.trim());
-  conversation.open(`${secure ? "wss" : "ws"}://${location.host}` +
-    `/v1/realtime?model=${model}`, $("modality").value);
+  const button = event.target.querySelector("[type=submit]");
+  button.disabled = true; // until there is something to say it on
+  try {
+    if (!conversation.is_open)
+      await open_conversation();
+    conversation.say(text);
+  } catch (err) {
+    add_line("error", `no key: ${err.message}`);
+  }
+  button.disabled = false;
 });
 
+$("form").addEventListener("change", show_options);
 $("hang-up").addEventListener("click", () => {
   player.stop();
   conversation.close();
@@ -134,6 +171,29 @@ $("livekit").addEventListener("submit", async (event) => {
     $("token").hidden = true;
     expiry = 0;
     set_status($("token-status"), "bad", err.message);
+  }
+  button.disabled = false;
+});
+
+// ---- Anam ----
+
+$("anam").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = event.target.querySelector("button");
+  button.disabled = true;
+  set_status($("anam-status"), "busy", "asking");
+  try {
+    const session = await ask("/v1/engine/session",
+      { personaId: $("persona").value.trim() });
+    $("anam-id").textContent = session.sessionId;
+    $("anam-engine").textContent = session.engineHost;
+    $("anam-socket").textContent = session.signallingEndpoint;
+    $("anam-answer").textContent = JSON.stringify(session, null, 2);
+    $("anam-session").hidden = false;
+    set_status($("anam-status"), "open", "ready to be joined");
+  } catch (err) {
+    $("anam-session").hidden = true;
+    set_status($("anam-status"), "bad", err.message);
   }
   button.disabled = false;
 });

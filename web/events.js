@@ -45,7 +45,8 @@ export class EventList {
   }
 
   #add_event(way, data, size) {
-    const type = String(data?.type ?? "(no type)");
+    const type = typeof data === "string" ? "plain text"
+      : String(data?.type ?? "(no type)");
     this.#count++;
     // deltas of a kind share one line, which counts them
     if (!this.every_delta && type.endsWith(".delta") &&

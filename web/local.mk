@@ -2,6 +2,7 @@
 webdir = $(pkgdatadir)/web
 dist_web_DATA = \
 	%D%/app.js \
+	%D%/ask.js \
 	%D%/events.js \
 	%D%/icon.svg \
 	%D%/index.html \

@@ -28,6 +28,7 @@ const CODES = {
 
 export class Conversation extends EventTarget {
   #ws = null;
+  #plain = false; // each message is a text, and answered without being asked
   #early = []; // texts that wait for the session
   #opened = false;
   #answering = false; // one response at a time may write to a conversation
@@ -41,18 +42,20 @@ export class Conversation extends EventTarget {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
-  open(url, modality) {
-    const ws = new WebSocket(url);
+  open(url, { modality, plain = false, protocols = [] }) {
+    const ws = new WebSocket(url, protocols);
     this.#ws = ws;
+    this.#plain = plain;
     this.#answering = this.#asked = this.#opened = false;
     this.#emit("state", { state: "busy", text: "connecting" });
     ws.onopen = () => {
       this.#opened = true;
       this.#emit("state", { state: "open", text: "connected" });
-      this.#send({
-        type: "session.update",
-        session: { type: "realtime", output_modalities: [modality] },
-      });
+      if (!plain)
+        this.#send({
+          type: "session.update",
+          session: { type: "realtime", output_modalities: [modality] },
+        });
       for (const text of this.#early.splice(0))
         this.#say(text);
     };
@@ -72,12 +75,16 @@ export class Conversation extends EventTarget {
   }
 
   #send(event) {
-    const data = JSON.stringify(event);
+    const data = this.#plain ? event : JSON.stringify(event);
     this.#ws.send(data);
     this.#emit("event", { way: "out", data: event, size: data.length });
   }
 
   #say(text) {
+    if (this.#plain) {
+      this.#send(text);
+      return;
+    }
     this.#send({
       type: "conversation.item.create",
       item: {

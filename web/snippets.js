@@ -26,6 +26,17 @@ ws.onmessage = (message) => {
 ws.onclose = (event) => console.log(event.code, event.reason);
 `,
   }, {
+    name: "plain text",
+    code: `const ws = new WebSocket("${ws}/ws");
+
+ws.onopen = () => ws.send("Hello");
+ws.onmessage = (message) => {
+  const event = JSON.parse(message.data);
+  if (event.type === "response.output_text.delta")
+    console.log(event.delta);
+};
+`,
+  }, {
     name: "OpenAI's Agents SDK",
     code: `import { RealtimeAgent, RealtimeSession, OpenAIRealtimeWebSocket }
   from "@openai/agents-realtime";
@@ -36,7 +47,8 @@ const transport = new OpenAIRealtimeWebSocket({
 const agent = new RealtimeAgent({ name: "Assistant" });
 const session = new RealtimeSession(agent, { transport });
 
-// culvert has the key: this one only has the form that the SDK wants
+// culvert has the key: this one only has the form that the SDK wants.
+// One that is good: POST ${http}/v1/realtime/client_secrets
 await session.connect({ apiKey: "ek_none" });
 session.sendMessage("Hello");
 `,
@@ -61,6 +73,19 @@ rt.socket.on("open", () => {
 });
 rt.on("response.output_audio_transcript.delta",
   (event) => console.log(event.delta));
+`,
+  }, {
+    name: "Anam's SDK",
+    code: `import { createClient } from "@anam-ai/js-sdk";
+
+const answer = await fetch("${http}/v1/auth/session-token", {
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify({ personaConfig: { personaId: "..." } }),
+});
+const { sessionToken } = await answer.json();
+const client = createClient(sessionToken, { api: { baseUrl: "${http}" } });
+await client.streamToVideoElement("video"); // the id of a <video>
 `,
   }, {
     name: "LiveKit's client",

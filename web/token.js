@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: MIT
 // token: ask culvert for a LiveKit token, and read what is in it.
 
-// LiveKit's standard endpoint; returns {server_url, participant_token}.
-export async function request_token(room, name) {
+import { ask } from "./ask.js";
+
+// LiveKit's standard endpoint; resolves to {server_url, participant_token}.
+export function request_token(room, name) {
   const body = {};
   if (room)
     body.room_name = room;
   if (name)
     body.participant_name = name;
-  const answer = await fetch("/api/livekit/token", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  }).catch(() => { throw new Error("the server does not answer"); });
-  const value = await answer.json().catch(() => null);
-  if (!answer.ok)
-    throw new Error(value?.error?.message ?? `HTTP status ${answer.status}`);
-  return value;
+  return ask("/api/livekit/token", body);
 }
 
 function decode_part(part) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/config/config_notice.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -8,6 +9,7 @@
 #include "common/log.h"
 #include "common/secret.h"
 #include "common/str.h"
+#include "common/xalloc.h"
 
 /* Shorter than SHA-256 is (RFC 7518 3.2), it can be guessed from a token. */
 #define LIVEKIT_SECRET_BYTES 32
@@ -56,7 +58,6 @@ notice_relay(const struct config_relay *relay)
 		    relay->name);
 }
 
-/* Whether any group of grants ("video", "sip", ...) has one. */
 /* What is asked for of a relay's clients, and cannot be had. */
 static void
 notice_tickets(const struct config *config, const struct config_relay *relay)
@@ -73,6 +74,31 @@ notice_tickets(const struct config *config, const struct config_relay *relay)
 		    relay->name);
 }
 
+/* systemd makes the folder only when the service starts: no error yet. */
+static void
+notice_message_log(const struct config *config, size_t relay)
+{
+	const struct config_relay *relays = config->relays;
+	const char *file = relays[relay].message_log.file;
+	struct stat st;
+	char *folder;
+
+	if (relays[relay].message_log.mode == NULL)
+		return;
+	for (size_t i = 0; i < relay; i++) /* once for those that inherit it */
+		if (relays[i].message_log.mode != NULL &&
+		    strcmp(relays[i].message_log.file, file) == 0)
+			return;
+	folder = xstrndup(file, (size_t)(strrchr(file, '/') - file) + 1);
+	if (stat(folder, &st) == -1 || !S_ISDIR(st.st_mode))
+		log_warning("config.no_log_folder",
+		    "route=%s file=%s reason=\"no message is logged before its "
+		    "folder is there\"",
+		    relays[relay].name, file);
+	free(folder);
+}
+
+/* Whether any group of grants ("video", "sip", ...) has one. */
 static bool
 grants_something(const struct config_token *token)
 {
@@ -136,6 +162,7 @@ config_notice_log(const struct config *config)
 	for (size_t i = 0; i < config->relay_count; i++) {
 		notice_relay(&config->relays[i]);
 		notice_tickets(config, &config->relays[i]);
+		notice_message_log(config, i);
 	}
 	if (config->livekit != NULL)
 		notice_livekit(config->livekit);

@@ -311,7 +311,10 @@ check_folder(const char *path, struct diag *diag)
 	enum err err = ERR_OK;
 
 	if (stat(folder, &st) == -1 || !S_ISDIR(st.st_mode)) {
-		diag_set(diag, "%s: there is no such folder", folder);
+		diag_set(diag,
+		    "%s: there is no such folder: make it, for the broker's "
+		    "user",
+		    folder);
 		err = ERR_SYS;
 	}
 	free(folder);

@@ -57,6 +57,67 @@ test("the page talks, lists the events, and hangs up", async (t) => {
 	assert.deepEqual(errors, []);
 }, { timeout: 60000 });
 
+test("the page sends plain text, and uses a short-lived key",
+    async (t) => {
+	const { page, errors } = await open(t);
+	const urls = [];
+	page.on("websocket", (ws) => urls.push(new URL(ws.url()).pathname));
+	await page.selectOption("#form", "plain");
+	assert.ok(await page.isDisabled("#modality"));
+	await page.check("#short-lived");
+	for (const [i, text] of ["One.", "Two."].entries()) {
+		await page.fill("#message", text);
+		await page.press("#message", "Enter");
+		await page.waitForFunction((n) => document.querySelectorAll(
+		    "#conversation .note").length === n, i + 1);
+	}
+	assert.deepEqual(urls, ["/ws"]);
+	assert.deepEqual(await page.$$eval("#conversation .model",
+	    (list) => list.map((el) => el.textContent)),
+	    ["You said: One.", "You said: Two."]);
+	assert.match(await page.textContent("#events .plain"),
+	    /^got the key ek_.*, good until /);
+	const sent = await page.$$eval("#events summary:has([aria-label=sent])",
+	    (list) => list.map((el) => el.textContent));
+	assert.deepEqual(sent, ["↑plain text4 B", "↑plain text4 B"]);
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
+test("the page says that no key is given", async (t) => {
+	const { page } = await open(t);
+	await page.check("#short-lived");
+	await page.fill("#model", "no-such-model");
+	await page.fill("#message", "Hello");
+	await page.press("#message", "Enter");
+	await page.waitForSelector("#conversation .error");
+	assert.match(await page.textContent("#conversation .error"),
+	    /^no key: .*model/);
+	assert.equal(await page.textContent("#status"), "not connected");
+	// and what was said goes nowhere later
+	await page.uncheck("#short-lived");
+	await page.fill("#model", "gpt-realtime");
+	await page.fill("#message", "Again");
+	await page.press("#message", "Enter");
+	await page.waitForSelector("#conversation .note");
+	assert.equal(await page.textContent("#conversation .model"),
+	    "You said: Again");
+}, { timeout: 60000 });
+
+test("the page makes a session with a persona of Anam's", async (t) => {
+	const { base, page, errors } = await open(t);
+	await page.fill("#persona", "3f2b8c1e-7a54-4e0b-9d8f-1c2b3a4d5e6f");
+	await page.click("text=Make a session");
+	await page.waitForSelector("#anam-session:not([hidden])");
+	const id = await page.textContent("#anam-id");
+	assert.match(id, /^[0-9a-f-]{36}$/);
+	assert.equal(await page.textContent("#anam-engine"),
+	    `${new URL(base).host}/b/${id}`);
+	assert.equal(await page.textContent("#anam-socket"), `/b/${id}/ws`);
+	assert.equal(JSON.parse(await page.textContent("#anam-answer"))
+	    .sessionId, id);
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
 test("the page says that a model is refused", async (t) => {
 	const { page } = await open(t);
 	await page.fill("#model", "no-such-model");

@@ -121,6 +121,12 @@ check "but tells of it" says 'config.no_grants token=empty'
 printf 'access {\n\tclint = {"any"}\n}\n' >"$dir/bad"
 check "-t refuses a bad file" exits 1 "$broker" -t -f "$dir/bad"
 check "with the line" says 'bad:2:'
+{ cat "$dir/conf"; printf 'store { path = "%s/no/s.db" }\n' "$dir"; } \
+	>"$dir/conf.store"
+check "-t refuses a store whose folder is not there" exits 1 \
+    "$broker" -t -f "$dir/conf.store"
+check "and says which key that is, and what to do" \
+    says 'conf.store: store: path: .*/no/: .*: make it'
 check "-t refuses a file that is not there" exits 1 \
     "$broker" -t -f "$dir/absent"
 check "--dump prints the settings" exits 0 "$broker" --dump -f "$dir/conf"

@@ -83,6 +83,14 @@ says_what_an_operator_may_not_expect_and_nothing_else(void **state)
 		{ OPEN "openai { api_key = \"env:T_KEY\"\n"
 		       "calls = true session { } }",
 		    { " config.past_pin route=openai " } },
+		{ OPEN "openai { api_key = \"env:T_KEY\" message_log = full\n"
+		       "message_log_file = \"/l\" }",
+		    { NULL } },
+		{ OPEN "openai { api_key = \"env:T_KEY\" message_log = full\n"
+		       "message_log_file = \"/no/such/folder/l\" }\n"
+		       "relay \"/b\" { inherit = openai }",
+		    { " config.no_log_folder route=openai "
+		      "file=/no/such/folder/l " } },
 		{ VENDOR "relay \"/b\" { upstream = \"wss://x\" }",
 		    { " config.no_key route=/b " } },
 		{ VENDOR "relay \"/b\" { upstream = \"ws://x\"\n"

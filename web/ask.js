@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// ask: one request of the page to culvert, in JSON.
+
+// The answer's value; throws an Error with what the answer says is wrong.
+export async function ask(path, body) {
+  const answer = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  }).catch(() => { throw new Error("the server does not answer"); });
+  const value = await answer.json().catch(() => null);
+  if (!answer.ok)
+    throw new Error(value?.error?.message ?? value?.message ??
+      `HTTP status ${answer.status}`);
+  return value;
+}
