@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/str.h"
 #include "common/xalloc.h"
 #include "ctl/table.h"
 
@@ -123,6 +124,9 @@ enum {
 	UNPRICED,
 };
 
+/* What rows are for, in the order of these columns. */
+static const char *const usage_keys[] = { "day", "route", "user", "model" };
+
 /* A column of zeros alone is not shown. */
 static void
 put_count(struct table *table, size_t column, uint64_t number)
@@ -135,39 +139,48 @@ put_count(struct table *table, size_t column, uint64_t number)
 static void
 put_cost(struct table *table, const json_t *costs)
 {
-	char *text = NULL, *longer;
-	const char *currency;
-	json_t *cost;
+	char *text = NULL, *longer, amount[64], name[16];
+	const char *currency, *cost;
+	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)costs, currency, cost)
+	json_object_foreach((json_t *)(uintptr_t)costs, currency, value)
 	{
+		cost = json_is_string(value) ? json_string_value(value) : "?";
+		str_escape(amount, sizeof(amount), cost, strlen(cost));
+		str_escape(name, sizeof(name), currency, strlen(currency));
 		longer = xasprintf("%s%s%s %s", text == NULL ? "" : text,
-		    text == NULL ? "" : " + ",
-		    json_is_string(cost) ? json_string_value(cost) : "?",
-		    currency);
+		    text == NULL ? "" : " + ", amount, name);
 		free(text);
 		text = longer;
 	}
-	table_put(table, COST, text);
+	table_put_words(table, COST, text);
 	free(text);
 }
 
-static void
-add_usage(struct table *table, const json_t *row, const char *title)
+/* Of the columns from DAY to MODEL, the first that the rows have. */
+static size_t
+first_column(const json_t *row)
 {
-	static const char *const keys[] = { "day", "route", "user", "model" };
+	for (size_t i = 0; i < COUNT(usage_keys); i++)
+		if (json_object_get(row, usage_keys[i]) != NULL)
+			return i;
+	return DAY;
+}
+
+static void
+add_usage(struct table *table, const json_t *row)
+{
 	const json_t *tokens = json_object_get(row, "tokens");
 	double seconds = json_number_value(json_object_get(row, "seconds"));
 	char text[32];
 
 	table_add_row(table);
-	for (size_t i = 0; i < COUNT(keys); i++) {
-		const char *key = text_of(row, keys[i]);
+	for (size_t i = 0; i < COUNT(usage_keys); i++) {
+		const char *key = text_of(row, usage_keys[i]);
 
 		/* "" is a user or model that is not known */
 		table_put(table, i, key != NULL && *key == '\0' ? "-" : key);
 	}
-	table_put(table, DAY, title);
 	table_put_number(table, EVENTS, number_of(row, "events"));
 	put_count(table, TEXT_IN, number_of(tokens, "input_text"));
 	put_count(table, AUDIO_IN, number_of(tokens, "input_audio"));
@@ -198,8 +211,9 @@ show_usage(const json_t *answer, FILE *out)
 	}
 	table = table_new(usage_columns, COUNT(usage_columns));
 	for (size_t i = 0; i < json_array_size(rows); i++)
-		add_usage(table, json_array_get(rows, i), NULL);
-	add_usage(table, total, "total");
+		add_usage(table, json_array_get(rows, i));
+	add_usage(table, total);
+	table_put(table, first_column(json_array_get(rows, 0)), "total");
 	table_print(table, out);
 	table_free(table);
 	if (omitted > 0)

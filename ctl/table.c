@@ -52,16 +52,24 @@ table_add_row(struct table *table)
 }
 
 void
-table_put(struct table *table, size_t column, const char *text)
+table_put_words(struct table *table, size_t column, const char *text)
 {
 	char **cell = &table->rows[table->row_count - 1].cells[column];
-	char escaped[CELL_BYTES];
 
 	if (text == NULL || *text == '\0')
 		return;
 	free(*cell);
-	*cell =
-	    xstrdup(str_escape(escaped, sizeof(escaped), text, strlen(text)));
+	*cell = xstrdup(text);
+}
+
+void
+table_put(struct table *table, size_t column, const char *text)
+{
+	char escaped[CELL_BYTES];
+
+	if (text != NULL)
+		table_put_words(table, column,
+		    str_escape(escaped, sizeof(escaped), text, strlen(text)));
 }
 
 void

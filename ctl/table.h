@@ -34,6 +34,9 @@ void table_add_row(struct table *table);
 void table_put(struct table *table, size_t column, const char *text);
 void table_put_number(struct table *table, size_t column, uint64_t number);
 
+/* The same with words that are printable and ours: blanks stay. */
+void table_put_words(struct table *table, size_t column, const char *text);
+
 void table_print(const struct table *table, FILE *out);
 
 #endif

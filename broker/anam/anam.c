@@ -74,20 +74,22 @@ refuse(struct request *req, enum err err, const struct diag *diag)
 /* What the vendor's failure is for the client; why is for the log. */
 static void
 refuse_as(struct request *req, const struct anam_refusal *refusal,
-    const struct diag *diag)
+    const char *of_persona, const struct diag *diag)
 {
-	char client[64];
+	char client[64], persona[160];
 
 	escape(request_client(req), client, sizeof(client));
+	escape(of_persona, persona, sizeof(persona));
 	if (refusal->ours)
 		log_error("anam.key_refused", "client=%s reason=\"%s\"", client,
 		    diag->text);
 	else if (refusal->status >= 500)
-		log_error("anam.failed", "client=%s reason=\"%s\"", client,
-		    diag->text);
+		log_error("anam.failed", "client=%s persona=%s reason=\"%s\"",
+		    client, persona, diag->text);
 	else
-		log_notice("anam.refused", "client=%s status=%d reason=\"%s\"",
-		    client, refusal->status, diag->text);
+		log_notice("anam.refused",
+		    "client=%s persona=%s status=%d reason=\"%s\"", client,
+		    persona, refusal->status, diag->text);
 	if (refusal->retry_after[0] != '\0')
 		request_add_header(req, "Retry-After", refusal->retry_after);
 	request_reply_status(req, refusal->status, refusal->error,
@@ -544,7 +546,7 @@ anam_session_handle(struct request *req)
 		    anam_session_answer(session.session, start.text));
 		store_anam_done(&session);
 	} else if (start.refused) {
-		refuse_as(req, &start.refusal, &diag);
+		refuse_as(req, &start.refusal, start.token.persona, &diag);
 	} else {
 		refuse(req, err, &diag);
 	}
@@ -676,7 +678,7 @@ anam_talk_handle(struct request *req)
 	if (err == ERR_OK)
 		request_reply_json(req, 200, json_object());
 	else if (refused)
-		refuse_as(req, &refusal, &diag);
+		refuse_as(req, &refusal, NULL, &diag);
 	else
 		refuse(req, err, &diag);
 }

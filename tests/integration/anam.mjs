@@ -553,6 +553,10 @@ test("the vendor's failures become what the SDK understands", async (t) => {
 		assert.equal(answer.get("access-control-allow-origin"),
 		    "http://localhost");
 	});
+	await site.broker_part.wait_for(
+	    /anam\.refused client=\S+ persona=sim-400 status=400 /);
+	await site.broker_part.wait_for(
+	    /anam\.failed client=\S+ persona=sim-500 reason=/);
 });
 
 test("the token call is made twice at most, the session's once", async (t) => {

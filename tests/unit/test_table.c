@@ -108,6 +108,34 @@ shows_answers_that_are_not_what_they_should_be(void **state)
 	}
 }
 
+static void
+shows_usage_with_its_cost_and_the_total_under_what_it_is_for(void **state)
+{
+	json_t *answer = json_loads("{\"rows\":[{\"user\":\"\",\"events\":2,"
+				    "\"tokens\":{\"input_text\":26},"
+				    "\"cost\":{\"USD\":\"0.0028\"}},"
+				    "{\"user\":\"Ada L\",\"events\":1,"
+				    "\"cost\":{\"\\u001b[2J\":\"\\n\"}}],"
+				    "\"total\":{\"events\":3,\"cost\":"
+				    "{\"EUR\":\"1.25\",\"USD\":\"3.00\"}}}",
+	    0, NULL);
+	char *text;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	(void)state;
+	assert_non_null(answer);
+	show_usage(answer, f);
+	assert_int_equal(fclose(f), 0);
+	assert_string_equal(text,
+	    "USER      EVENTS  TEXT IN                 COST\n"
+	    "-              2       26           0.0028 USD\n"
+	    "Ada\\x20L       1                  \\x0a \\x1b[2J\n"
+	    "total          3           1.25 EUR + 3.00 USD\n");
+	free(text);
+	json_decref(answer);
+}
+
 int
 main(void)
 {
@@ -118,6 +146,8 @@ main(void)
 		cmocka_unit_test(prints_titles_alone_where_there_is_nothing),
 		cmocka_unit_test(
 		    shows_answers_that_are_not_what_they_should_be),
+		cmocka_unit_test(
+		    shows_usage_with_its_cost_and_the_total_under_what_it_is_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
