@@ -23,14 +23,14 @@ json_set_up(void)
 }
 
 /*
- * Whether brackets nest deeper than the limit.  jansson's own limit is 2048
- * levels of recursion, so this runs before it; strings are skipped, all else
- * is left to the parser.
+ * What exceeds our limits, or NULL.  jansson's own are 2048 levels of recursion
+ * and no number of values, each of which takes some hundred bytes, so this runs
+ * before it; strings are skipped, all else is left to the parser.
  */
-static bool
-too_deep(const char *p, size_t len)
+static const char *
+excess(const char *p, size_t len)
 {
-	unsigned depth = 0;
+	unsigned depth = 0, values = 0;
 	bool string = false;
 
 	for (size_t i = 0; i < len; i++) {
@@ -43,22 +43,28 @@ too_deep(const char *p, size_t len)
 			string = true;
 		} else if (p[i] == '[' || p[i] == '{') {
 			if (++depth > JSON_DEPTH_MAX)
-				return true;
+				return "too deeply nested";
+			values++;
+		} else if (p[i] == ',') {
+			values++;
 		} else if ((p[i] == ']' || p[i] == '}') && depth > 0) {
 			depth--;
 		}
+		if (values > JSON_VALUES_MAX)
+			return "too many values";
 	}
-	return false;
+	return NULL;
 }
 
 enum err
 json_parse(const void *data, size_t len, json_t **ret, struct diag *diag)
 {
+	const char *wrong = excess(data, len);
 	json_error_t error;
 	json_t *value;
 
-	if (too_deep(data, len)) {
-		diag_set(diag, "JSON nested deeper than %d", JSON_DEPTH_MAX);
+	if (wrong != NULL) {
+		diag_set(diag, "JSON that is no good: %s", wrong);
 		return ERR_PROTO;
 	}
 	/* jansson passes over a NUL behind a number */

@@ -19,11 +19,14 @@
 /* Nesting that a peer's JSON may have. */
 #define JSON_DEPTH_MAX 32
 
+/* Commas and opening brackets in it: what bounds the memory it takes. */
+#define JSON_VALUES_MAX 65536
+
 /*
  * Parse one JSON value (RFC 8259) that fills all of data: no byte-order
  * mark, no trailing bytes, no duplicate member, no NUL in a string, depth
- * of at most JSON_DEPTH_MAX, no number outside double's or int64's range.
- * ERR_PROTO with the reason, never with content.  The caller decrefs it.
+ * of at most JSON_DEPTH_MAX, at most JSON_VALUES_MAX values, no number
+ * outside double's or int64's range.  ERR_PROTO with the reason, never with content.  The caller decrefs it.
  */
 enum err json_parse(const void *data, size_t len, json_t **ret,
     struct diag *diag) MUST_CHECK;

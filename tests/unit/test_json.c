@@ -76,6 +76,45 @@ refuses_what_is_not_strictly_json(void **state)
 	}
 }
 
+/* "[0,0,...]" of so many values; the caller frees it. */
+static char *
+make_list(size_t values, size_t *ret_len)
+{
+	char *text = calloc(1, 2 * values + 2);
+
+	text[0] = '[';
+	for (size_t i = 0; i < values; i++)
+		memcpy(text + 1 + 2 * i, "0,", 2);
+	text[2 * values] = ']';
+	*ret_len = 2 * values + 1;
+	return text;
+}
+
+/* A few megabytes of "{}," would take hundreds in memory. */
+static void
+takes_so_many_values_and_no_more(void **state)
+{
+	struct diag diag = { "" };
+	json_t *value = NULL;
+	size_t len;
+	char *text;
+
+	(void)state;
+	text = make_list(JSON_VALUES_MAX, &len);
+	assert_int_equal(json_parse(text, len, &value, &diag), ERR_OK);
+	assert_int_equal(json_array_size(value), JSON_VALUES_MAX);
+	json_decref(value);
+	free(text);
+	text = make_list(JSON_VALUES_MAX + 1, &len);
+	assert_int_equal(json_parse(text, len, &value, &diag), ERR_PROTO);
+	assert_non_null(strstr(diag.text, "too many values"));
+	/* within a string they are no values */
+	text[0] = text[len - 1] = '"';
+	assert_int_equal(json_parse(text, len, &value, &diag), ERR_OK);
+	json_decref(value);
+	free(text);
+}
+
 static void
 nests_as_deep_as_it_may_and_no_deeper(void **state)
 {
@@ -201,6 +240,7 @@ main(void)
 		cmocka_unit_test(reads_one_value_of_any_kind),
 		cmocka_unit_test(refuses_what_is_not_strictly_json),
 		cmocka_unit_test(nests_as_deep_as_it_may_and_no_deeper),
+		cmocka_unit_test(takes_so_many_values_and_no_more),
 		cmocka_unit_test(brackets_in_strings_are_no_depth),
 		cmocka_unit_test(does_not_repeat_what_it_refuses),
 		cmocka_unit_test(
