@@ -104,7 +104,7 @@ test("the page says that no key is given", async (t) => {
 }, { timeout: 60000 });
 
 test("the page makes a session with a persona of Anam's", async (t) => {
-	const { base, page, errors } = await open(t);
+	const { up, base, page, errors } = await open(t);
 	await page.fill("#persona", "3f2b8c1e-7a54-4e0b-9d8f-1c2b3a4d5e6f");
 	await page.click("text=Make a session");
 	await page.waitForSelector("#anam-session:not([hidden])");
@@ -116,6 +116,13 @@ test("the page makes a session with a persona of Anam's", async (t) => {
 	assert.equal(JSON.parse(await page.textContent("#anam-answer"))
 	    .sessionId, id);
 	assert.deepEqual(errors, []);
+
+	// the simulator's vendor does not take this one, and the terminal says so
+	await page.fill("#persona", "sim-400");
+	await page.click("text=Make a session");
+	await page.waitForSelector("#anam-status[data-state=bad]");
+	assert.ok(await page.isHidden("#anam-session"));
+	await up.wait_for(/anam\.refused .*persona=sim-400 /);
 }, { timeout: 60000 });
 
 test("the page says that a model is refused", async (t) => {
