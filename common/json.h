@@ -20,7 +20,7 @@
 #define JSON_DEPTH_MAX 32
 
 /* Commas and opening brackets in it: what bounds the memory it takes. */
-#define JSON_VALUES_MAX 65536
+#define JSON_VALUES_MAX 131072
 
 /*
  * Parse one JSON value (RFC 8259) that fills all of data: no byte-order
