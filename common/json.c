@@ -43,7 +43,7 @@ excess(const char *p, size_t len)
 			string = true;
 		} else if (p[i] == '[' || p[i] == '{') {
 			if (++depth > JSON_DEPTH_MAX)
-				return "too deeply nested";
+				return "is nested too deeply";
 			values++;
 		} else if (p[i] == ',') {
 			values++;
@@ -51,7 +51,7 @@ excess(const char *p, size_t len)
 			depth--;
 		}
 		if (values > JSON_VALUES_MAX)
-			return "too many values";
+			return "has too many values";
 	}
 	return NULL;
 }
@@ -64,7 +64,7 @@ json_parse(const void *data, size_t len, json_t **ret, struct diag *diag)
 	json_t *value;
 
 	if (wrong != NULL) {
-		diag_set(diag, "JSON that is no good: %s", wrong);
+		diag_set(diag, "the JSON %s", wrong);
 		return ERR_PROTO;
 	}
 	/* jansson passes over a NUL behind a number */
