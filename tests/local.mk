@@ -28,6 +28,7 @@ unit_tests = \
 	%D%/unit/test_cause \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
+	%D%/unit/test_config \
 	%D%/unit/test_config_anam \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
@@ -36,7 +37,6 @@ unit_tests = \
 	%D%/unit/test_config_session \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
-	%D%/unit/test_config \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
 	%D%/unit/test_dialect \
@@ -44,28 +44,25 @@ unit_tests = \
 	%D%/unit/test_flow \
 	%D%/unit/test_held \
 	%D%/unit/test_http \
-	%D%/unit/test_http_head \
 	%D%/unit/test_http_client \
+	%D%/unit/test_http_head \
 	%D%/unit/test_json \
 	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
-	%D%/unit/test_message_file \
 	%D%/unit/test_linger \
 	%D%/unit/test_livekit \
 	%D%/unit/test_livekit_token \
-	%D%/unit/test_loop \
 	%D%/unit/test_log \
+	%D%/unit/test_loop \
+	%D%/unit/test_message_file \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
 	%D%/unit/test_openai \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
-	%D%/unit/test_multipart \
-	%D%/unit/test_pin \
 	%D%/unit/test_refusals \
-	%D%/unit/test_price \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
 	%D%/unit/test_request \
@@ -76,8 +73,8 @@ unit_tests = \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
 	%D%/unit/test_session_rules \
-	%D%/unit/test_sim_anam \
 	%D%/unit/test_signing_key \
+	%D%/unit/test_sim_anam \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_store_sqlite \
@@ -87,14 +84,14 @@ unit_tests = \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
-	%D%/unit/test_transform \
 	%D%/unit/test_ticket \
+	%D%/unit/test_transform \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
-	%D%/unit/test_vendor_event \
 	%D%/unit/test_usage_report \
+	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
