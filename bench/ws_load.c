@@ -41,7 +41,7 @@
 #include "common/crypt.h"
 #include "common/xalloc.h"
 #include "tunnel/http_head.h"
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 #define PUSH_BYTES  16384
 #define FRAME_MAX   (PUSH_BYTES + WS_HEADER_MAX_BYTES)

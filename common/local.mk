@@ -8,6 +8,7 @@ libcommon_a_SOURCES = \
 	%D%/json.c %D%/json.h \
 	%D%/jwt.c %D%/jwt.h \
 	%D%/log.c %D%/log.h \
+	%D%/loop.c %D%/loop.h \
 	%D%/pin.c %D%/pin.h \
 	%D%/secret.c %D%/secret.h \
 	%D%/service.c %D%/service.h \
@@ -15,4 +16,5 @@ libcommon_a_SOURCES = \
 	%D%/thread.c %D%/thread.h \
 	%D%/wire.c %D%/wire.h \
 	%D%/wire_text.c %D%/wire_text.h \
+	%D%/ws_frame.c %D%/ws_frame.h \
 	%D%/xalloc.c %D%/xalloc.h

@@ -6,7 +6,7 @@
 
 #include "common/err.h"
 #include "common/wire.h"
-#include "tunnel/loop.h"
+#include "common/loop.h"
 
 /*
  * broker_link: one connection to the broker's control socket.

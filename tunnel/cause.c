@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/cause.h"
 
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 static const struct {
 	const char *word;

@@ -7,7 +7,7 @@
 
 #include "common/err.h"
 #include "common/wire.h"
-#include "tunnel/loop.h"
+#include "common/loop.h"
 #include "tunnel/stream.h"
 
 /*

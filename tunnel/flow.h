@@ -8,7 +8,7 @@
 
 #include "common/err.h"
 #include "common/wire.h"
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 /*
  * flow: one direction of a relay, as a pure state machine.

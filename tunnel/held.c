@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "common/xalloc.h"
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 bool
 held_exceeds(const struct held *held, size_t len, size_t max)

@@ -10,7 +10,7 @@
 #include "common/wire.h"
 #include "tunnel/cause.h"
 #include "tunnel/flow.h"
-#include "tunnel/loop.h"
+#include "common/loop.h"
 #include "tunnel/stream.h"
 #include "tunnel/transform.h"
 

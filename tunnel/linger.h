@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "tunnel/loop.h"
+#include "common/loop.h"
 #include "tunnel/stream.h"
 
 /*

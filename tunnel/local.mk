@@ -10,7 +10,6 @@ libtunnel_a_SOURCES = \
 	%D%/json_peek.c %D%/json_peek.h \
 	%D%/leg.c %D%/leg.h \
 	%D%/linger.c %D%/linger.h \
-	%D%/loop.c %D%/loop.h \
 	%D%/message_log.c %D%/message_log.h \
 	%D%/relay.c %D%/relay.h \
 	%D%/reply.c %D%/reply.h \
@@ -21,8 +20,7 @@ libtunnel_a_SOURCES = \
 	%D%/transform.c %D%/transform.h \
 	%D%/vendor_event.c %D%/vendor_event.h \
 	%D%/supervisor.c %D%/supervisor.h \
-	%D%/worker.c %D%/worker.h \
-	%D%/ws_frame.c %D%/ws_frame.h
+	%D%/worker.c %D%/worker.h
 
 sbin_PROGRAMS += culvert-tunnel
 culvert_tunnel_SOURCES = %D%/main.c

@@ -7,10 +7,10 @@
 
 #include "common/wire.h"
 #include "tunnel/cause.h"
-#include "tunnel/loop.h"
+#include "common/loop.h"
 #include "tunnel/stream.h"
 #include "tunnel/transform.h"
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 /*
  * relay: two WebSocket connections become one.

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "tunnel/broker_link.h"
-#include "tunnel/loop.h"
+#include "common/loop.h"
 #include "tunnel/message_log.h"
 #include "tunnel/relay.h"
 

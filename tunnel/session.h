@@ -2,7 +2,7 @@
 #ifndef TUNNEL_SESSION_H
 #define TUNNEL_SESSION_H
 
-#include "tunnel/loop.h"
+#include "common/loop.h"
 #include "tunnel/stream.h"
 
 /*

@@ -11,7 +11,7 @@
 #include "common/wire.h"
 #include "tunnel/cause.h"
 #include "tunnel/message_log.h"
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 /*
  * transform: what is read, and made, of the messages of one tunnel, as its

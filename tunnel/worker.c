@@ -15,7 +15,7 @@
 
 #include "common/crypt.h"
 #include "common/xalloc.h"
-#include "tunnel/loop.h"
+#include "common/loop.h"
 #include "tunnel/session.h"
 #include "tunnel/stream.h"
 

@@ -11,7 +11,7 @@
 #include "common/wire.h"
 #include "common/xalloc.h"
 #include "tunnel/cause.h"
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 static const enum cause all[] = {
 #define CAUSE(name, word, code, text) CAUSE_##name,

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "tunnel/held.h"
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 static void
 holds_what_comes_in_pieces_with_room_in_front(void **state)

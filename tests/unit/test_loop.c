@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "tunnel/loop.h"
+#include "common/loop.h"
 
 /* A loop, a pair of sockets of which one end is watched, and what came. */
 struct fixture {

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 struct header_case {
 	const char *bytes;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tunnel/loop.h"
+#include "common/loop.h"
 
 #include <errno.h>
 #include <limits.h>

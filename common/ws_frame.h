@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef TUNNEL_WS_FRAME_H
-#define TUNNEL_WS_FRAME_H
+#ifndef COMMON_WS_FRAME_H
+#define COMMON_WS_FRAME_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tunnel/ws_frame.h"
+#include "common/ws_frame.h"
 
 #include <assert.h>
 #include <string.h>
