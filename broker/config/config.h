@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "broker/store/price.h"
+#include "common/crypt.h"
 #include "common/err.h"
 #include "common/secret.h"
 #include "common/wire.h"
@@ -187,6 +188,49 @@ struct config_anam {
 	struct wire_limits limits;
 };
 
+/* The chat: whom it asks, and what its users may. */
+struct config_chat {
+	char *url; /* "https://host/v1/chat/completions"; http, too */
+	struct config_header *headers;
+	size_t header_count;
+	char *ca_file; /* NULL: the system's trust store */
+	bool allow_private;
+	struct config_strings models; /* the first is the default */
+	char *system;		      /* first message of all; NULL: none */
+	uint64_t content_bytes;	      /* of one message of a user */
+	uint64_t history_messages, history_bytes;
+	uint64_t max_output_tokens; /* asked of the vendor */
+	uint64_t answer_bytes;	    /* most of an answer that is taken */
+	int64_t first_ms, idle_ms, total_ms; /* to the first byte; of silence;
+						of one answer in all */
+	int64_t detach_ms;    /* it goes on without anybody listening */
+	int64_t heartbeat_ms; /* between comments */
+	int64_t replay_s;     /* how long events can be had again */
+	unsigned max_streams; /* answers at once ... */
+	unsigned max_streams_per_owner;	 /* ... of one owner */
+	uint64_t max_chats, max_turns;
+	bool balance; /* users pay; all models have prices then */
+	struct {
+		bool allowed;
+		int64_t messages, window_s;
+	} anonymous;
+	struct crypt_key *user_key; /* of users' JWTs; NULL: nobody signs in */
+	char *user_key_source;	    /* for the dump */
+	char *issuer, *audience;    /* NULL: not asked for */
+};
+
+/* Socket.IO, and Engine.IO below it. */
+struct config_socketio {
+	char *path; /* "/socket.io/" */
+	int64_t ping_interval_ms, ping_timeout_ms;
+	int64_t connect_timeout_ms; /* to the first CONNECT */
+	int64_t recovery_ms;	    /* a connection can be taken up; 0: not */
+	uint64_t max_payload;	    /* bytes of a message, or of a poll */
+	uint64_t max_sessions;
+	bool echo;		   /* the application for conformance tests */
+	char *engine_path;	   /* bare Engine.IO, with echo */
+};
+
 /* An address range that may use the service; see `clients'. */
 struct config_range {
 	bool any;
@@ -235,6 +279,9 @@ struct config {
 	size_t relay_count;
 	struct config_livekit *livekit; /* NULL: not configured */
 	struct config_anam *anam;	/* NULL: not configured */
+	struct config_chat *chat;	/* NULL: not configured */
+	/* always there where chat is, or where the file has the section */
+	struct config_socketio *socketio;
 };
 
 /*

@@ -57,6 +57,41 @@ enum err http_client_send(const struct http_client_request *request,
 /* Clear and free. */
 void http_client_answer_done(struct http_client_answer *answer);
 
+/* ---- an answer that comes piece by piece ------------------------------- */
+
+/*
+ * A request whose answer is handed on as it comes, in the hub's thread
+ * (broker/hub/hub.h), without a thread of its own.  HTTP/1.1; connections to
+ * the same host are used again.  max_bytes bounds all of the answer.
+ */
+struct http_stream;
+
+struct http_stream_events {
+	/* First, once.  content_type "" and retry_after NULL: absent. */
+	void (*head)(void *arg, int status, const char *content_type,
+	    const char *retry_after);
+	void (*data)(void *arg, const void *data, size_t len);
+	/*
+	 * Last, once: ERR_OK where the answer has come to its end as HTTP
+	 * says, else as of http_client_send(); ERR_UPSTREAM_TIMEOUT, too, after
+	 * idle_ms of silence.  The stream is still to be freed.
+	 */
+	void (*ended)(void *arg, enum err err, const struct diag *diag);
+};
+
+/*
+ * Begin; no event comes in this call.  Everything of the request is copied.
+ * The hub's thread alone.
+ */
+struct http_stream *http_stream_start(const struct http_client_request *request,
+    int64_t idle_ms, const struct http_stream_events *events, void *arg);
+
+/*
+ * End it at once, its connection too where the answer is not over.  Allowed
+ * in its events; NULL is allowed.
+ */
+void http_stream_free(struct http_stream *stream);
+
 /* Once, before threads start, and at the end. */
 enum err http_client_init(struct diag *diag) MUST_CHECK;
 void http_client_done(void);

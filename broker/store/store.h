@@ -102,6 +102,182 @@ struct store_sums {
 };
 void store_sums_done(struct store_sums *sums);
 
+/* ---- accounts: what signed-in users have to spend, in micro-units ---- */
+
+struct store_account {
+	int64_t balance;  /* never negative */
+	int64_t reserved; /* of it, for what runs; at most balance */
+};
+
+struct store_top_up {
+	const char *id; /* the operator's, so that it is booked once */
+	const char *user;
+	int64_t amount; /* below 0: taken back */
+	int64_t at;
+};
+
+/* Most that an account may hold, so that no sum overflows. */
+#define STORE_BALANCE_MAX 1000000000000000
+
+/* ---- what anonymous clients may: so many messages in a window ---- */
+
+struct store_allowance {
+	const char *id;	     /* who: "i:..." */
+	const char *address; /* and from where: "n:..."; each is counted */
+	int64_t max;	     /* messages */
+	int64_t window_s;    /* from the first one on */
+};
+
+struct store_allowance_state {
+	int64_t used;	/* of the two the larger number */
+	int64_t resets; /* when the window of that one ends; 0: none runs */
+};
+
+/* ---- chats ---- */
+
+/*
+ * An owner is "u:" and a user, or "a:" and an anonymous id; nobody finds what
+ * is another's: it is ERR_NOTFOUND.  Ids are the caller's, random.  A chat is
+ * a row of turns, the user's and the assistant's by turns; a turn of the
+ * assistant may have several versions, of which the last one counts.
+ */
+#define STORE_ID_MAX	32
+#define STORE_OWNER_MAX 160
+#define STORE_TITLE_MAX 256 /* bytes */
+
+struct store_chat {
+	char *id, *title;
+	int64_t created_ms, updated_ms;
+	int64_t messages; /* turns */
+};
+
+struct store_chats { /* one page, the last one changed first */
+	struct store_chat *items;
+	size_t count;
+	int64_t total;
+};
+void store_chats_done(struct store_chats *chats);
+
+/* Of an assistant's message: how its generation stands, or has ended. */
+enum store_state {
+	STORE_RUNNING,	   /* "streaming" */
+	STORE_COMPLETE,	   /* "complete" */
+	STORE_STOPPED,	   /* "stopped": by the user, or nobody came back */
+	STORE_INTERRUPTED, /* "interrupted": the broker ended */
+	STORE_FAILED,	   /* "failed": the vendor did */
+	STORE_STATES_COUNT,
+};
+extern const char *const store_state_names[STORE_STATES_COUNT];
+
+struct store_message {
+	char *id;
+	int64_t turn;		   /* from 1 */
+	int64_t version, versions; /* from 1; how many there are */
+	bool is_assistant;
+	enum store_state state; /* a user's is STORE_COMPLETE */
+	char *content;		/* while it runs: "" */
+	char *model;		/* NULL: a user's */
+	char *generation;	/* that made it; NULL: a user's */
+	int64_t created_ms;
+	uint64_t input_tokens, output_tokens; /* 0: not known */
+};
+
+struct store_messages {
+	struct store_message *items;
+	size_t count;
+	int64_t total;
+};
+void store_messages_done(struct store_messages *messages);
+
+/* Which messages; a page is counted from the newest, and in order. */
+struct store_message_query {
+	const char *owner, *chat;
+	int64_t page, limit; /* page from 0 */
+	bool all_versions;   /* or the last one of each turn */
+};
+
+/* ---- generations: the making of one assistant's message ---- */
+
+struct store_begin {
+	const char *owner;
+	const char *user; /* whose account pays; NULL: nobody's */
+	const char *chat; /* NULL: a new one */
+	const char *title; /* of a new one */
+	/* what is made here: ids that nothing has yet */
+	const char *new_chat, *new_question, *new_answer, *generation;
+	const char *content;	/* what the user says ... */
+	const char *regenerate; /* ... or the answer to be made anew */
+	const char *model;
+	const char *key;    /* Idempotency-Key; NULL: none */
+	const char *digest; /* what a repetition has to be equal in */
+	int64_t now_ms;
+	int64_t key_s;			      /* how long a key is kept */
+	int64_t max_chats, max_turns;	      /* of an owner; of a chat */
+	const struct store_allowance *allowance; /* NULL: not counted */
+	size_t history_messages, history_bytes;  /* most that is read */
+	/*
+	 * What is to be reserved of user's balance, given what will be sent:
+	 * called within the transaction.
+	 */
+	int64_t (*reserve)(const struct store_messages *history, void *arg);
+	void *arg;
+};
+
+struct store_begun {
+	bool repeated; /* the key was there: this was begun before */
+	char *chat, *question, *answer, *generation;
+	bool new_chat;
+	enum store_state state;
+	int64_t reserved;
+	/* What to send, the newest question last; empty where repeated. */
+	struct store_messages history;
+	/* filled with ERR_RATE, too */
+	struct store_allowance_state allowance;
+};
+void store_begun_done(struct store_begun *begun);
+
+/* What a generation has made so far, to be added at its end. */
+struct store_piece {
+	const char *generation;
+	int64_t first, last; /* numbers of its events, from 1, without gaps */
+	const char *events;  /* as they were sent */
+	const char *content; /* what they add to the message */
+};
+
+struct store_finish {
+	const char *generation;
+	enum store_state state;	     /* not STORE_RUNNING */
+	const char *content;	     /* all of it */
+	struct store_piece last;     /* the last events; first 0: none */
+	const struct store_usage *usage; /* for the ledger; NULL: none */
+	uint64_t input_tokens, output_tokens;
+	int64_t charge; /* micro-units; at most what is there is taken */
+	int64_t now_ms;
+	int64_t replay_s; /* how long its events are kept */
+};
+
+struct store_finished {
+	bool was_running;	       /* or it was finished before */
+	int64_t charged;	       /* micro-units */
+	struct store_account account;  /* of who has paid */
+};
+
+struct store_generation {
+	char *id, *owner, *user, *chat, *question, *answer, *model;
+	enum store_state state;
+	int64_t begun_ms, reserved;
+	int64_t last; /* number of the last event that is stored; 0: none */
+	char *content; /* so far */
+	bool has_events; /* they can be replayed from the first on */
+};
+void store_generation_done(struct store_generation *generation);
+
+struct store_generations {
+	struct store_generation *items;
+	size_t count;
+};
+void store_generations_done(struct store_generations *generations);
+
 /* ---- the backend ---- */
 
 struct store_ops {
@@ -139,7 +315,71 @@ struct store_ops {
 	enum err (*sum_usage)(struct store *store, int64_t from, int64_t to,
 	    struct store_sums *ret, struct diag *diag);
 
-	/* Forget sessions and tickets that have expired. */
+	/*
+	 * Book a top-up; one whose id is there already is not booked again, and
+	 * is no error unless it was another (ERR_MISMATCH).  ERR_PAYMENT where
+	 * less than that is there to be taken back, ERR_LIMIT.
+	 */
+	enum err (*top_up)(struct store *store, const struct store_top_up *in,
+	    struct store_account *ret, struct diag *diag);
+	/* A user who was never heard of has nothing. */
+	enum err (*get_account)(struct store *store, const char *user,
+	    struct store_account *ret, struct diag *diag);
+	enum err (*get_allowance)(struct store *store,
+	    const struct store_allowance *in, int64_t now,
+	    struct store_allowance_state *ret, struct diag *diag);
+
+	/* ERR_LIMIT where the owner has max_chats. */
+	enum err (*add_chat)(struct store *store, const char *owner,
+	    const char *id, const char *title, int64_t now_ms,
+	    int64_t max_chats, struct diag *diag);
+	enum err (*rename_chat)(struct store *store, const char *owner,
+	    const char *id, const char *title, int64_t now_ms,
+	    struct diag *diag);
+	/* ERR_CONFLICT while an answer runs. */
+	enum err (*delete_chat)(struct store *store, const char *owner,
+	    const char *id, struct diag *diag);
+	enum err (*get_chat)(struct store *store, const char *owner,
+	    const char *id, struct store_chat *ret, struct diag *diag);
+	enum err (*list_chats)(struct store *store, const char *owner,
+	    int64_t page, int64_t limit, struct store_chats *ret,
+	    struct diag *diag);
+	enum err (*list_messages)(struct store *store,
+	    const struct store_message_query *query, struct store_messages *ret,
+	    struct diag *diag);
+
+	/*
+	 * Begin a generation, all in one transaction: the idempotency key, the
+	 * chat, the allowance, the reservation, the question, the answer to be.
+	 * ERR_MISMATCH: the key was used for something else; ERR_NOTFOUND: no
+	 * such chat or message, or not an answer; ERR_CONFLICT: an answer of
+	 * this chat runs; ERR_RATE: the allowance is used up; ERR_PAYMENT: the
+	 * balance does not do; ERR_LIMIT: max_chats, max_turns.
+	 */
+	enum err (*begin)(struct store *store, const struct store_begin *in,
+	    struct store_begun *ret, struct diag *diag);
+	/* In one transaction.  A piece of what does not run is passed over. */
+	enum err (*add_pieces)(struct store *store,
+	    const struct store_piece *pieces, size_t count, struct diag *diag);
+	/*
+	 * End it: the message, the ledger, the account, in one transaction.
+	 * What is finished already stays as it is.
+	 */
+	enum err (*finish)(struct store *store, const struct store_finish *in,
+	    struct store_finished *ret, struct diag *diag);
+	enum err (*get_generation)(struct store *store, const char *owner,
+	    const char *id, struct store_generation *ret, struct diag *diag);
+	/* Events after number `after' as they were sent, one text. */
+	enum err (*get_events)(struct store *store, const char *generation,
+	    int64_t after, char **ret, struct diag *diag);
+	/* Those that run: at the start, what a dead broker left behind. */
+	enum err (*list_running)(struct store *store,
+	    struct store_generations *ret, struct diag *diag);
+
+	/*
+	 * Forget sessions and tickets that have expired, keys and events that
+	 * are kept no longer, windows that are over.
+	 */
 	enum err (*expire)(struct store *store, int64_t now, struct diag *diag);
 };
 

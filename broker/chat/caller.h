@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_CALLER_H
+#define BROKER_CALLER_H
+
+#include <jansson.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/config/config.h"
+#include "broker/http/request.h"
+#include "broker/store/store.h"
+#include "common/err.h"
+
+/*
+ * caller: who asks for the chat: a user whom the site has signed in, with a
+ * JWT of the site's (RFC 7519), or an anonymous visitor with an id.
+ *
+ * An id that a client makes up is as good as a password to what is kept under
+ * it: 8 to 64 of A-Z a-z 0-9 . _ ~ -.  Who gives none gets one.  A token that
+ * is not good is ERR_UNAUTH, and never makes its sender an anonymous one.
+ */
+struct caller {
+	bool is_user;
+	bool is_new;	 /* the anonymous id was made here, just now */
+	char *id;	 /* the token's `sub', or the anonymous id */
+	char *owner;	 /* in the store: "u:..." or "a:..." */
+	int64_t expires; /* of the token, seconds since 1970; 0: never */
+	char address[INET6_ADDRSTRLEN];
+	/* for the store, where it is anonymous: what is counted */
+	char *allowance_id, *allowance_address; /* an IPv6 address by its /64 */
+};
+void caller_done(struct caller *caller);
+
+/*
+ * Of a request: `Authorization: Bearer', else `x-anon-id', else, where
+ * `may_attach', `?token=', `?anon_id=', and the cookie of caller_set_cookie(),
+ * which an EventSource has to do with, since it cannot send headers.
+ * ERR_UNAUTH; ERR_PROTO for an id that will not do; ERR_DENIED where the site
+ * has no anonymous visitors.  The request must be of a route of the chat.
+ */
+enum err caller_of_request(struct request *req, bool may_attach,
+    struct caller *ret, struct diag *diag) MUST_CHECK;
+
+/* Of Socket.IO's `auth': {"token"?, "anon_id"?}; NULL: none.  As above. */
+enum err caller_of_auth(const struct config *config, const json_t *auth,
+    const char *address, struct caller *ret, struct diag *diag) MUST_CHECK;
+
+/*
+ * Have the browser show the same caller by a cookie, to reading requests
+ * alone: HttpOnly, SameSite=Lax, signed by us, of a short life.
+ */
+void caller_set_cookie(struct request *req, const struct caller *caller);
+
+/* What the store counts for an anonymous caller. */
+struct store_allowance caller_allowance(const struct caller *caller,
+    const struct config_chat *chat);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_COMPLETION_H
+#define BROKER_COMPLETION_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+/*
+ * completion: reads the stream of a chat completion as it comes, from OpenAI
+ * and from those who say they are compatible.  Pure.
+ *
+ * Server-sent events (https://html.spec.whatwg.org/#parsing-an-event-stream)
+ * whose data are `chat.completion.chunk's, or an error, or [DONE].  A vendor
+ * may leave out [DONE], finish_reason, usage; send comments, null contents and
+ * errors of several shapes.  What is no such stream is an error.  Everything
+ * is bounded: an event to COMPLETION_EVENT_MAX.
+ */
+struct completion;
+
+#define COMPLETION_EVENT_MAX (256 * 1024)
+
+struct completion_events {
+	/* Text of the first choice, UTF-8, not empty. */
+	void (*delta)(void *arg, const char *text, size_t len);
+};
+
+struct completion_usage {
+	bool known;
+	uint64_t input_tokens, cached_tokens, output_tokens, total_tokens;
+	json_t *raw; /* as it came; borrowed */
+};
+
+struct completion *completion_new(const struct completion_events *events,
+    void *arg);
+void completion_free(struct completion *completion); /* NULL is allowed */
+
+/*
+ * Read on; deltas come in this call.  ERR_UPSTREAM with the reason (without
+ * content) where it is no such stream, or has an error in it; then, and after
+ * [DONE], what follows is ignored.
+ */
+enum err completion_feed(struct completion *completion, const void *data,
+    size_t len, struct diag *diag) MUST_CHECK;
+
+/*
+ * It has ended: ERR_UPSTREAM where an answer was cut (neither [DONE] nor a
+ * finish_reason), or there was none at all.
+ */
+enum err completion_end(struct completion *completion,
+    struct diag *diag) MUST_CHECK;
+
+bool completion_is_done(const struct completion *completion); /* [DONE] */
+
+/* "stop", "length", ...: a word of the vendor's, checked; NULL: not known. */
+const char *completion_finish_reason(const struct completion *completion);
+
+/* The last usage that was said. */
+const struct completion_usage *completion_usage(
+    const struct completion *completion);
+
+#endif
