@@ -126,6 +126,7 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
+	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
@@ -144,6 +145,8 @@ client_tests = \
 	%D%/clients/agents.mjs \
 	%D%/clients/anam.mjs \
 	%D%/clients/browser.mjs \
+	%D%/clients/chat.mjs \
+	%D%/clients/chat_pages.mjs \
 	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
@@ -228,7 +231,8 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
 	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
-	%D%/clients/lib/browser.mjs %D%/clients/lib/openai-talk.mjs \
-	%D%/clients/lib/setup.mjs \
-	%D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
+	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
+	%D%/clients/lib/vendor.mjs \
+	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
 	%D%/lib/servers.mjs %D%/lib/tap.mjs
