@@ -30,6 +30,8 @@ libbroker_a_SOURCES = \
 	%D%/store/database.c %D%/store/database.h \
 	%D%/tunnels/leases.c %D%/tunnels/leases.h \
 	%D%/store/ledger.c %D%/store/ledger.h \
+	%D%/hub/hub.c %D%/hub/hub.h \
+	%D%/hub/jobs.c %D%/hub/jobs.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
