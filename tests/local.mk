@@ -76,6 +76,7 @@ unit_tests = \
 	%D%/unit/test_session_rules \
 	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_anam \
+	%D%/unit/test_sim_chat \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_store_sqlite \
