@@ -30,11 +30,13 @@ unit_tests = \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config \
 	%D%/unit/test_config_anam \
+	%D%/unit/test_config_chat \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
+	%D%/unit/test_config_socketio \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
