@@ -31,6 +31,7 @@ libbroker_a_SOURCES = \
 	%D%/http/http_client.c %D%/http/http_client.h \
 	%D%/store/database.c %D%/store/database.h \
 	%D%/tunnels/leases.c %D%/tunnels/leases.h \
+	%D%/chat/notify.c %D%/chat/notify.h \
 	%D%/store/ledger.c %D%/store/ledger.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
