@@ -239,14 +239,52 @@ build_numbers(struct conf_section *section, const struct config *config,
 
 /* ---- users ---- */
 
+static bool
+is_same(const struct secret *a, const struct secret *b)
+{
+	const char *a_text, *b_text;
+	size_t a_len, b_len;
+
+	if (a == NULL || b == NULL)
+		return false;
+	a_text = secret_peek(a, &a_len);
+	b_text = secret_peek(b, &b_len);
+	return a_len == b_len && crypt_equal(a_text, b_text, a_len);
+}
+
+/*
+ * A secret that signs what we give to anybody who asks would let anybody sign
+ * in as anybody.
+ */
 static enum err
-build_user_secret(struct conf_section *section, struct config_chat *chat,
-    struct diag *diag)
+check_user_secret(struct conf_section *section, const struct config *config,
+    const struct secret *secret, struct diag *diag)
+{
+	const char *also = NULL;
+
+	if (is_same(secret, config->tickets.secret))
+		also = "tickets";
+	if (config->livekit != NULL &&
+	    is_same(secret, config->livekit->api_secret))
+		also = "livekit";
+	if (also == NULL)
+		return ERR_OK;
+	return conf_fail(section, "secret", diag,
+	    "is that of section %s, too, whose tokens would sign a user in: "
+	    "make another",
+	    also);
+}
+
+static enum err
+build_user_secret(struct conf_section *section, const struct config *config,
+    struct config_chat *chat, struct diag *diag)
 {
 	struct secret *secret = NULL;
 	struct diag why;
 	enum err err = value_get_secret(section, "secret", NULL, &secret, diag);
 
+	if (err == ERR_OK)
+		err = check_user_secret(section, config, secret, diag);
 	if (err == ERR_OK &&
 	    crypt_key_from_secret(secret, &chat->user_key, &why) != ERR_OK)
 		err = conf_fail(section, "secret", diag, "%s", why.text);
@@ -329,7 +367,7 @@ build_users(struct conf_section *section, const struct config *config,
 		return conf_fail(section, secret ? "secret" : NULL, diag,
 		    "write either secret = \"env:NAME\" or public_key_file "
 		    "= \"/path\": what users' tokens are signed with");
-	err = secret ? build_user_secret(section, chat, diag)
+	err = secret ? build_user_secret(section, config, chat, diag)
 		     : build_public_key(section, chat, diag);
 	if (err == ERR_OK)
 		err = value_get_optional(section, "issuer", value_check_field,

@@ -243,6 +243,25 @@ lets_users_pay_where_all_has_a_price(void **state)
 }
 
 static void
+signs_nobody_in_with_what_signs_other_tokens(void **state)
+{
+	static const char *const others[] = {
+		"tickets { secret = \"env:T_SECRET\" }\n",
+		"livekit { url = \"wss://x\" api_key = \"env:T_KEY\"\n"
+		"api_secret = \"env:T_SECRET\" }\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		struct diag diag = { "" };
+
+		assert_null(load(others[i],
+		    LOCAL "users { " SECRET "balance = false }", &diag));
+		assert_non_null(strstr(diag.text, "sign a user in"));
+	}
+}
+
+static void
 says_what_is_wrong(void **state)
 {
 	static const struct {
@@ -354,6 +373,7 @@ main(void)
 		cmocka_unit_test(keeps_the_prompt_out_of_its_dump),
 		cmocka_unit_test(takes_users_by_a_public_key),
 		cmocka_unit_test(lets_users_pay_where_all_has_a_price),
+		cmocka_unit_test(signs_nobody_in_with_what_signs_other_tokens),
 		cmocka_unit_test(says_what_is_wrong),
 		cmocka_unit_test(needs_a_store),
 	};
