@@ -128,7 +128,7 @@ test("the page makes a session with a persona of Anam's", async (t) => {
 test("the page chats, regenerates, and lists its chats", async (t) => {
 	const { up, page, errors } = await open(t);
 	const models = () => page.$$eval("#chat-log .model",
-	    (list) => list.map((el) => el.textContent));
+	    (list) => list.map((el) => el.textContent.replace(/^.*You/, "You")));
 	const ends = (n) => page.waitForFunction((count) => document
 	    .querySelectorAll("#chat-log .note").length === count &&
 	    document.getElementById("chat-stop").disabled, n);
@@ -178,7 +178,7 @@ test("an answer goes on after a reload, and stops when it is told to",
 	await page.reload();
 	await has_word(30);
 	assert.match(await page.textContent("#chat-log .model"),
-	    /^You said: w0 w1 w2 /);
+	    /^I was sent .*You said: w0 w1 w2 /);
 	await page.click("#chat-stop");
 	await page.waitForSelector("#chat-stop:disabled");
 	assert.match(await page.textContent("#chat-log .note"), /^stopped/);

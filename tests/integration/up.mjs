@@ -133,8 +133,8 @@ test("serves the chat, by the lines that it prints", async (t) => {
 		assert.equal(code, 0, stdout);
 		const data = (event) => JSON.parse(new RegExp(
 		    `^event: ${event}\\ndata: (.*)$`, "m").exec(stdout)[1]);
-		assert.equal(data("assistant_complete").message.content,
-		    "You said: Hello");
+		assert.match(data("assistant_complete").message.content,
+		    /You said: Hello$/);
 		return data("usage_info");
 	};
 	const visitor = await shell(line);

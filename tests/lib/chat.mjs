@@ -45,12 +45,12 @@ socketio { ${socketio} }
 }
 
 // Broker, tunnel, simulator and a web server: {site, sim, broker, tunnel,
-// front, base, token(sub), restart()}.  vendor: {http_port} of another one.
+// front, base, token(sub), restart()}.
 export async function chat_site(t, { front = "lighttpd", sim_args = [],
-    vendor, ...options } = {}) {
+    ...options } = {}) {
 	const site = await Site.open(t);
 	site.user_secret = site.canary("users' secret", "");
-	const sim = vendor ?? await site.sim(sim_args);
+	const sim = await site.sim(sim_args);
 	const env = { env: { USER_SECRET: site.user_secret } };
 	const config = chat_config(site, sim, options);
 	const parts = await site.serve(config, { broker: env });
