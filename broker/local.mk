@@ -2,6 +2,9 @@ noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
 	%D%/http/accept_pool.c %D%/http/accept_pool.h \
 	%D%/http/access.c %D%/http/access.h \
+	%D%/http/answer.c %D%/http/answer.h \
+	%D%/http/cgi.c %D%/http/cgi.h \
+	%D%/http/fcgi.c %D%/http/fcgi.h \
 	%D%/config/config_anam.c %D%/config/config_anam.h \
 	%D%/anam/anam.c %D%/anam/anam.h \
 	%D%/anam/anam_flight.c %D%/anam/anam_flight.h \
@@ -30,6 +33,8 @@ libbroker_a_SOURCES = \
 	%D%/store/database.c %D%/store/database.h \
 	%D%/tunnels/leases.c %D%/tunnels/leases.h \
 	%D%/store/ledger.c %D%/store/ledger.h \
+	%D%/hub/hub.c %D%/hub/hub.h \
+	%D%/hub/jobs.c %D%/hub/jobs.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
 	%D%/http/multipart.c %D%/http/multipart.h \

@@ -46,6 +46,8 @@ unit_tests = \
 	%D%/unit/test_http \
 	%D%/unit/test_http_client \
 	%D%/unit/test_http_head \
+	%D%/unit/test_hub \
+	%D%/unit/test_jobs \
 	%D%/unit/test_json \
 	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "broker/config/config.h"
+#include "broker/http/fcgi.h"
 #include "broker/http/request.h"
 #include "broker/http/route.h"
 #include "common/clock.h"
@@ -73,8 +74,7 @@ static void *
 serve(void *arg)
 {
 	(void)arg;
-	world.result =
-	    request_serve_fcgi(world.listen_fd, handler, &world.diag);
+	world.result = fcgi_serve(world.listen_fd, handler, &world.diag);
 	return NULL;
 }
 
@@ -116,7 +116,7 @@ wait_for_end(enum err expected)
 static void
 stop(void)
 {
-	request_stop();
+	fcgi_stop();
 	wait_for_end(ERR_OK);
 }
 
@@ -695,7 +695,7 @@ finishes_running_requests_before_it_stops(void **state)
 	put_request(fd, false, GET_HEALTH);
 	put_record(fd, STDIN, "", 0);
 	assert_int_equal(read(world.entered[0], &c, 1), 1);
-	request_stop();
+	fcgi_stop();
 	late = dial(); /* queued, for the next process */
 	put_request(late, false, GET_HEALTH);
 	assert_int_equal(write(world.leave[1], "x", 1), 1);
@@ -720,7 +720,7 @@ stops_in_time_whatever_runs(void **state)
 	put_record(fd, STDIN, "", 0);
 	assert_int_equal(read(world.entered[0], &c, 1), 1);
 	began_ms = clock_ms();
-	request_stop();
+	fcgi_stop();
 	assert_int_equal(pthread_join(world.thread, NULL), 0);
 	assert_int_equal(world.result, ERR_TIMEOUT);
 	assert_in_range(clock_ms() - began_ms, 900, 10000);
