@@ -32,6 +32,7 @@ libbroker_a_SOURCES = \
 	%D%/http/http_client.c %D%/http/http_client.h \
 	%D%/store/database.c %D%/store/database.h \
 	%D%/tunnels/leases.c %D%/tunnels/leases.h \
+	%D%/chat/notify.c %D%/chat/notify.h \
 	%D%/store/ledger.c %D%/store/ledger.h \
 	%D%/hub/hub.c %D%/hub/hub.h \
 	%D%/hub/jobs.c %D%/hub/jobs.h \
@@ -52,7 +53,13 @@ libbroker_a_SOURCES = \
 	%D%/signing_key.c %D%/signing_key.h \
 	%D%/store/store.c %D%/store/store.h \
 	%D%/store/store_sqlite.c %D%/store/store_sqlite.h \
-	%D%/store/store_sqlite.def \
+	%D%/store/store_sqlite_base.def \
+	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
+	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
+	%D%/store/store_sqlite_generation.c \
+	%D%/store/store_sqlite_generation.h \
+	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/openai/ticket.c %D%/openai/ticket.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
