@@ -12,8 +12,10 @@ libbroker_a_SOURCES = \
 	%D%/anam/anam_session.c %D%/anam/anam_session.h \
 	%D%/anam/anam_token.c %D%/anam/anam_token.h \
 	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
+	%D%/chat/caller.c %D%/chat/caller.h \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
+	%D%/config/config_chat.c %D%/config/config_chat.h \
 	%D%/config/config_file.c \
 	%D%/config/config_grants.def \
 	%D%/config/config_limits.def \
@@ -23,6 +25,7 @@ libbroker_a_SOURCES = \
 	%D%/config/config_prices.c %D%/config/config_prices.h \
 	%D%/config/config_relay.c %D%/config/config_relay.h \
 	%D%/config/config_session.c %D%/config/config_session.h \
+	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
 	%D%/config/config_value.c %D%/config/config_value.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \

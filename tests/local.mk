@@ -25,16 +25,19 @@ unit_tests = \
 	%D%/unit/test_anam_vendor \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
+	%D%/unit/test_caller \
 	%D%/unit/test_cause \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config \
 	%D%/unit/test_config_anam \
+	%D%/unit/test_config_chat \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
+	%D%/unit/test_config_socketio \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
@@ -113,6 +116,7 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_config_session_SOURCES = %D%/unit/test_config_session.c \
 	$(relay_text)
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
+%C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
 %C%_unit_test_ticket_SOURCES = %D%/unit/test_ticket.c $(ticket_store)
 %C%_unit_test_tunnel_route_SOURCES = %D%/unit/test_tunnel_route.c $(tunnel_ask)
