@@ -28,6 +28,7 @@ unit_tests = \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
 	%D%/unit/test_clock \
+	%D%/unit/test_completion \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config \
 	%D%/unit/test_config_anam \
@@ -80,6 +81,7 @@ unit_tests = \
 	%D%/unit/test_session_rules \
 	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_anam \
+	%D%/unit/test_sim_chat \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_store_sqlite \
@@ -161,6 +163,7 @@ client_tests = \
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
 	%D%/fuzz/fuzz_anam \
+	%D%/fuzz/fuzz_completion \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_flow \
@@ -194,6 +197,8 @@ endif
 
 %C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
 %C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_completion_SOURCES = %D%/fuzz/fuzz_completion.c $(fuzz_main)
+%C%_fuzz_fuzz_completion_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
