@@ -55,6 +55,10 @@ libbroker_a_SOURCES = \
 	%D%/http/route.c %D%/http/route.h \
 	%D%/openai/session_rules.c %D%/openai/session_rules.h \
 	%D%/signing_key.c %D%/signing_key.h \
+	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
+	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
+	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
+	%D%/socketio/socketio.c %D%/socketio/socketio.h \
 	%D%/store/store.c %D%/store/store.h \
 	%D%/store/store_sqlite.c %D%/store/store_sqlite.h \
 	%D%/store/store_sqlite_base.def \
