@@ -5,10 +5,11 @@ import { Chat } from "./chat.js";
 const $ = (id) => document.getElementById(id);
 const chat = new Chat();
 const log = $("chat-log");
+const hint = log.querySelector(".hint");
 let answer = null; // the line that is being written
 
 function add_line(kind, text) {
-  log.querySelector(".hint")?.remove();
+  hint.remove();
   const line = document.createElement("li");
   line.className = kind;
   line.textContent = text;
@@ -117,7 +118,7 @@ async function list_chats() {
 }
 
 async function open_chat(id) {
-  log.replaceChildren();
+  log.replaceChildren(hint);
   answer = null;
   chat.id = id || null;
   remember();
