@@ -55,6 +55,10 @@ libbroker_a_SOURCES = \
 	%D%/openai/session_rules.c %D%/openai/session_rules.h \
 	%D%/signing_key.c %D%/signing_key.h \
 	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
+	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
+	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
+	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
+	%D%/socketio/engineio.c %D%/socketio/engineio.h \
 	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
 	%D%/store/store.c %D%/store/store.h \
 	%D%/store/store_sqlite.c %D%/store/store_sqlite.h \

@@ -44,6 +44,7 @@ unit_tests = \
 	%D%/unit/test_dial \
 	%D%/unit/test_dialect \
 	%D%/unit/test_eio_packet \
+	%D%/unit/test_eio_ws \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
 	%D%/unit/test_held \
