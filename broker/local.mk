@@ -61,9 +61,17 @@ libbroker_a_SOURCES = \
 	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
 	%D%/socketio/engineio.c %D%/socketio/engineio.h \
 	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
+	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
+	%D%/socketio/socketio.c %D%/socketio/socketio.h \
 	%D%/store/store.c %D%/store/store.h \
 	%D%/store/store_sqlite.c %D%/store/store_sqlite.h \
-	%D%/store/store_sqlite.def \
+	%D%/store/store_sqlite_base.def \
+	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
+	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
+	%D%/store/store_sqlite_generation.c \
+	%D%/store/store_sqlite_generation.h \
+	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/openai/ticket.c %D%/openai/ticket.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \

@@ -86,6 +86,8 @@ unit_tests = \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_sio_packet \
+	%D%/unit/test_sio_room \
+	%D%/unit/test_socketio \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
