@@ -47,6 +47,7 @@ libbroker_a_SOURCES = \
 	%D%/openai/openai_call.c %D%/openai/openai_call.h \
 	%D%/tunnels/refusals.c %D%/tunnels/refusals.h \
 	%D%/store/message_file.c %D%/store/message_file.h \
+	%D%/http/parked.c %D%/http/parked.h \
 	%D%/store/price.c %D%/store/price.h \
 	%D%/http/request.c %D%/http/request.h \
 	%D%/http/request_parse.c %D%/http/request_parse.h \
@@ -56,12 +57,22 @@ libbroker_a_SOURCES = \
 	%D%/signing_key.c %D%/signing_key.h \
 	%D%/socketio/echo.c %D%/socketio/echo.h \
 	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
+	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
+	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
+	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
+	%D%/socketio/engineio.c %D%/socketio/engineio.h \
 	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
 	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
 	%D%/socketio/socketio.c %D%/socketio/socketio.h \
 	%D%/store/store.c %D%/store/store.h \
 	%D%/store/store_sqlite.c %D%/store/store_sqlite.h \
-	%D%/store/store_sqlite.def \
+	%D%/store/store_sqlite_base.def \
+	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
+	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
+	%D%/store/store_sqlite_generation.c \
+	%D%/store/store_sqlite_generation.h \
+	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/openai/ticket.c %D%/openai/ticket.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
