@@ -3,7 +3,7 @@
 // eventsource-parser, unmodified, through each web server.
 import assert from "node:assert/strict";
 
-import { needs } from "../lib/harness.mjs";
+import { needs, until } from "../lib/harness.mjs";
 import { MODEL, chat_site, ctl, post, say, signed_in, visitor }
 	from "../lib/chat.mjs";
 import { NAMES } from "../lib/servers.mjs";
@@ -16,6 +16,9 @@ need_packages("eventsource", "eventsource-parser", "socket.io-client");
 const { io } = await import("socket.io-client");
 const { EventSource } = await import("eventsource");
 const { EventSourceParserStream } = await import("eventsource-parser/stream");
+
+// Events of what can be taken up again have an offset at their end.
+const ECHO = "echo = true recovery_ms = 0";
 
 const TRANSPORTS = {
 	"default transports": {},
@@ -52,11 +55,11 @@ const transport = (socket) => socket.io.engine.transport.name;
 // ---- Socket.IO ----
 
 async function upgraded(socket, name) {
-	if (name !== "default transports")
-		return;
-	if (transport(socket) === "polling")
-		await once(socket.io.engine, "upgrade");
-	assert.equal(transport(socket), "websocket");
+	if (name === "default transports")
+		await until(() => transport(socket) === "websocket",
+		    "it is upgraded");
+	else
+		assert.equal(transport(socket), TRANSPORTS[name].transports[0]);
 }
 
 async function manage(t, { base, token }, name) {
@@ -148,7 +151,7 @@ async function say_secrets({ site, base }, sid) {
 
 for (const front of NAMES)
 	test(`socket.io-client, through ${front}`, async (t) => {
-		const parts = await chat_site(t, { front, socketio: "echo = true" });
+		const parts = await chat_site(t, { front, socketio: ECHO });
 		const polling = await connect(t, parts.base,
 		    TRANSPORTS["polling alone"]);
 		await say_secrets(parts, polling.io.engine.id);
@@ -161,11 +164,11 @@ for (const front of NAMES)
 
 test("socket.io-client stays with polling where no WebSocket opens",
     async (t) => {
-	const parts = await chat_site(t, { socketio: "echo = true" });
+	const parts = await chat_site(t, { socketio: ECHO });
 	await parts.tunnel.stop();
-	const socket = await connect(t, parts.base);
-	const upgrade = once(socket.io.engine, "upgradeError");
-	await upgrade;
+	const socket = open(t, parts.base);
+	await Promise.all([once(socket, "connect"),
+	    once(socket.io.engine, "upgradeError")]);
 	assert.equal(transport(socket), "polling");
 	const back = once(socket, "message-back");
 	socket.emit("message", "still", Buffer.from("here"));

@@ -144,9 +144,12 @@ test("a page without WebSockets stays with polling", async (t) => {
 	const heard = await deadline(page.evaluate(async () => {
 		const socket = io(`${location.origin}/chats`,
 		    { auth: { anon_id: "visitor-0001" } });
-		await new Promise((resolve) => socket.once("usage_info", resolve));
-		await new Promise((resolve) =>
-		    socket.io.engine.once("upgradeError", resolve));
+		await Promise.all([
+			new Promise((resolve) =>
+			    socket.once("usage_info", resolve)),
+			new Promise((resolve) =>
+			    socket.io.engine.once("upgradeError", resolve)),
+		]);
 		const { chat } = await new Promise((resolve) =>
 		    socket.emit("create_chat", { title: "A" }, resolve));
 		return [chat.title, socket.io.engine.transport.name];
