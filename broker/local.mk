@@ -49,6 +49,7 @@ libbroker_a_SOURCES = \
 	%D%/openai/openai_call.c %D%/openai/openai_call.h \
 	%D%/tunnels/refusals.c %D%/tunnels/refusals.h \
 	%D%/store/message_file.c %D%/store/message_file.h \
+	%D%/http/parked.c %D%/http/parked.h \
 	%D%/store/price.c %D%/store/price.h \
 	%D%/http/request.c %D%/http/request.h \
 	%D%/http/request_parse.c %D%/http/request_parse.h \
@@ -56,7 +57,12 @@ libbroker_a_SOURCES = \
 	%D%/http/route.c %D%/http/route.h \
 	%D%/openai/session_rules.c %D%/openai/session_rules.h \
 	%D%/signing_key.c %D%/signing_key.h \
+	%D%/socketio/echo.c %D%/socketio/echo.h \
 	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
+	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
+	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
+	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
+	%D%/socketio/engineio.c %D%/socketio/engineio.h \
 	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
 	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
 	%D%/socketio/socketio.c %D%/socketio/socketio.h \

@@ -45,7 +45,9 @@ unit_tests = \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
 	%D%/unit/test_dialect \
+	%D%/unit/test_echo \
 	%D%/unit/test_eio_packet \
+	%D%/unit/test_eio_ws \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
 	%D%/unit/test_held \
@@ -68,6 +70,7 @@ unit_tests = \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
 	%D%/unit/test_openai \
+	%D%/unit/test_parked \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
 	%D%/unit/test_refusals \
@@ -112,8 +115,10 @@ check_PROGRAMS += %D%/lib/packets
 %C%_lib_packets_LDADD =
 
 # What tests share.
+engineio_double = %D%/unit/engineio_double.c %D%/unit/engineio_double.h
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
 ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
+web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_config_messages_SOURCES = %D%/unit/test_config_messages.c \
 	$(relay_text)
@@ -125,7 +130,11 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
 %C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
 %C%_unit_test_chat_ops_SOURCES = %D%/unit/test_chat_ops.c $(ticket_store)
+%C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
+%C%_unit_test_socketio_SOURCES = %D%/unit/test_socketio.c $(engineio_double)
+%C%_unit_test_parked_SOURCES = %D%/unit/test_parked.c $(web_server)
+%C%_unit_test_request_SOURCES = %D%/unit/test_request.c $(web_server)
 %C%_unit_test_ticket_SOURCES = %D%/unit/test_ticket.c $(ticket_store)
 %C%_unit_test_tunnel_route_SOURCES = %D%/unit/test_tunnel_route.c $(tunnel_ask)
 %C%_unit_test_tunnel_ticket_SOURCES = %D%/unit/test_tunnel_ticket.c \
