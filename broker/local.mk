@@ -48,6 +48,7 @@ libbroker_a_SOURCES = \
 	%D%/openai/openai_call.c %D%/openai/openai_call.h \
 	%D%/tunnels/refusals.c %D%/tunnels/refusals.h \
 	%D%/store/message_file.c %D%/store/message_file.h \
+	%D%/http/parked.c %D%/http/parked.h \
 	%D%/store/price.c %D%/store/price.h \
 	%D%/http/request.c %D%/http/request.h \
 	%D%/http/request_parse.c %D%/http/request_parse.h \

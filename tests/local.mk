@@ -67,6 +67,7 @@ unit_tests = \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
 	%D%/unit/test_openai \
+	%D%/unit/test_parked \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
 	%D%/unit/test_refusals \
@@ -114,6 +115,7 @@ check_PROGRAMS += %D%/lib/packets
 # What tests share.
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
 ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
+web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_config_messages_SOURCES = %D%/unit/test_config_messages.c \
 	$(relay_text)
@@ -124,6 +126,8 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
 %C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
+%C%_unit_test_parked_SOURCES = %D%/unit/test_parked.c $(web_server)
+%C%_unit_test_request_SOURCES = %D%/unit/test_request.c $(web_server)
 %C%_unit_test_ticket_SOURCES = %D%/unit/test_ticket.c $(ticket_store)
 %C%_unit_test_tunnel_route_SOURCES = %D%/unit/test_tunnel_route.c $(tunnel_ask)
 %C%_unit_test_tunnel_ticket_SOURCES = %D%/unit/test_tunnel_ticket.c \
