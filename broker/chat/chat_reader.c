@@ -8,13 +8,6 @@
 static const char comment[] = ": \n\n";
 #define COMMENT_LEN (sizeof(comment) - 1)
 
-void
-chat_reader_add_headers(struct parked *parked)
-{
-	/* nginx would gather what it is sent */
-	parked_add_header(parked, "X-Accel-Buffering", "no");
-}
-
 static size_t
 write_some(struct chat_reader *reader, const void *data, size_t len)
 {
@@ -111,7 +104,6 @@ chat_reader_new(struct parked *parked, const struct chat_feed *feed,
 	if (reader->offset > feed->visible)
 		reader->offset = feed->visible;
 	parked_begin(parked, &events, reader);
-	chat_reader_add_headers(parked);
 	parked_start(parked, 200, CHAT_READER_TYPE);
 	return reader;
 }

@@ -53,8 +53,6 @@ void chat_reader_pump(struct chat_reader *reader);
  */
 void chat_reader_heartbeat(struct chat_reader *reader);
 
-/* The headers of such an answer, which has not begun. */
-void chat_reader_add_headers(struct parked *parked);
 #define CHAT_READER_TYPE "text/event-stream"
 
 #endif

@@ -532,7 +532,7 @@ hand_to_scribe(struct generation *generation)
 		.input_tokens = generation->bill.input_tokens,
 		.output_tokens = generation->bill.output_tokens,
 		.charge = generation->bill.charge,
-		.now_ms = clock_unix() * 1000,
+		.now_ms = clock_unix_ms(),
 		.replay_s = chat_of(generation)->replay_s,
 	};
 	generation->end.written = on_written;
