@@ -11,6 +11,7 @@
 #include "broker/openai/openai.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
+#include "broker/socketio/engineio.h"
 #include "common/log.h"
 #include "common/str.h"
 
@@ -26,7 +27,9 @@ struct route {
 	const char *method;
 	const char *path; /* a "*" in it is one part: all up to the next "/" */
 	bool prefix;	  /* and whatever follows path, which ends with "/" */
-	bool open;	  /* without admission, and without CORS */
+	/* in place of path, where that is configured: is it this one? */
+	bool (*takes)(const char *path);
+	bool open; /* without admission, and without CORS */
 	request_handler *handler;
 	request_error_form *error_form; /* NULL: ours */
 };
@@ -75,6 +78,8 @@ static const struct route routes[] = {
 	    .error_form = anam_error },
 	{ "POST", "/b/", .prefix = true, .handler = anam_talk_handle,
 	    .error_form = anam_error },
+	{ "GET", .takes = eio_takes, .handler = eio_handle },
+	{ "POST", .takes = eio_takes, .handler = eio_handle },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
@@ -83,6 +88,8 @@ has_path(const struct route *route, const char *path)
 {
 	const char *p = route->path;
 
+	if (route->takes != NULL)
+		return route->takes(path);
 	for (; *p != '\0'; p++) {
 		if (*p == '*') {
 			size_t len = strcspn(path, "/");

@@ -15,6 +15,7 @@
 #include "broker/openai/openai.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
+#include "broker/socketio/engineio.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -157,6 +158,18 @@ anam_error(const char *code, const char *message)
 	(void)code;
 	(void)message;
 	return NULL;
+}
+
+bool
+eio_takes(const char *path)
+{
+	return strcmp(path, "/configured/") == 0;
+}
+
+void
+eio_handle(struct request *req)
+{
+	livekit_token_handle(req);
 }
 
 static void
@@ -333,6 +346,23 @@ vendors_paths_are_served_like_the_others(void **state)
 }
 
 static void
+a_path_that_is_configured_is_served_with_all_its_methods(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", "/configured/", GOOD, HERE, 200, MAY },
+		{ "POST", "/configured/", GOOD, HERE, 200, MAY },
+		{ "POST", "/configured/", EVIL, HERE, 403, VARY },
+		{ "PUT", "/configured/", GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
+		{ "GET", "/configured", GOOD, HERE, 404, MAY },
+		{ "GET", "/configured/x", GOOD, HERE, 404, MAY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
 a_preflight_is_answered_to_admitted_pages_only(void **state)
 {
 	static const struct row rows[] = {
@@ -498,6 +528,8 @@ main(void)
 		cmocka_unit_test(readiness_is_what_was_last_set),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
 		cmocka_unit_test(vendors_paths_are_served_like_the_others),
+		cmocka_unit_test(
+		    a_path_that_is_configured_is_served_with_all_its_methods),
 		cmocka_unit_test(
 		    a_preflight_is_answered_to_admitted_pages_only),
 		cmocka_unit_test(a_preflight_allows_the_headers_that_it_names),

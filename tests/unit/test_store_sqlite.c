@@ -229,7 +229,7 @@ refuses_a_newer_schema(void **state)
 	close_store(&store);
 	sql("PRAGMA user_version = 99");
 	refuse("a newer version of this program has used this database");
-	sql("PRAGMA user_version = 1");
+	sql("PRAGMA user_version = 2");
 	pair.one = open_store();
 }
 
