@@ -12,9 +12,28 @@ libbroker_a_SOURCES = \
 	%D%/anam/anam_session.c %D%/anam/anam_session.h \
 	%D%/anam/anam_token.c %D%/anam/anam_token.h \
 	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
+	%D%/chat/caller.c %D%/chat/caller.h \
 	%D%/chat/completion.c %D%/chat/completion.h \
+	%D%/chat/chat_json.c %D%/chat/chat_json.h \
+	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
+	%D%/chat/chat_cost.c %D%/chat/chat_cost.h \
+	%D%/chat/chat_news.c %D%/chat/chat_news.h \
+	%D%/chat/chat_reader.c %D%/chat/chat_reader.h \
+	%D%/chat/chat_recovery.c %D%/chat/chat_recovery.h \
+	%D%/chat/chat_refusal.c %D%/chat/chat_refusal.h \
+	%D%/chat/chat_request.c %D%/chat/chat_request.h \
+	%D%/chat/chat_upstream.c %D%/chat/chat_upstream.h \
+	%D%/chat/generation.c %D%/chat/generation.h \
+	%D%/chat/generations.c %D%/chat/generations.h \
+	%D%/chat/messages.c %D%/chat/messages.h \
+	%D%/chat/messages_resume.c %D%/chat/messages_resume.h \
+	%D%/chat/messages_test.c %D%/chat/messages_test.h \
+	%D%/chat/scribe.c %D%/chat/scribe.h \
+	%D%/chat/sse_text.c %D%/chat/sse_text.h \
+	%D%/chat/stream_log.c %D%/chat/stream_log.h \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
+	%D%/config/config_chat.c %D%/config/config_chat.h \
 	%D%/config/config_file.c \
 	%D%/config/config_grants.def \
 	%D%/config/config_limits.def \
@@ -24,6 +43,7 @@ libbroker_a_SOURCES = \
 	%D%/config/config_prices.c %D%/config/config_prices.h \
 	%D%/config/config_relay.c %D%/config/config_relay.h \
 	%D%/config/config_session.c %D%/config/config_session.h \
+	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
 	%D%/config/config_value.c %D%/config/config_value.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
@@ -33,6 +53,7 @@ libbroker_a_SOURCES = \
 	%D%/http/http_client.c %D%/http/http_client.h \
 	%D%/store/database.c %D%/store/database.h \
 	%D%/tunnels/leases.c %D%/tunnels/leases.h \
+	%D%/chat/notify.c %D%/chat/notify.h \
 	%D%/store/ledger.c %D%/store/ledger.h \
 	%D%/hub/hub.c %D%/hub/hub.h \
 	%D%/hub/jobs.c %D%/hub/jobs.h \
@@ -44,6 +65,7 @@ libbroker_a_SOURCES = \
 	%D%/openai/openai_call.c %D%/openai/openai_call.h \
 	%D%/tunnels/refusals.c %D%/tunnels/refusals.h \
 	%D%/store/message_file.c %D%/store/message_file.h \
+	%D%/http/parked.c %D%/http/parked.h \
 	%D%/store/price.c %D%/store/price.h \
 	%D%/http/request.c %D%/http/request.h \
 	%D%/http/request_parse.c %D%/http/request_parse.h \
@@ -51,9 +73,24 @@ libbroker_a_SOURCES = \
 	%D%/http/route.c %D%/http/route.h \
 	%D%/openai/session_rules.c %D%/openai/session_rules.h \
 	%D%/signing_key.c %D%/signing_key.h \
+	%D%/socketio/echo.c %D%/socketio/echo.h \
+	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
+	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
+	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
+	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
+	%D%/socketio/engineio.c %D%/socketio/engineio.h \
+	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
+	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
+	%D%/socketio/socketio.c %D%/socketio/socketio.h \
 	%D%/store/store.c %D%/store/store.h \
 	%D%/store/store_sqlite.c %D%/store/store_sqlite.h \
-	%D%/store/store_sqlite.def \
+	%D%/store/store_sqlite_base.def \
+	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
+	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
+	%D%/store/store_sqlite_generation.c \
+	%D%/store/store_sqlite_generation.h \
+	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/openai/ticket.c %D%/openai/ticket.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \

@@ -15,7 +15,10 @@ struct notify_sink {
 	void (*usage)(const char *owner);
 };
 
-/* Who brings it to the sockets; NULL: nobody (any more). */
+/*
+ * Who brings it to the sockets; NULL: nobody (any more).  It has to stay: a
+ * thread may still be in it.
+ */
 void notify_set_sink(const struct notify_sink *sink);
 
 /* Takes data. */

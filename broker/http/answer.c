@@ -91,13 +91,17 @@ answer_words(const char *method, const char *path, const char *client)
 }
 
 void
-answer_log(const char *words, int status, int64_t started_ms, enum err err)
+answer_log(const char *words, int status, int64_t started_ms,
+    enum answer_end end)
 {
 	long long ms = (long long)(clock_ms() - started_ms);
 
-	if (err != ERR_OK)
+	if (end == ANSWER_NOT_TAKEN)
 		log_info("request.unanswered", "%s status=%d ms=%lld", words,
 		    status, ms);
+	else if (end == ANSWER_LEFT)
+		log_debug("request.left", "%s status=%d ms=%lld", words, status,
+		    ms);
 	else
 		log_debug("request.end", "%s status=%d ms=%lld", words, status,
 		    ms);

@@ -33,8 +33,14 @@ char *answer_head(int status, const char *content_type, int64_t length,
  */
 char *answer_words(const char *method, const char *path, const char *client);
 
-/* Log the end of a request: whether its answer was taken. */
+enum answer_end {
+	ANSWER_TAKEN,
+	ANSWER_NOT_TAKEN, /* by a web server that left, or reads nothing */
+	ANSWER_LEFT,	  /* either side left before the answer was complete */
+};
+
+/* Log the end of a request; status 0: no answer had begun. */
 void answer_log(const char *words, int status, int64_t started_ms,
-    enum err err);
+    enum answer_end end);
 
 #endif

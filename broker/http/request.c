@@ -291,16 +291,22 @@ request_set_error_form(struct request *req, request_error_form *form)
 	req->error_form = form;
 }
 
-void
-request_reply_status(struct request *req, int status, const char *code,
+json_t *
+request_error_body(request_error_form *form, const char *code,
     const char *message)
 {
 	/* it may have been cut within a character */
 	if (!str_is_utf8(message, strlen(message)))
 		message = code;
+	return form == NULL ? http_error(code, message) : form(code, message);
+}
+
+void
+request_reply_status(struct request *req, int status, const char *code,
+    const char *message)
+{
 	request_reply_json(req, status,
-	    req->error_form == NULL ? http_error(code, message)
-				    : req->error_form(code, message));
+	    request_error_body(req->error_form, code, message));
 }
 
 void
@@ -377,7 +383,8 @@ answer(struct request *req)
 	}
 	req->deadline_ms = clock_ms() + req->source.config->requests.timeout_ms;
 	err = send_answer(req);
-	answer_log(words, req->status, req->source.started_ms, err);
+	answer_log(words, req->status, req->source.started_ms,
+	    err == ERR_OK ? ANSWER_TAKEN : ANSWER_NOT_TAKEN);
 	free(words);
 }
 

@@ -127,6 +127,10 @@ struct request_left {
 enum err request_leave(struct request *req, struct request_left *ret,
     struct diag *diag) MUST_CHECK;
 
+/* The body of an error; the caller decrefs it. */
+json_t *request_error_body(request_error_form *form, const char *code,
+    const char *message);
+
 /* ---- for broker/http/fcgi.c and cgi.c ---- */
 
 /* How a request is read and answered. */

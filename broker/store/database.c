@@ -25,7 +25,7 @@ struct database {
 	const struct database_schema *schema;
 	sqlite3 *sqlite; /* NULL: to be opened when it is used next */
 	sqlite3_stmt **statements;
-	sqlite3_stmt *begin, *commit, *rollback;
+	sqlite3_stmt *begin, *read, *commit, *rollback;
 	sqlite3_stmt *current;
 	dev_t device; /* the file that is open */
 	ino_t inode;
@@ -175,7 +175,8 @@ set_up(sqlite3 *sqlite, const struct database_schema *schema, struct diag *diag)
 static void
 disconnect(struct database *db)
 {
-	sqlite3_stmt **own[] = { &db->begin, &db->commit, &db->rollback };
+	sqlite3_stmt **own[] = { &db->begin, &db->read, &db->commit,
+		&db->rollback };
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
 		(void)sqlite3_finalize(*own[i]);
@@ -429,17 +430,30 @@ run(struct database *db, sqlite3_stmt **stmt, const char *sql,
 	return err == ERR_OK ? database_finish(db, diag) : err;
 }
 
-enum err
-database_begin(struct database *db, struct diag *diag)
+static enum err
+begin(struct database *db, sqlite3_stmt **stmt, const char *sql,
+    struct diag *diag)
 {
 	enum err err = database_enter(db, diag);
 
 	if (err != ERR_OK)
 		return err;
-	err = run(db, &db->begin, "BEGIN IMMEDIATE", diag);
+	err = run(db, stmt, sql, diag);
 	if (err != ERR_OK)
 		database_leave(db);
 	return err;
+}
+
+enum err
+database_begin(struct database *db, struct diag *diag)
+{
+	return begin(db, &db->begin, "BEGIN IMMEDIATE", diag);
+}
+
+enum err
+database_begin_reading(struct database *db, struct diag *diag)
+{
+	return begin(db, &db->read, "BEGIN", diag);
 }
 
 enum err
@@ -504,6 +518,49 @@ database_finish(struct database *db, struct diag *diag)
 		;
 	database_release(db);
 	return err == ERR_NOTFOUND ? ERR_OK : err;
+}
+
+enum err
+database_ask(struct database *db, int statement,
+    const struct database_param *params, size_t count, struct diag *diag)
+{
+	enum err err = database_use(db, statement, diag);
+
+	for (size_t i = 0; err == ERR_OK && i < count; i++)
+		if (params[i].is_text)
+			database_bind_text(db, (int)i + 1, params[i].text);
+		else
+			database_bind_number(db, (int)i + 1, params[i].number);
+	return err;
+}
+
+enum err
+database_run(struct database *db, int statement,
+    const struct database_param *params, size_t count, struct diag *diag)
+{
+	enum err err = database_ask(db, statement, params, count, diag);
+
+	return err == ERR_OK ? database_finish(db, diag) : err;
+}
+
+enum err
+database_find(struct database *db, int statement,
+    const struct database_param *params, size_t count, struct diag *diag)
+{
+	enum err err = database_ask(db, statement, params, count, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = database_step(db, diag);
+	if (err != ERR_OK)
+		database_release(db);
+	return err;
+}
+
+int64_t
+database_changed(const struct database *db)
+{
+	return sqlite3_changes64(db->sqlite);
 }
 
 char *

@@ -61,6 +61,10 @@ enum err database_begin(struct database *db, struct diag *diag) MUST_CHECK;
 enum err database_end(struct database *db, enum err err,
     struct diag *diag) MUST_CHECK;
 
+/* A transaction that only reads: all that it sees is of one moment. */
+enum err database_begin_reading(struct database *db,
+    struct diag *diag) MUST_CHECK;
+
 /*
  * Take up a statement; what follows is about it, until database_finish() or
  * database_release().  Parameters are numbered from 1, columns from 0; a text
@@ -72,8 +76,40 @@ void database_bind_text(struct database *db, int i, const char *text);
 void database_bind_number(struct database *db, int i, int64_t number);
 void database_bind_real(struct database *db, int i, double number);
 
+/* The same in one call: database_run(db, FORGET, PARAMS(TEXT(id)), diag). */
+struct database_param {
+	bool is_text;
+	const char *text;
+	int64_t number;
+};
+#define TEXT(value) \
+	((struct database_param){ .is_text = true, .text = (value) })
+#define NUMBER(value) ((struct database_param){ .number = (value) })
+#define PARAMS(...)                                                  \
+	((const struct database_param[]){ __VA_ARGS__ }),            \
+	    sizeof((const struct database_param[]){ __VA_ARGS__ }) / \
+	    sizeof(struct database_param)
+
 /* Run it to its end.  ERR_DENIED where a constraint forbids it. */
 enum err database_finish(struct database *db, struct diag *diag) MUST_CHECK;
+
+/* All of it: take it up, give it its parameters, run it to its end. */
+enum err database_run(struct database *db, int statement,
+    const struct database_param *params, size_t count,
+    struct diag *diag) MUST_CHECK;
+
+/* The same as far as the first row; released where it is not ERR_OK. */
+enum err database_find(struct database *db, int statement,
+    const struct database_param *params, size_t count,
+    struct diag *diag) MUST_CHECK;
+
+/* The same as far as its rows, which database_step() steps through. */
+enum err database_ask(struct database *db, int statement,
+    const struct database_param *params, size_t count,
+    struct diag *diag) MUST_CHECK;
+
+/* Rows that the last statement has changed which was one to change any. */
+int64_t database_changed(const struct database *db);
 
 /* The next row; ERR_NOTFOUND after the last. */
 enum err database_step(struct database *db, struct diag *diag) MUST_CHECK;

@@ -69,3 +69,82 @@ store_sums_done(struct store_sums *sums)
 	free(sums->items);
 	*sums = (struct store_sums){ .items = NULL };
 }
+
+const char *const store_state_names[STORE_STATES_COUNT] = {
+	[STORE_RUNNING] = "streaming",
+	[STORE_COMPLETE] = "complete",
+	[STORE_STOPPED] = "stopped",
+	[STORE_INTERRUPTED] = "interrupted",
+	[STORE_FAILED] = "failed",
+};
+
+void
+store_chat_done(struct store_chat *chat)
+{
+	free(chat->id);
+	free(chat->title);
+	*chat = (struct store_chat){ .id = NULL };
+}
+
+void
+store_chats_done(struct store_chats *chats)
+{
+	for (size_t i = 0; i < chats->count; i++)
+		store_chat_done(&chats->items[i]);
+	free(chats->items);
+	*chats = (struct store_chats){ .items = NULL };
+}
+
+void
+store_message_done(struct store_message *message)
+{
+	free(message->id);
+	free(message->content);
+	free(message->model);
+	free(message->generation);
+	*message = (struct store_message){ .id = NULL };
+}
+
+void
+store_messages_done(struct store_messages *messages)
+{
+	for (size_t i = 0; i < messages->count; i++)
+		store_message_done(&messages->items[i]);
+	free(messages->items);
+	*messages = (struct store_messages){ .items = NULL };
+}
+
+void
+store_begun_done(struct store_begun *begun)
+{
+	free(begun->chat);
+	free(begun->answer);
+	free(begun->generation);
+	free(begun->question);
+	free(begun->replaces);
+	store_messages_done(&begun->history);
+	*begun = (struct store_begun){ .chat = NULL };
+}
+
+void
+store_generation_done(struct store_generation *generation)
+{
+	free(generation->id);
+	free(generation->owner);
+	free(generation->user);
+	free(generation->chat);
+	free(generation->question);
+	free(generation->answer);
+	free(generation->model);
+	free(generation->content);
+	*generation = (struct store_generation){ .id = NULL };
+}
+
+void
+store_generations_done(struct store_generations *generations)
+{
+	for (size_t i = 0; i < generations->count; i++)
+		store_generation_done(&generations->items[i]);
+	free(generations->items);
+	*generations = (struct store_generations){ .items = NULL };
+}

@@ -138,18 +138,22 @@ struct store_allowance_state {
 /*
  * An owner is "u:" and a user, or "a:" and an anonymous id; nobody finds what
  * is another's: it is ERR_NOTFOUND.  Ids are the caller's, random.  A chat is
- * a row of turns, the user's and the assistant's by turns; a turn of the
+ * a row of turns, alternately the user's and the assistant's; a turn of the
  * assistant may have several versions, of which the last one counts.
  */
 #define STORE_ID_MAX	32
 #define STORE_OWNER_MAX 160
 #define STORE_TITLE_MAX 256 /* bytes */
 
+/* Most versions of one turn. */
+#define STORE_VERSIONS_MAX 100
+
 struct store_chat {
 	char *id, *title;
 	int64_t created_ms, updated_ms;
 	int64_t messages; /* turns */
 };
+void store_chat_done(struct store_chat *chat);
 
 struct store_chats { /* one page, the last one changed first */
 	struct store_chat *items;
@@ -181,6 +185,7 @@ struct store_message {
 	int64_t created_ms;
 	uint64_t input_tokens, output_tokens; /* 0: not known */
 };
+void store_message_done(struct store_message *message);
 
 struct store_messages {
 	struct store_message *items;
@@ -200,21 +205,22 @@ struct store_message_query {
 
 struct store_begin {
 	const char *owner;
-	const char *user; /* whose account pays; NULL: nobody's */
-	const char *chat; /* NULL: a new one */
+	const char *user;  /* whose account pays; NULL: nobody's */
+	const char *chat;  /* NULL: a new one */
 	const char *title; /* of a new one */
 	/* what is made here: ids that nothing has yet */
 	const char *new_chat, *new_question, *new_answer, *generation;
-	const char *content;	/* what the user says ... */
-	const char *regenerate; /* ... or the answer to be made anew */
+	const char *content;	/* what the user says; NULL: an answer is to be
+				   made anew, as a new version ... */
+	const char *regenerate; /* ... of this one; NULL: of the last one */
 	const char *model;
 	const char *key;    /* Idempotency-Key; NULL: none */
 	const char *digest; /* what a repetition has to be equal in */
 	int64_t now_ms;
-	int64_t key_s;			      /* how long a key is kept */
-	int64_t max_chats, max_turns;	      /* of an owner; of a chat */
+	int64_t key_s;				 /* how long a key is kept */
+	int64_t max_chats, max_turns;		 /* of an owner; of a chat */
 	const struct store_allowance *allowance; /* NULL: not counted */
-	size_t history_messages, history_bytes;  /* most that is read */
+	size_t history_messages, history_bytes;	 /* most that is read */
 	/*
 	 * What is to be reserved of user's balance, given what will be sent:
 	 * called within the transaction.
@@ -225,11 +231,18 @@ struct store_begin {
 
 struct store_begun {
 	bool repeated; /* the key was there: this was begun before */
-	char *chat, *question, *answer, *generation;
+	char *chat, *answer, *generation;
+	char *question; /* NULL: an answer is made anew ... */
+	char *replaces; /* ... and this was its last version until now */
 	bool new_chat;
+	int64_t version; /* of the answer; 0 where repeated */
 	enum store_state state;
 	int64_t reserved;
-	/* What to send, the newest question last; empty where repeated. */
+	/*
+	 * What to send, the question last; empty where repeated.  Of the turns
+	 * before the answer their last versions, without answers that are
+	 * empty, whole, and as many of the newest as fit; the question always.
+	 */
 	struct store_messages history;
 	/* filled with ERR_RATE, too */
 	struct store_allowance_state allowance;
@@ -240,35 +253,37 @@ void store_begun_done(struct store_begun *begun);
 struct store_piece {
 	const char *generation;
 	int64_t first, last; /* numbers of its events, from 1, without gaps */
-	const char *events;  /* as they were sent */
+	const char *events;  /* as they were sent, each with an empty line */
 	const char *content; /* what they add to the message */
 };
 
 struct store_finish {
 	const char *generation;
-	enum store_state state;	     /* not STORE_RUNNING */
-	const char *content;	     /* all of it */
-	struct store_piece last;     /* the last events; first 0: none */
+	enum store_state state;		 /* not STORE_RUNNING */
+	const char *content;		 /* all of it */
+	struct store_piece last;	 /* the last events; first 0: none */
 	const struct store_usage *usage; /* for the ledger; NULL: none */
 	uint64_t input_tokens, output_tokens;
-	int64_t charge; /* micro-units; at most what is there is taken */
+	int64_t charge; /* micro-units; at most what is there is taken, and
+			   nothing of what is reserved for others */
 	int64_t now_ms;
 	int64_t replay_s; /* how long its events are kept */
 };
 
 struct store_finished {
-	bool was_running;	       /* or it was finished before */
-	int64_t charged;	       /* micro-units */
-	struct store_account account;  /* of who has paid */
+	bool was_running;	      /* or it was finished before */
+	int64_t charged;	      /* micro-units */
+	struct store_account account; /* of who has paid */
 };
 
 struct store_generation {
 	char *id, *owner, *user, *chat, *question, *answer, *model;
 	enum store_state state;
 	int64_t begun_ms, reserved;
-	int64_t last; /* number of the last event that is stored; 0: none */
-	char *content; /* so far */
-	bool has_events; /* they can be replayed from the first on */
+	int64_t last;	 /* number of the last event that is stored; 0: none */
+	char *content;	 /* so far */
+	bool has_events; /* they can be replayed from the first on ... */
+	int64_t events_until; /* ... for that long, seconds; 0: it runs */
 };
 void store_generation_done(struct store_generation *generation);
 
@@ -317,8 +332,9 @@ struct store_ops {
 
 	/*
 	 * Book a top-up; one whose id is there already is not booked again, and
-	 * is no error unless it was another (ERR_MISMATCH).  ERR_PAYMENT where
-	 * less than that is there to be taken back, ERR_LIMIT.
+	 * is no error unless its user or amount was another (ERR_MISMATCH).
+	 * ERR_PAYMENT where less than that is there to be taken back, without
+	 * what is reserved; ERR_LIMIT past STORE_BALANCE_MAX.
 	 */
 	enum err (*top_up)(struct store *store, const struct store_top_up *in,
 	    struct store_account *ret, struct diag *diag);
@@ -352,24 +368,37 @@ struct store_ops {
 	 * Begin a generation, all in one transaction: the idempotency key, the
 	 * chat, the allowance, the reservation, the question, the answer to be.
 	 * ERR_MISMATCH: the key was used for something else; ERR_NOTFOUND: no
-	 * such chat or message, or not an answer; ERR_CONFLICT: an answer of
-	 * this chat runs; ERR_RATE: the allowance is used up; ERR_PAYMENT: the
-	 * balance does not do; ERR_LIMIT: max_chats, max_turns.
+	 * such chat or message, or not an answer, or what the key began has
+	 * been deleted; ERR_CONFLICT: an answer of this chat runs; ERR_RATE:
+	 * the allowance is used up; ERR_PAYMENT: the balance does not do;
+	 * ERR_LIMIT: max_chats, max_turns, STORE_VERSIONS_MAX; ERR_DENIED: an
+	 * id that ought to be new is not.  Then *ret is empty, but for the
+	 * allowance, and nothing is counted, reserved or kept.
+	 *
+	 * A key is kept for key_s, and while what it began still runs.
 	 */
 	enum err (*begin)(struct store *store, const struct store_begin *in,
 	    struct store_begun *ret, struct diag *diag);
-	/* In one transaction.  A piece of what does not run is passed over. */
+	/*
+	 * In one transaction.  A piece of what does not run, and one that is
+	 * there already, is passed over; after a gap there is no replay.
+	 */
 	enum err (*add_pieces)(struct store *store,
 	    const struct store_piece *pieces, size_t count, struct diag *diag);
 	/*
 	 * End it: the message, the ledger, the account, in one transaction.
-	 * What is finished already stays as it is.
+	 * What is finished already stays as it is, and is no error.
+	 * ERR_NOTFOUND; ERR_LIMIT for a row as in add_usage, or a charge below
+	 * 0.
 	 */
 	enum err (*finish)(struct store *store, const struct store_finish *in,
 	    struct store_finished *ret, struct diag *diag);
 	enum err (*get_generation)(struct store *store, const char *owner,
 	    const char *id, struct store_generation *ret, struct diag *diag);
-	/* Events after number `after' as they were sent, one text. */
+	/*
+	 * Events after number `after' as they were sent, one text, which may be
+	 * empty.  ERR_NOTFOUND where they cannot be had.
+	 */
 	enum err (*get_events)(struct store *store, const char *generation,
 	    int64_t after, char **ret, struct diag *diag);
 	/* Those that run: at the start, what a dead broker left behind. */
@@ -378,7 +407,7 @@ struct store_ops {
 
 	/*
 	 * Forget sessions and tickets that have expired, keys and events that
-	 * are kept no longer, windows that are over.
+	 * are kept no longer, windows that are over; nothing of what runs.
 	 */
 	enum err (*expire)(struct store *store, int64_t now, struct diag *diag);
 };

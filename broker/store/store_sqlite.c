@@ -1,27 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/store/store_sqlite.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/store/database.h"
+#include "broker/store/store_sqlite_account.h"
+#include "broker/store/store_sqlite_base.h"
+#include "broker/store/store_sqlite_chat.h"
+#include "broker/store/store_sqlite_generation.h"
+#include "broker/store/store_sqlite_usage.h"
 #include "common/json.h"
 #include "common/xalloc.h"
 
 static const char *const migrations[] = {
 #define MIGRATION(sql) sql,
-#include "broker/store/store_sqlite.def"
-};
-
-enum statement {
-#define STATEMENT(id, sql) id,
-#include "broker/store/store_sqlite.def"
+#include "broker/store/store_sqlite_base.def"
 };
 
 static const char *const statements[] = {
 #define STATEMENT(id, sql) [id] = (sql),
-#include "broker/store/store_sqlite.def"
+#include "broker/store/store_sqlite_base.def"
 };
 
 static const struct database_schema schema = {
@@ -30,16 +28,6 @@ static const struct database_schema schema = {
 	.migration_count = sizeof(migrations) / sizeof(migrations[0]),
 	.statements = statements,
 	.statement_count = sizeof(statements) / sizeof(statements[0]),
-};
-
-/*
- * Readers never wait for a writer in SQLite's WAL, so they must not wait for
- * one at a connection: a tunnel's ticket is looked up by the thread that serves
- * all tunnels.  A report reads for long and has a connection of its own, too.
- */
-struct sqlite {
-	struct store store;
-	struct database *db, *reads, *reports;
 };
 
 /* ---- sessions and tickets ---------------------------------------------- */
@@ -112,7 +100,7 @@ static enum err
 put_row(struct store *store, enum statement forget_id, enum statement put_id,
     const struct row *row, struct diag *diag)
 {
-	struct database *db = ((struct sqlite *)store)->db;
+	struct database *db = ((struct store_sqlite *)store)->db;
 	enum err err = database_begin(db, diag);
 
 	if (err != ERR_OK)
@@ -157,7 +145,7 @@ static enum err
 get_row(struct store *store, enum statement id, const char *key, int64_t now,
     struct row *ret, struct diag *diag)
 {
-	struct database *db = ((struct sqlite *)store)->reads;
+	struct database *db = ((struct store_sqlite *)store)->reads;
 	enum err err = database_enter(db, diag);
 
 	if (err != ERR_OK)
@@ -256,157 +244,58 @@ get_ticket(struct store *store, const char *id, int64_t now,
 	return err;
 }
 
+/* ---- the store --------------------------------------------------------- */
+
 static enum err
-expire(struct store *store, int64_t now, struct diag *diag)
+expire_rows(struct database *db, int64_t now, struct diag *diag)
 {
-	static const enum statement ids[] = { EXPIRE_ANAM, EXPIRE_TICKETS };
-	struct database *db = ((struct sqlite *)store)->db;
+	static const enum statement ids[] = { EXPIRE_ANAM, EXPIRE_TICKETS,
+		EXPIRE_ALLOWANCES, EXPIRE_KEYS };
 	enum err err = database_begin(db, diag);
 
 	if (err != ERR_OK)
 		return err;
-	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
-		err = database_use(db, ids[i], diag);
-		if (err != ERR_OK)
-			break;
-		database_bind_number(db, 1, now);
-		err = database_finish(db, diag);
-		if (err != ERR_OK)
-			break;
-	}
+	for (size_t i = 0; err == ERR_OK && i < sizeof(ids) / sizeof(ids[0]);
+	     i++)
+		err = database_run(db, ids[i], PARAMS(NUMBER(now)), diag);
 	return database_end(db, err, diag);
 }
 
-/* ---- usage ------------------------------------------------------------- */
-
-static bool
-is_bounded(const struct store_usage *row)
-{
-	uint64_t most = row->total_tokens;
-
-	for (int i = 0; i < STORE_TOKENS_COUNT; i++)
-		if (row->tokens[i] > most)
-			most = row->tokens[i];
-	return most <= STORE_TOKENS_MAX && isfinite(row->seconds) &&
-	    row->seconds >= 0 && row->seconds <= STORE_TOKENS_MAX;
-}
-
+/* Events are many: some at a time, and others may write in between. */
 static enum err
-insert_usage(struct database *db, const struct store_usage *row,
+expire_events(struct database *db, int64_t now, bool *ret_more,
     struct diag *diag)
 {
-	enum err err = database_use(db, ADD_USAGE, diag);
+	enum err err = database_begin(db, diag);
 
 	if (err != ERR_OK)
 		return err;
-	database_bind_text(db, 1, row->lease);
-	database_bind_number(db, 2, row->n);
-	database_bind_text(db, 3, row->session);
-	database_bind_text(db, 4, row->route);
-	database_bind_text(db, 5, row->user);
-	database_bind_text(db, 6, row->model);
-	database_bind_text(db, 7, row->event);
-	database_bind_text(db, 8, row->vendor_id);
-	database_bind_text(db, 9, row->status);
-	database_bind_number(db, 10, row->at);
-	database_bind_number(db, 11, (int64_t)row->total_tokens);
-	database_bind_real(db, 12, row->seconds);
-	database_bind_text(db, 13, row->raw);
-	for (int i = 0; i < STORE_TOKENS_COUNT; i++)
-		database_bind_number(db, 14 + i, (int64_t)row->tokens[i]);
-	return database_finish(db, diag);
-}
-
-static enum err
-add_usage(struct store *store, const struct store_usage *rows, size_t count,
-    struct diag *diag)
-{
-	struct database *db = ((struct sqlite *)store)->db;
-	enum err err;
-
-	for (size_t i = 0; i < count; i++)
-		if (!is_bounded(&rows[i])) {
-			diag_set(diag, "a row has more than %d tokens",
-			    STORE_TOKENS_MAX);
-			return ERR_LIMIT;
-		}
-	err = database_begin(db, diag);
-	if (err != ERR_OK)
-		return err;
-	for (size_t i = 0; err == ERR_OK && i < count; i++)
-		err = insert_usage(db, &rows[i], diag);
-	return database_end(db, err, diag);
-}
-
-static void
-read_sum(struct database *db, struct store_sum *sum)
-{
-	*sum = (struct store_sum){
-		.day = database_text(db, 0),
-		.route = database_text(db, 1),
-		.user = database_text(db, 2),
-		.model = database_text(db, 3),
-		.events = (uint64_t)database_number(db, 4),
-		.total_tokens = (uint64_t)database_number(db, 5),
-		.seconds = database_real(db, 6),
-	};
-	for (int i = 0; i < STORE_TOKENS_COUNT; i++)
-		sum->tokens[i] = (uint64_t)database_number(db, 7 + i);
-}
-
-static enum err
-read_sums(struct database *db, struct store_sums *sums, struct diag *diag)
-{
-	size_t size = 0;
-	enum err err;
-
-	while ((err = database_step(db, diag)) == ERR_OK) {
-		if (sums->count == STORE_SUMS_MAX) {
-			diag_set(diag, "more than %d rows", STORE_SUMS_MAX);
-			return ERR_LIMIT;
-		}
-		if (sums->count == size) {
-			size = size == 0 ? 64 : size * 2;
-			sums->items = xreallocarray(sums->items, size,
-			    sizeof(sums->items[0]));
-		}
-		read_sum(db, &sums->items[sums->count++]);
-	}
-	return err == ERR_NOTFOUND ? ERR_OK : err;
-}
-
-static enum err
-sum_usage(struct store *store, int64_t from, int64_t to, struct store_sums *ret,
-    struct diag *diag)
-{
-	struct database *db = ((struct sqlite *)store)->reports;
-	struct store_sums sums = { .count = 0 };
-	enum err err = database_enter(db, diag);
-
-	if (err != ERR_OK)
-		return err;
-	err = database_use(db, SUM_USAGE, diag);
-	if (err == ERR_OK) {
-		database_bind_number(db, 1, from);
-		database_bind_number(db, 2, to);
-		err = read_sums(db, &sums, diag);
-		database_release(db);
-	}
-	database_leave(db);
+	err = database_run(db, EXPIRE_PIECES, PARAMS(NUMBER(now)), diag);
 	if (err == ERR_OK)
-		*ret = sums;
-	else
-		store_sums_done(&sums);
+		err =
+		    database_run(db, EXPIRE_EVENTS, PARAMS(NUMBER(now)), diag);
+	*ret_more = err == ERR_OK && database_changed(db) > 0;
+	return database_end(db, err, diag);
+}
+
+static enum err
+expire(struct store *store, int64_t now, struct diag *diag)
+{
+	struct database *db = ((struct store_sqlite *)store)->db;
+	enum err err = expire_rows(db, now, diag);
+	bool more = true;
+
+	while (err == ERR_OK && more)
+		err = expire_events(db, now, &more, diag);
 	return err;
 }
-
-/* ---- the store --------------------------------------------------------- */
 
 static void
 close_store(struct store *store)
 {
-	struct sqlite *sqlite = (struct sqlite *)store;
+	struct store_sqlite *sqlite = (struct store_sqlite *)store;
 
+	database_free(sqlite->chats);
 	database_free(sqlite->reports);
 	database_free(sqlite->reads);
 	database_free(sqlite->db);
@@ -421,8 +310,23 @@ static const struct store_ops ops = {
 	.get_anam_by_token = get_anam_by_token,
 	.put_ticket = put_ticket,
 	.get_ticket = get_ticket,
-	.add_usage = add_usage,
-	.sum_usage = sum_usage,
+	.add_usage = store_sqlite_add_usage,
+	.sum_usage = store_sqlite_sum_usage,
+	.top_up = store_sqlite_top_up,
+	.get_account = store_sqlite_get_account,
+	.get_allowance = store_sqlite_get_allowance,
+	.add_chat = store_sqlite_add_chat,
+	.rename_chat = store_sqlite_rename_chat,
+	.delete_chat = store_sqlite_delete_chat,
+	.get_chat = store_sqlite_get_chat,
+	.list_chats = store_sqlite_list_chats,
+	.list_messages = store_sqlite_list_messages,
+	.begin = store_sqlite_begin,
+	.add_pieces = store_sqlite_add_pieces,
+	.finish = store_sqlite_finish,
+	.get_generation = store_sqlite_get_generation,
+	.get_events = store_sqlite_get_events,
+	.list_running = store_sqlite_list_running,
 	.expire = expire,
 };
 
@@ -430,7 +334,7 @@ enum err
 store_sqlite_open(const char *path, struct store **ret, struct diag *diag)
 {
 	struct database *db;
-	struct sqlite *sqlite;
+	struct store_sqlite *sqlite;
 	enum err err = database_open(path, &schema, &db, diag);
 
 	if (err != ERR_OK)
@@ -440,6 +344,7 @@ store_sqlite_open(const char *path, struct store **ret, struct diag *diag)
 	sqlite->db = db;
 	sqlite->reads = database_new(path, &schema);
 	sqlite->reports = database_new(path, &schema);
+	sqlite->chats = database_new(path, &schema);
 	*ret = &sqlite->store;
 	return ERR_OK;
 }
