@@ -17,7 +17,7 @@
 
 /* For connection state recovery: enough for some minutes of a chat. */
 #define ROOM_PACKETS   256
-#define ROOM_BYTES     (256 * 1024)
+#define ROOM_BYTES     (1024 * 1024)
 #define ALL_BYTES      (64 * 1024 * 1024)
 #define TIDY_MS	       1000
 #define OFFSETS_PER_S  1000000
