@@ -51,6 +51,7 @@ unit_tests = \
 	%D%/unit/test_http \
 	%D%/unit/test_http_client \
 	%D%/unit/test_http_head \
+	%D%/unit/test_http_stream \
 	%D%/unit/test_hub \
 	%D%/unit/test_jobs \
 	%D%/unit/test_json \
