@@ -29,6 +29,8 @@ libbroker_a_SOURCES = \
 	%D%/chat/scribe.c %D%/chat/scribe.h \
 	%D%/chat/sse_text.c %D%/chat/sse_text.h \
 	%D%/chat/stream_log.c %D%/chat/stream_log.h \
+	%D%/chat/chat_json.c %D%/chat/chat_json.h \
+	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
 	%D%/config/config_chat.c %D%/config/config_chat.h \
@@ -71,7 +73,12 @@ libbroker_a_SOURCES = \
 	%D%/http/route.c %D%/http/route.h \
 	%D%/openai/session_rules.c %D%/openai/session_rules.h \
 	%D%/signing_key.c %D%/signing_key.h \
+	%D%/socketio/echo.c %D%/socketio/echo.h \
 	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
+	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
+	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
+	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
+	%D%/socketio/engineio.c %D%/socketio/engineio.h \
 	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
 	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
 	%D%/socketio/socketio.c %D%/socketio/socketio.h \

@@ -27,6 +27,8 @@ unit_tests = \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
+	%D%/unit/test_chat_json \
+	%D%/unit/test_chat_ops \
 	%D%/unit/test_clock \
 	%D%/unit/test_completion \
 	%D%/unit/test_conf_tree \
@@ -44,7 +46,9 @@ unit_tests = \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
 	%D%/unit/test_dialect \
+	%D%/unit/test_echo \
 	%D%/unit/test_eio_packet \
+	%D%/unit/test_eio_ws \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
 	%D%/unit/test_held \
@@ -114,6 +118,7 @@ check_PROGRAMS += %D%/lib/packets
 %C%_lib_packets_LDADD =
 
 # What tests share.
+engineio_double = %D%/unit/engineio_double.c %D%/unit/engineio_double.h
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
 ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
 web_server = %D%/unit/web_server.c %D%/unit/web_server.h
@@ -126,7 +131,11 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 	$(relay_text)
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
 %C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
+%C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
+%C%_unit_test_chat_ops_SOURCES = %D%/unit/test_chat_ops.c $(ticket_store)
+%C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
+%C%_unit_test_socketio_SOURCES = %D%/unit/test_socketio.c $(engineio_double)
 %C%_unit_test_parked_SOURCES = %D%/unit/test_parked.c $(web_server)
 %C%_unit_test_request_SOURCES = %D%/unit/test_request.c $(web_server)
 %C%_unit_test_ticket_SOURCES = %D%/unit/test_ticket.c $(ticket_store)

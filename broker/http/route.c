@@ -14,6 +14,7 @@
 #include "broker/openai/openai.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
+#include "broker/socketio/engineio.h"
 #include "common/log.h"
 #include "common/str.h"
 
@@ -33,6 +34,8 @@ struct route {
 	const char *method;
 	const char *path;
 	bool prefix; /* and whatever follows path, which ends with "/" */
+	/* in place of path, where that is configured: is it this one? */
+	bool (*takes)(const char *path);
 	bool open;   /* without admission, and without CORS */
 	request_handler *handler;
 	request_error_form *error_form; /* NULL: ours */
@@ -82,6 +85,8 @@ static const struct route routes[] = {
 	    .error_form = anam_error },
 	{ "POST", "/b/", .prefix = true, .handler = anam_talk_handle,
 	    .error_form = anam_error },
+	{ "GET", .takes = eio_takes, .handler = eio_handle },
+	{ "POST", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle },
 	{ "GET", "/api/v1/messages/send", .handler = messages_stream_handle },
 	{ "GET", "/api/v1/messages/stream", .handler = messages_stream_handle },
@@ -98,8 +103,11 @@ static const struct route routes[] = {
 static bool
 has_path(const struct route *route, const char *path)
 {
-	size_t len = strlen(route->path);
+	size_t len;
 
+	if (route->takes != NULL)
+		return route->takes(path);
+	len = strlen(route->path);
 	if (!route->prefix)
 		return strcmp(route->path, path) == 0;
 	return strncmp(route->path, path, len) == 0 && path[len] != '\0';

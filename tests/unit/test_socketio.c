@@ -9,107 +9,9 @@
 
 #include <cmocka.h>
 
-#include "broker/hub/hub.h"
 #include "broker/socketio/socketio.h"
 #include "common/xalloc.h"
-
-/* ---- Engine.IO and the hub, as a test wants them ------------------------ */
-
-#define SENT_MAX 64
-
-struct eio {
-	struct eio_info info;
-	void *data;
-	char *sent[SENT_MAX]; /* of a binary message: "b" and it */
-	size_t sent_count, seen;
-	const char *closing; /* with this reason; NULL: it is not */
-	bool gone;
-};
-
-struct eio_server {
-	const struct eio_events *events;
-	void *arg;
-};
-
-static struct eio_server server;
-static struct loop *loop;
-static struct eio eios[4]; /* those of the test that runs */
-
-struct loop *
-hub_loop(void)
-{
-	return loop;
-}
-
-bool
-hub_call(hub_run *run, void *arg)
-{
-	run(arg);
-	return true;
-}
-
-struct eio_server *
-eio_server_new(const char *path, const struct config_socketio *config,
-    const struct eio_events *events, void *arg)
-{
-	assert_string_equal(path, config->path);
-	server = (struct eio_server){ events, arg };
-	return &server;
-}
-
-static void
-end(struct eio *eio, const char *reason)
-{
-	if (eio->gone || eio->data == NULL)
-		return;
-	eio->gone = true;
-	server.events->closed(server.arg, eio, reason);
-}
-
-void
-eio_server_free(struct eio_server *which)
-{
-	assert_ptr_equal(which, &server);
-	for (size_t i = 0; i < sizeof(eios) / sizeof(eios[0]); i++)
-		end(&eios[i], "server shutting down");
-}
-
-const struct eio_info *
-eio_info(const struct eio *eio)
-{
-	return &eio->info;
-}
-
-void
-eio_set_data(struct eio *eio, void *data)
-{
-	eio->data = data;
-}
-
-void *
-eio_data(const struct eio *eio)
-{
-	return eio->data;
-}
-
-void
-eio_send(struct eio *eio, bool binary, const void *data, size_t len)
-{
-	assert_false(eio->gone);
-	assert_null(eio->closing);
-	assert_true(eio->sent_count < SENT_MAX);
-	eio->sent[eio->sent_count++] = xasprintf("%s%.*s", binary ? "b" : "",
-	    (int)len, (const char *)data);
-}
-
-void
-eio_close(struct eio *eio, const char *reason)
-{
-	assert_false(eio->gone);
-	assert_null(eio->closing);
-	eio->closing = reason;
-	loop_stop(loop);
-}
+#include "engineio_double.h"
 
 /* ---- an application ----------------------------------------------------- */
 
@@ -196,10 +98,8 @@ start(int64_t recovery_ms)
 		.max_payload = 100,
 		.max_sessions = 10 };
 
-	memset(eios, 0, sizeof(eios));
 	memset(&app, 0, sizeof(app));
-	if (loop_new(&loop, NULL) != ERR_OK || loop_begin(loop) != ERR_OK)
-		return -1;
+	double_init();
 	return socketio_start(&config, apps, 2, NULL) == ERR_OK ? 0 : -1;
 }
 
@@ -227,49 +127,11 @@ tear_down(void **state)
 	free(app.auth);
 	free(app.event);
 	free(app.arguments);
-	for (size_t i = 0; i < sizeof(eios) / sizeof(eios[0]); i++)
-		for (size_t k = 0; k < eios[i].sent_count; k++)
-			free(eios[i].sent[k]);
-	loop_free(loop);
+	double_done();
 	return 0;
 }
 
 /* ---- clients ------------------------------------------------------------ */
-
-static struct eio *
-open_client(size_t i)
-{
-	server.events->opened(server.arg, &eios[i]);
-	return &eios[i];
-}
-
-static void
-say(struct eio *eio, const char *text)
-{
-	server.events->message(server.arg, eio, false, text, strlen(text));
-}
-
-static void
-say_binary(struct eio *eio, const char *data)
-{
-	server.events->message(server.arg, eio, true, data, strlen(data));
-}
-
-/* What it was sent next; NULL: nothing. */
-static const char *
-next(struct eio *eio)
-{
-	return eio->seen < eio->sent_count ? eio->sent[eio->seen++] : NULL;
-}
-
-static void
-expect(struct eio *eio, const char *text)
-{
-	const char *sent = next(eio);
-
-	assert_non_null(sent);
-	assert_string_equal(sent, text);
-}
 
 /* A member of the CONNECT that was sent next, in memory of the caller's. */
 static void
@@ -316,7 +178,7 @@ connects_to_namespaces(void **state)
 	say(eio, "0/chats,{\"token\":\"T\"}");
 	expect_connect(eio, "0/chats,", a, NULL);
 	assert_string_equal(app.auth, "{\"token\":\"T\"}");
-	assert_ptr_equal(sio_info(app.asked), &eio->info);
+	assert_ptr_equal(sio_info(app.asked), eio_info(eio));
 	assert_false(sio_is_recovered(app.asked));
 	say(eio, "0");
 	expect_connect(eio, "0", b, NULL);
@@ -325,7 +187,7 @@ connects_to_namespaces(void **state)
 	say(eio, "0/nowhere,{}");
 	expect(eio, "4/nowhere,{\"message\":\"Invalid namespace\"}");
 	assert_null(next(eio));
-	assert_null(eio->closing);
+	assert_null(eio_closing(eio));
 }
 
 static void
@@ -382,16 +244,14 @@ closes_who_says_what_has_no_meaning(void **state)
 
 		for (size_t k = 0; k < 3 && cases[i].texts[k] != NULL; k++)
 			say(eio, cases[i].texts[k]);
-		assert_non_null(eio->closing);
-		assert_string_equal(eio->closing, cases[i].reason);
+		assert_non_null(eio_closing(eio));
+		assert_string_equal(eio_closing(eio), cases[i].reason);
 		/* what comes then counts no more, and nothing is sent */
 		say(eio, "0");
 		say(eio, "2/chats,[\"echo\"]");
-		end(eio, eio->closing);
+		end_client(eio, eio_closing(eio));
 		assert_int_equal(app.connects, app.disconnects);
-		while (eio->sent_count > 0)
-			free(eio->sent[--eio->sent_count]);
-		*eio = (struct eio){ .data = NULL };
+		eio_renew(eio);
 	}
 }
 
@@ -403,8 +263,8 @@ closes_who_does_not_connect_in_time(void **state)
 	(void)state;
 	say(eio, "0/nowhere,");
 	say(eio, "0/chats,{\"bad\":1}");
-	assert_int_equal(loop_run(loop), ERR_OK); /* until it is closed */
-	assert_string_equal(eio->closing, "forced close");
+	assert_int_equal(loop_run(hub_loop()), ERR_OK); /* until it is closed */
+	assert_string_equal(eio_closing(eio), "forced close");
 }
 
 static void
@@ -415,31 +275,31 @@ closes_who_stays_in_no_namespace(void **state)
 	(void)state;
 	say(eio, "1/chats,");
 	assert_int_equal(app.disconnects, 1);
-	assert_null(eio->closing);
-	assert_int_equal(loop_run(loop), ERR_OK);
-	assert_string_equal(eio->closing, "forced close");
+	assert_null(eio_closing(eio));
+	assert_int_equal(loop_run(hub_loop()), ERR_OK);
+	assert_string_equal(eio_closing(eio), "forced close");
 }
 
 static void
 stop_loop(void *arg)
 {
 	(void)arg;
-	loop_stop(loop);
+	loop_stop(hub_loop());
 }
 
 static void
 leaves_who_is_connected_alone(void **state)
 {
-	struct loop_timer *timer = loop_timer_new(loop, stop_loop, NULL);
+	struct loop_timer *timer = loop_timer_new(hub_loop(), stop_loop, NULL);
 	struct eio *eio = connect_client(0, "0/chats,"), *gone;
 
 	(void)state;
 	gone = open_client(1);
-	end(gone, "transport close");
+	end_client(gone, "transport close");
 	loop_timer_set(timer, 60); /* thrice the time to connect */
-	assert_int_equal(loop_run(loop), ERR_OK);
+	assert_int_equal(loop_run(hub_loop()), ERR_OK);
 	loop_timer_free(timer);
-	assert_null(eio->closing);
+	assert_null(eio_closing(eio));
 }
 
 static void
@@ -454,7 +314,7 @@ lets_a_client_leave(void **state)
 	assert_null(next(eio));
 	say(eio, "0/chats,");
 	expect_connect(eio, "0/chats,", sid, NULL);
-	end(eio, "transport close");
+	end_client(eio, "transport close");
 	assert_string_equal(app.reason, "transport close");
 	assert_int_equal(app.disconnects, 2);
 }
@@ -469,18 +329,18 @@ makes_a_client_leave(void **state)
 	say(eio, "2/chats,5[\"leave\"]");
 	expect(eio, "1/chats,");
 	assert_null(next(eio)); /* no ack either */
-	assert_null(eio->closing);
+	assert_null(eio_closing(eio));
 	assert_string_equal(app.reason, "server namespace disconnect");
 	say(eio, "0/chats,");
 	expect_connect(eio, "0/chats,", sid, NULL);
 	say(eio, "0");
 	expect_connect(eio, "0", sid, NULL);
 	say(eio, "2[\"hang_up\"]");
-	expect(eio, "1/chats,");
 	expect(eio, "1");
-	assert_string_equal(eio->closing, "forced close");
+	expect(eio, "1/chats,");
+	assert_string_equal(eio_closing(eio), "forced close");
 	assert_int_equal(app.disconnects, 3);
-	end(eio, "forced close");
+	end_client(eio, "forced close");
 	assert_int_equal(app.disconnects, 3);
 }
 
@@ -505,7 +365,7 @@ accepts_and_refuses_later(void **state)
 	eio = open_client(1);
 	say(eio, "0/chats,{\"wait\":1}");
 	late = sio_ref(app.asked);
-	end(eio, "ping timeout");
+	end_client(eio, "ping timeout");
 	assert_string_equal(app.reason, "ping timeout");
 	assert_null(sio_info(late));
 	sio_accept(late, "me");
@@ -513,7 +373,7 @@ accepts_and_refuses_later(void **state)
 	sio_emit(late, "late", NULL);
 	sio_ack(late, 1, NULL);
 	sio_disconnect(late, true);
-	assert_int_equal(eio->sent_count, 0);
+	assert_null(next(eio));
 	sio_unref(late);
 }
 
@@ -550,7 +410,7 @@ passes_events_and_acks(void **state)
 	/* one that nobody asked for */
 	say(eio, "3/chats,3[1]");
 	assert_null(next(eio));
-	assert_null(eio->closing);
+	assert_null(eio_closing(eio));
 }
 
 #define HOLE(n) "{\"_placeholder\":true,\"num\":" #n "}"
@@ -574,10 +434,10 @@ passes_attachments(void **state)
 	expect(eio, "62-/chats,7[" HOLE(1) ",{\"a\":" HOLE(0) "}]");
 	expect(eio, "bfirst");
 	expect(eio, "bsecond");
-	assert_null(eio->closing);
+	assert_null(eio_closing(eio));
 	/* one more than was said */
 	say_binary(eio, "third");
-	assert_string_equal(eio->closing, "parse error");
+	assert_string_equal(eio_closing(eio), "parse error");
 }
 
 static void
@@ -595,9 +455,9 @@ bounds_a_packet_with_its_attachments(void **state)
 	assert_string_equal(app.event, "a");
 	say(eio, text);
 	say_binary(eio, fits);
-	assert_null(eio->closing);
+	assert_null(eio_closing(eio));
 	say_binary(eio, "xx");
-	assert_string_equal(eio->closing, "parse error");
+	assert_string_equal(eio_closing(eio), "parse error");
 }
 
 static void
@@ -637,9 +497,9 @@ emits_to_rooms(void **state)
 	sio_each("/chats", "me", hang_up_on, &visits);
 	sio_each("/chats", "me", hang_up_on, &visits);
 	assert_int_equal(visits, 2);
-	assert_non_null(a->closing);
-	assert_non_null(b->closing);
-	assert_null(c->closing);
+	assert_non_null(eio_closing(a));
+	assert_non_null(eio_closing(b));
+	assert_null(eio_closing(c));
 	assert_null(next(none));
 }
 
@@ -686,7 +546,7 @@ recovers_what_was_missed(void **state)
 	say(eio, "2/chats,1[\"echo\",true]");
 	expect_event(eio, "2/chats,[\"echoed\",true,", offset);
 	expect(eio, "3/chats,1[true]"); /* an ack has none */
-	end(eio, "transport close");
+	end_client(eio, "transport close");
 	assert_int_equal(app.disconnects, 1);
 	other = open_client(1);
 	say(other, "0/chats,{\"room\":\"me\"}");
@@ -704,7 +564,7 @@ recovers_what_was_missed(void **state)
 	sio_emit_room("/chats", "me", "more", NULL);
 	expect_event(eio, "2/chats,[\"more\",", offset);
 	assert_true(strcmp(offset, last) > 0);
-	end(eio, "ping timeout");
+	end_client(eio, "ping timeout");
 	eio = come_back(3, pid, last, "me");
 	expect_event(eio, "2/chats,[\"more\",", offset);
 	expect_connect(eio, "0/chats,", sid2, pid2);
@@ -729,7 +589,7 @@ recovers_attachments(void **state)
 	sio_emit(app.asked, "blob", &message);
 	json_decref(data);
 	free(blob.data);
-	end(eio, "transport error");
+	end_client(eio, "transport error");
 	/* without a room; and without an offset, when nothing has arrived */
 	eio = open_client(1);
 	text = xasprintf("0/chats,{\"pid\":\"%s\"}", pid);
@@ -754,12 +614,12 @@ recovers_a_connection_that_is_not_known_to_be_broken(void **state)
 	expect_event(old, "2/chats,[\"seen\",", offset);
 	sio_emit_room("/chats", "me", "missed", NULL);
 	eio = come_back(1, pid, offset, "me");
-	assert_string_equal(old->closing, "transport close");
+	assert_string_equal(eio_closing(old), "transport close");
 	assert_int_equal(app.disconnects, 1);
 	expect_event(eio, "2/chats,[\"missed\",", offset);
 	expect_connect(eio, "0/chats,", sid2, pid2);
 	assert_string_equal(sid2, sid);
-	end(old, "transport close");
+	end_client(old, "transport close");
 	assert_int_equal(app.disconnects, 1);
 	sio_each("/chats", "me", hang_up_on, &visits);
 	assert_int_equal(visits, 1);
@@ -776,7 +636,7 @@ recovers_nothing_for_strangers(void **state)
 	expect_connect(eio, "0/chats,", sid, pid);
 	sio_emit_room("/chats", "me", "seen", NULL);
 	expect_event(eio, "2/chats,[\"seen\",", offset);
-	end(eio, "transport close");
+	end_client(eio, "transport close");
 	sio_emit_room("/chats", "me", "missed", NULL);
 	/* who is somebody else; who makes an offset up; who knows no pid */
 	eio = come_back(1, pid, offset, "you");
