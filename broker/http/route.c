@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "broker/anam/anam.h"
+#include "broker/chat/messages.h"
+#include "broker/chat/messages_resume.h"
+#include "broker/chat/messages_test.h"
 #include "broker/http/access.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
@@ -18,6 +21,7 @@
 /* What the vendors' SDKs send; no page needs more. */
 #define CORS_ALLOW_HEADERS                                                \
 	"content-type, authorization, x-anon-id, x-anam-target-url, "     \
+	"idempotency-key, last-event-id, cache-control, "                 \
 	"openai-beta, "                                                   \
 	"openai-organization, openai-project, openai-safety-identifier, " \
 	"x-openai-agents-sdk, x-stainless-arch, x-stainless-lang, "       \
@@ -83,6 +87,16 @@ static const struct route routes[] = {
 	    .error_form = anam_error },
 	{ "GET", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", .takes = eio_takes, .handler = eio_handle },
+	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle },
+	{ "GET", "/api/v1/messages/send", .handler = messages_stream_handle },
+	{ "GET", "/api/v1/messages/stream", .handler = messages_stream_handle },
+	{ "POST", "/api/v1/messages/regenerate",
+	    .handler = messages_regenerate_handle },
+	{ "POST", "/api/v1/messages/stop", .handler = messages_stop_handle },
+	{ "GET", "/api/v1/messages/test-sse",
+	    .handler = messages_test_handle },
+	{ "POST", "/api/v1/messages/test-sse",
+	    .handler = messages_test_handle },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
