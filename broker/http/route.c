@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "broker/anam/anam.h"
+#include "broker/chat/messages.h"
+#include "broker/chat/messages_resume.h"
+#include "broker/chat/messages_test.h"
 #include "broker/http/access.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
@@ -80,6 +83,16 @@ static const struct route routes[] = {
 	    .error_form = anam_error },
 	{ "GET", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", .takes = eio_takes, .handler = eio_handle },
+	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle },
+	{ "GET", "/api/v1/messages/send", .handler = messages_stream_handle },
+	{ "GET", "/api/v1/messages/stream", .handler = messages_stream_handle },
+	{ "POST", "/api/v1/messages/regenerate",
+	    .handler = messages_regenerate_handle },
+	{ "POST", "/api/v1/messages/stop", .handler = messages_stop_handle },
+	{ "GET", "/api/v1/messages/test-sse",
+	    .handler = messages_test_handle },
+	{ "POST", "/api/v1/messages/test-sse",
+	    .handler = messages_test_handle },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
