@@ -2,6 +2,9 @@ noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
 	%D%/http/accept_pool.c %D%/http/accept_pool.h \
 	%D%/http/access.c %D%/http/access.h \
+	%D%/http/answer.c %D%/http/answer.h \
+	%D%/http/cgi.c %D%/http/cgi.h \
+	%D%/http/fcgi.c %D%/http/fcgi.h \
 	%D%/config/config_anam.c %D%/config/config_anam.h \
 	%D%/anam/anam.c %D%/anam/anam.h \
 	%D%/anam/anam_flight.c %D%/anam/anam_flight.h \
@@ -9,8 +12,10 @@ libbroker_a_SOURCES = \
 	%D%/anam/anam_session.c %D%/anam/anam_session.h \
 	%D%/anam/anam_token.c %D%/anam/anam_token.h \
 	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
+	%D%/chat/caller.c %D%/chat/caller.h \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
+	%D%/config/config_chat.c %D%/config/config_chat.h \
 	%D%/config/config_file.c \
 	%D%/config/config_grants.def \
 	%D%/config/config_limits.def \
@@ -20,6 +25,7 @@ libbroker_a_SOURCES = \
 	%D%/config/config_prices.c %D%/config/config_prices.h \
 	%D%/config/config_relay.c %D%/config/config_relay.h \
 	%D%/config/config_session.c %D%/config/config_session.h \
+	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
 	%D%/config/config_value.c %D%/config/config_value.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
@@ -31,6 +37,8 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/leases.c %D%/tunnels/leases.h \
 	%D%/chat/notify.c %D%/chat/notify.h \
 	%D%/store/ledger.c %D%/store/ledger.h \
+	%D%/hub/hub.c %D%/hub/hub.h \
+	%D%/hub/jobs.c %D%/hub/jobs.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
@@ -39,6 +47,7 @@ libbroker_a_SOURCES = \
 	%D%/openai/openai_call.c %D%/openai/openai_call.h \
 	%D%/tunnels/refusals.c %D%/tunnels/refusals.h \
 	%D%/store/message_file.c %D%/store/message_file.h \
+	%D%/http/parked.c %D%/http/parked.h \
 	%D%/store/price.c %D%/store/price.h \
 	%D%/http/request.c %D%/http/request.h \
 	%D%/http/request_parse.c %D%/http/request_parse.h \
@@ -46,6 +55,15 @@ libbroker_a_SOURCES = \
 	%D%/http/route.c %D%/http/route.h \
 	%D%/openai/session_rules.c %D%/openai/session_rules.h \
 	%D%/signing_key.c %D%/signing_key.h \
+	%D%/socketio/echo.c %D%/socketio/echo.h \
+	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
+	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
+	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
+	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
+	%D%/socketio/engineio.c %D%/socketio/engineio.h \
+	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
+	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
+	%D%/socketio/socketio.c %D%/socketio/socketio.h \
 	%D%/store/store.c %D%/store/store.h \
 	%D%/store/store_sqlite.c %D%/store/store_sqlite.h \
 	%D%/store/store_sqlite_base.def \

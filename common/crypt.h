@@ -26,7 +26,7 @@ void crypt_sha1(const void *data, size_t len, uint8_t out[20]);
  * Base64 with padding (RFC 4648 4), and base64url without (5).  Encoding
  * makes a NUL-terminated string; the caller frees it.  Decoding is strict:
  * no blanks, right padding, no stray bits; ERR_PROTO, and ERR_LIMIT where more
- * than size bytes would come out.
+ * than size bytes would come out.  out may be text itself.
  */
 char *crypt_base64(const void *data, size_t len);
 char *crypt_base64url(const void *data, size_t len);

@@ -115,15 +115,21 @@ TABLE(open, TEXT(wire_open, method, "method", WORD_BYTES, str_is_token),
     TEXT(wire_open, target, "target", TARGET_BYTES, wire_is_target),
     HEADERS(wire_open, headers), GROUP("peer", peer_table));
 
-TABLE(upstream, FLAG(wire_grant, upstream.tls, "tls"),
+/* is_complete() says what has to be there */
+TABLE(upstream,
+    FIELD(wire_grant, upstream.passed, "passed", KIND_FLAG, .optional = true),
+    FLAG(wire_grant, upstream.tls, "tls"),
     TEXTS(wire_grant, upstream.addresses, upstream.address_count, "addresses",
-	1, WIRE_ADDRESSES_MAX, INET6_ADDRSTRLEN, wire_is_address),
-    NUMBER(wire_grant, upstream.port, "port", 1, UINT16_MAX),
-    TEXT(wire_grant, upstream.name, "name", HOST_BYTES, wire_is_host),
+	0, WIRE_ADDRESSES_MAX, INET6_ADDRSTRLEN, wire_is_address),
+    NUMBER(wire_grant, upstream.port, "port", 0, UINT16_MAX),
+    TEXT(wire_grant, upstream.name, "name", HOST_BYTES, wire_is_host,
+	.optional = true),
     TEXT(wire_grant, upstream.ca_file, "ca_file", PATH_BYTES, wire_is_path,
 	.optional = true),
-    TEXT(wire_grant, upstream.host, "host", HOST_BYTES, wire_is_host),
-    TEXT(wire_grant, upstream.target, "target", TARGET_BYTES, wire_is_target),
+    TEXT(wire_grant, upstream.host, "host", HOST_BYTES, wire_is_host,
+	.optional = true),
+    TEXT(wire_grant, upstream.target, "target", TARGET_BYTES, wire_is_target,
+	.optional = true),
     HEADERS(wire_grant, upstream.headers),
     TEXTS(wire_grant, upstream.subprotocols, upstream.subprotocol_count,
 	"subprotocols", 0, WIRE_SUBPROTOCOLS_MAX, WORD_BYTES, str_is_token));
@@ -149,7 +155,7 @@ TABLE(grant, TEXT(wire_grant, lease, "lease", WORD_BYTES, str_is_token),
 TABLE(deny, NUMBER(wire_deny, status, "status", 400, 599),
     TEXT(wire_deny, code, "code", WORD_BYTES, str_is_token),
     TEXT(wire_deny, message, "message", MESSAGE_BYTES, wire_is_line),
-    HEADERS(wire_deny, headers));
+    VALUE(wire_deny, body, "body"), HEADERS(wire_deny, headers));
 
 #define USAGE_FIELDS                                                \
 	OBJECT(wire_usage, client, "client", totals_table),         \
@@ -255,6 +261,17 @@ is_consistent(const struct wire_messages *messages)
 	    (!whole || messages->inspect_bytes > 0);
 }
 
+/* One that is to be dialled is told whole, one that is passed not at all. */
+static bool
+is_complete(const struct wire_grant *grant)
+{
+	if (grant->upstream.passed)
+		return grant->upstream.address_count == 0;
+	return grant->upstream.address_count > 0 && grant->upstream.port > 0 &&
+	    grant->upstream.name != NULL && grant->upstream.host != NULL &&
+	    grant->upstream.target != NULL;
+}
+
 /* What one field alone cannot tell. */
 static enum err
 check_packet(const struct wire_packet *packet)
@@ -270,7 +287,11 @@ check_packet(const struct wire_packet *packet)
 	else if (packet->type == WIRE_CLOSE)
 		ok = wire_is_close_code(packet->close.code);
 	else if (packet->type == WIRE_GRANT)
-		ok = is_consistent(&packet->grant.messages);
+		ok = is_consistent(&packet->grant.messages) &&
+		    is_complete(&packet->grant);
+	else if (packet->type == WIRE_DENY)
+		ok = packet->deny.body == NULL ||
+		    json_is_object(packet->deny.body);
 	else if (packet->type == WIRE_LOG)
 		ok = is_objects(packet->log.records, WIRE_RECORDS_MAX);
 	else if (packet->type == WIRE_REPORT)
@@ -596,8 +617,9 @@ format_table(const struct table *table, const void *base, json_t *object)
 			err = format_number(field, from, object);
 			break;
 		case KIND_FLAG:
-			err = put(object, field->name,
-			    json_boolean(*(const bool *)from));
+			if (*(const bool *)from || !field->optional)
+				err = put(object, field->name,
+				    json_boolean(*(const bool *)from));
 			break;
 		case KIND_HEADERS:
 			err = format_headers(field, from, object);

@@ -106,6 +106,12 @@ struct wire_grant {
 	char *session; /* for the log and the ledger */
 	char *route;   /* name of the route, for the log */
 	struct {
+		/*
+		 * The upstream is the connected socket that comes with this
+		 * packet (SCM_RIGHTS), and is a WebSocket already: nothing is
+		 * dialled, and there are no addresses and none of the rest.
+		 */
+		bool passed;
 		bool tls;
 		char *addresses[WIRE_ADDRESSES_MAX]; /* numeric, in order */
 		size_t address_count;
@@ -132,6 +138,7 @@ struct wire_deny {
 	int status;		     /* 400 to 599 */
 	char *code;		     /* for {"error":{"code"}} */
 	char *message;		     /* for {"error":{"message"}} */
+	json_t *body;		     /* in place of these two; NULL: they */
 	struct wire_headers headers; /* as Retry-After */
 };
 

@@ -25,27 +25,35 @@ unit_tests = \
 	%D%/unit/test_anam_vendor \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
+	%D%/unit/test_caller \
 	%D%/unit/test_cause \
 	%D%/unit/test_clock \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config \
 	%D%/unit/test_config_anam \
+	%D%/unit/test_config_chat \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
+	%D%/unit/test_config_socketio \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
 	%D%/unit/test_dial \
 	%D%/unit/test_dialect \
+	%D%/unit/test_echo \
+	%D%/unit/test_eio_packet \
+	%D%/unit/test_eio_ws \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
 	%D%/unit/test_held \
 	%D%/unit/test_http \
 	%D%/unit/test_http_client \
 	%D%/unit/test_http_head \
+	%D%/unit/test_hub \
+	%D%/unit/test_jobs \
 	%D%/unit/test_json \
 	%D%/unit/test_json_peek \
 	%D%/unit/test_jwt \
@@ -60,6 +68,7 @@ unit_tests = \
 	%D%/unit/test_message_log \
 	%D%/unit/test_multipart \
 	%D%/unit/test_openai \
+	%D%/unit/test_parked \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
 	%D%/unit/test_refusals \
@@ -77,6 +86,9 @@ unit_tests = \
 	%D%/unit/test_sim_anam \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
+	%D%/unit/test_sio_packet \
+	%D%/unit/test_sio_room \
+	%D%/unit/test_socketio \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
@@ -101,8 +113,10 @@ check_PROGRAMS += %D%/lib/packets
 %C%_lib_packets_LDADD =
 
 # What tests share.
+engineio_double = %D%/unit/engineio_double.c %D%/unit/engineio_double.h
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
 ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
+web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_config_messages_SOURCES = %D%/unit/test_config_messages.c \
 	$(relay_text)
@@ -111,7 +125,12 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_config_session_SOURCES = %D%/unit/test_config_session.c \
 	$(relay_text)
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
+%C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
+%C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
+%C%_unit_test_socketio_SOURCES = %D%/unit/test_socketio.c $(engineio_double)
+%C%_unit_test_parked_SOURCES = %D%/unit/test_parked.c $(web_server)
+%C%_unit_test_request_SOURCES = %D%/unit/test_request.c $(web_server)
 %C%_unit_test_ticket_SOURCES = %D%/unit/test_ticket.c $(ticket_store)
 %C%_unit_test_tunnel_route_SOURCES = %D%/unit/test_tunnel_route.c $(tunnel_ask)
 %C%_unit_test_tunnel_ticket_SOURCES = %D%/unit/test_tunnel_ticket.c \
@@ -159,6 +178,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_anam \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
+	%D%/fuzz/fuzz_eio_payload \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
@@ -169,6 +189,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_multipart \
 	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
+	%D%/fuzz/fuzz_sio_packet \
 	%D%/fuzz/fuzz_target \
 	%D%/fuzz/fuzz_text \
 	%D%/fuzz/fuzz_transform \
@@ -194,6 +215,8 @@ endif
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
 %C%_fuzz_fuzz_dialect_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_eio_payload_SOURCES = %D%/fuzz/fuzz_eio_payload.c $(fuzz_main)
+%C%_fuzz_fuzz_eio_payload_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
@@ -214,6 +237,8 @@ endif
 %C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_sio_packet_SOURCES = %D%/fuzz/fuzz_sio_packet.c $(fuzz_main)
+%C%_fuzz_fuzz_sio_packet_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_target_SOURCES = %D%/fuzz/fuzz_target.c $(fuzz_main)

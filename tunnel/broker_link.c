@@ -2,6 +2,7 @@
 #include "tunnel/broker_link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #define ANSWER_MS 5000 /* for the connection and the answer together */
 #define RETRY_MS  20   /* between attempts while the broker's queue is full */
 
+#define PASSED_MAX 4 /* descriptors of a packet that are told apart */
+
 struct broker_link {
 	struct loop *loop;
 	const struct broker_link_events *events;
@@ -22,6 +25,7 @@ struct broker_link {
 	struct loop_watch *watch;
 	struct loop_timer *timer;
 	int fd;
+	int passed; /* came with the last packet; -1: none */
 	struct sockaddr_un addr;
 	char *question; /* until it has been sent */
 	size_t question_len;
@@ -39,6 +43,14 @@ disconnect(struct broker_link *link)
 		(void)close(link->fd);
 	link->fd = -1;
 	loop_timer_stop(link->timer);
+}
+
+static void
+drop_passed(struct broker_link *link)
+{
+	if (link->passed != -1)
+		(void)close(link->passed);
+	link->passed = -1;
 }
 
 /* There will be no more packets; the callee may free the link. */
@@ -70,7 +82,16 @@ take_packet(struct broker_link *link, struct wire_packet *packet)
 	    packet->type == WIRE_GRANT || packet->type == WIRE_DENY;
 	bool is_order =
 	    packet->type == WIRE_CLOSE || packet->type == WIRE_LIMITS;
+	bool is_passed =
+	    packet->type == WIRE_GRANT && packet->grant.upstream.passed;
 
+	if (is_passed != (link->passed != -1)) {
+		wire_packet_free(packet);
+		fail(link,
+		    is_passed ? "the broker did not pass the upstream"
+			      : "the broker passed a descriptor out of turn");
+		return;
+	}
 	if (!link->answered && is_answer) {
 		link->answered = true;
 		loop_timer_stop(link->timer);
@@ -86,6 +107,54 @@ take_packet(struct broker_link *link, struct wire_packet *packet)
 	fail(link, "the broker sent a packet out of turn");
 }
 
+/* Keep the one descriptor that may come with a packet, and close all else. */
+static bool
+take_descriptors(struct broker_link *link, struct msghdr *message)
+{
+	bool ok = (message->msg_flags & MSG_CTRUNC) == 0;
+	struct cmsghdr *item;
+
+	for (item = CMSG_FIRSTHDR(message); item != NULL;
+	     item = CMSG_NXTHDR(message, item)) {
+		size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		int fds[PASSED_MAX];
+
+		if (item->cmsg_level != SOL_SOCKET ||
+		    item->cmsg_type != SCM_RIGHTS)
+			continue;
+		memcpy(fds, CMSG_DATA(item), count * sizeof(int));
+		ok &= count == 1 && link->passed == -1;
+		for (size_t i = 0; i < count; i++) {
+			drop_passed(link);
+			link->passed = fds[i];
+		}
+	}
+	if (!ok)
+		drop_passed(link);
+	return ok;
+}
+
+/* As recv() with MSG_TRUNC; false where more is passed than may be. */
+static bool
+receive(struct broker_link *link, void *data, size_t size, ssize_t *ret_len)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(PASSED_MAX * sizeof(int))];
+	} control;
+	struct iovec part = { .iov_base = data, .iov_len = size };
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+
+	*ret_len = recvmsg(link->fd, &message,
+	    MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+	return *ret_len == -1 || take_descriptors(link, &message);
+}
+
 static void
 on_readable(void *arg, bool readable, bool writable)
 {
@@ -96,21 +165,24 @@ on_readable(void *arg, bool readable, bool writable)
 	size_t size;
 	ssize_t n;
 	enum err err;
+	bool ok;
 
 	(void)readable;
 	(void)writable;
 	/* scratch, not the stack: it is large and shared by all */
 	scratch = loop_scratch(link->loop, &size);
-	n = recv(link->fd, scratch, size, MSG_DONTWAIT | MSG_TRUNC);
+	ok = receive(link, scratch, size, &n);
 	if (n == -1 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
 		fail(link, "the broker closed the control connection");
 		return;
 	}
-	if ((size_t)n > size) {
+	if ((size_t)n > size || !ok) {
 		explicit_bzero(scratch, size);
-		fail(link, "the broker sent too large a packet");
+		fail(link,
+		    ok ? "the broker sent too large a packet"
+		       : "the broker passed more than one descriptor");
 		return;
 	}
 	err = wire_parse(scratch, (size_t)n, &packet, &diag);
@@ -196,7 +268,7 @@ broker_link_open(struct loop *loop, const char *path,
 	struct broker_link *link = xcalloc(1, sizeof(*link));
 	enum err err;
 
-	link->fd = -1;
+	link->fd = link->passed = -1;
 	link->timer = loop_timer_new(loop, on_timer, link);
 	err = wire_format(question, &link->question, &link->question_len);
 	if (err != ERR_OK) {
@@ -216,6 +288,17 @@ broker_link_open(struct loop *loop, const char *path,
 	}
 	*ret = link;
 	return ERR_OK;
+}
+
+int
+broker_link_take_upstream(struct broker_link *link)
+{
+	int fd = link->passed;
+
+	link->passed = -1;
+	if (fd != -1)
+		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	return fd;
 }
 
 bool
@@ -238,6 +321,7 @@ broker_link_free(struct broker_link *link)
 	if (link == NULL)
 		return;
 	disconnect(link);
+	drop_passed(link);
 	loop_timer_free(link->timer);
 	wire_text_free(link->question, link->question_len);
 	free(link);

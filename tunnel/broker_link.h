@@ -41,6 +41,12 @@ enum err broker_link_open(struct loop *loop, const char *path,
     void *arg, struct broker_link **ret) MUST_CHECK;
 
 /*
+ * The socket that came with a grant whose upstream is passed: the caller's from
+ * now on, non-blocking.  -1 with every other.
+ */
+int broker_link_take_upstream(struct broker_link *link);
+
+/*
  * Send a WIRE_USAGE, WIRE_LOG or WIRE_END; false where it cannot be sent at
  * once.  Totals need no second attempt: they are sums, and the next packet has
  * them again.

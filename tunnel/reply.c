@@ -44,12 +44,13 @@ header_lines(const struct wire_headers *headers)
 
 char *
 reply_refusal(int status, const char *code, const char *message,
-    const struct wire_headers *headers, size_t *ret_len)
+    const json_t *own, const struct wire_headers *headers, size_t *ret_len)
 {
 	char *lines = header_lines(headers), *body, *text;
 	size_t body_len;
 
-	body = error_body(code, message, &body_len);
+	body = own != NULL ? json_text(own, &body_len)
+			   : error_body(code, message, &body_len);
 	text = xasprintf("HTTP/1.1 %d %s\r\n"
 			 "Content-Type: application/json\r\n"
 			 "Content-Length: %zu\r\n"

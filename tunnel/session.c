@@ -158,6 +158,7 @@ struct refusal {
 	int status;
 	const char *code, *message;
 	const struct wire_headers *headers;
+	const json_t *body;	/* in place of code and message; NULL: they */
 	unsigned retry_after_s; /* 0: none */
 	const char *why;	/* for the log, ours */
 };
@@ -187,7 +188,8 @@ refuse(struct session *session, const struct refusal *refusal)
 	    refusal->status, refusal->code, route_name(session),
 	    refusal->why != NULL ? refusal->why : "");
 	text = reply_refusal(refusal->status, refusal->code, refusal->message,
-	    refusal->headers != NULL ? refusal->headers : &own, &len);
+	    refusal->body, refusal->headers != NULL ? refusal->headers : &own,
+	    &len);
 	end_grant(session, CAUSE_REFUSED, SIDE_TUNNEL);
 	session->phase = SESSION_REFUSE;
 	session->linger = linger_start(session->env->loop, session->stream,
@@ -401,6 +403,20 @@ on_dialled(void *arg, const struct dial_upstream *upstream,
 	refuse(session, &refusal);
 }
 
+/* The broker has passed its own end of a WebSocket: nothing is dialled. */
+static void
+use_passed(struct session *session)
+{
+	int fd = broker_link_take_upstream(session->link);
+	const struct dial_upstream upstream = {
+		.stream = stream_new(fd),
+		/* the relay says who is called */
+		.watch = loop_watch_new(session->env->loop, fd, NULL, NULL),
+	};
+
+	open_relay(session, &upstream);
+}
+
 /* ---- the broker -------------------------------------------------------- */
 
 static void
@@ -422,6 +438,7 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 			.code = answer->deny.code,
 			.message = answer->deny.message,
 			.headers = &answer->deny.headers,
+			.body = answer->deny.body,
 			.why = "the broker's decision",
 		};
 		refuse(session, &refusal);
@@ -435,6 +452,10 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 	    &diag);
 	if (err != ERR_OK) {
 		refuse_err(session, ERR_SYS, NULL, diag.text);
+		return;
+	}
+	if (answer->grant.upstream.passed) {
+		use_passed(session);
 		return;
 	}
 	session->phase = SESSION_DIAL;

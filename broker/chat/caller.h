@@ -25,7 +25,7 @@ struct caller {
 	bool is_new;	 /* the anonymous id was made here, just now */
 	char *id;	 /* the token's `sub', or the anonymous id */
 	char *owner;	 /* in the store: "u:..." or "a:..." */
-	int64_t expires; /* of the token, seconds since 1970; 0: never */
+	int64_t expires; /* is good until then, seconds since 1970; 0: ever */
 	char address[INET6_ADDRSTRLEN];
 	/* for the store, where it is anonymous: what is counted */
 	char *allowance_id, *allowance_address; /* an IPv6 address by its /64 */
@@ -36,23 +36,32 @@ void caller_done(struct caller *caller);
  * Of a request: `Authorization: Bearer', else `x-anon-id', else, where
  * `may_attach', `?token=', `?anon_id=', and the cookie of caller_set_cookie(),
  * which an EventSource has to do with, since it cannot send headers.
- * ERR_UNAUTH; ERR_PROTO for an id that will not do; ERR_DENIED where the site
- * has no anonymous visitors.  The request must be of a route of the chat.
+ * ERR_UNAUTH, also where there is neither token nor are there anonymous
+ * visitors; ERR_PROTO for an id that will not do.  The request must be of a
+ * route of the chat.
  */
 enum err caller_of_request(struct request *req, bool may_attach,
     struct caller *ret, struct diag *diag) MUST_CHECK;
 
-/* Of Socket.IO's `auth': {"token"?, "anon_id"?}; NULL: none.  As above. */
+/* Of the same two headers alone; NULL: absent.  address is numeric. */
+enum err caller_of_headers(const struct config *config,
+    const char *authorization, const char *anon_id, const char *address,
+    struct caller *ret, struct diag *diag) MUST_CHECK;
+
+/*
+ * Of Socket.IO's `auth': {"token"?, "anon_id"?}; null, "" and NULL are none.
+ */
 enum err caller_of_auth(const struct config *config, const json_t *auth,
     const char *address, struct caller *ret, struct diag *diag) MUST_CHECK;
 
 /*
- * Have the browser show the same caller by a cookie, to reading requests
- * alone: HttpOnly, SameSite=Lax, signed by us, of a short life.
+ * Have the browser show the same caller by a cookie, to the reading requests
+ * of /api/v1/messages alone: HttpOnly, SameSite=Lax, signed by us, and good as
+ * long as there may be something to come back to.
  */
 void caller_set_cookie(struct request *req, const struct caller *caller);
 
-/* What the store counts for an anonymous caller. */
+/* What the store counts for an anonymous caller; borrows of both. */
 struct store_allowance caller_allowance(const struct caller *caller,
     const struct config_chat *chat);
 

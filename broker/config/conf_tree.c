@@ -240,6 +240,64 @@ static cfg_opt_t anam_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t anonymous_keys[] = {
+	KEY("allow"),
+	KEY("messages"),
+	KEY("window"),
+	CFG_END(),
+};
+
+static cfg_opt_t users_keys[] = {
+	KEY("secret"),
+	KEY("public_key_file"),
+	KEY("issuer"),
+	KEY("audience"),
+	KEY("balance"),
+	CFG_END(),
+};
+
+static cfg_opt_t chat_keys[] = {
+	KEY("api_key"),
+	KEY("url"),
+	LIST("models"),
+	KEY("system"),
+	KEY("system_file"),
+	KEY("ca_file"),
+	KEY("allow_http"),
+	KEY("allow_private"),
+	KEY("content_bytes"),
+	KEY("history_messages"),
+	KEY("history_bytes"),
+	KEY("max_output_tokens"),
+	KEY("answer_bytes"),
+	KEY("first_timeout"),
+	KEY("idle_timeout"),
+	KEY("total_timeout"),
+	KEY("detach_timeout"),
+	KEY("heartbeat"),
+	KEY("replay"),
+	KEY("max_streams"),
+	KEY("max_streams_per_owner"),
+	KEY("max_chats"),
+	KEY("max_turns"),
+	ONE("anonymous", anonymous_keys),
+	ONE("users", users_keys),
+	CFG_END(),
+};
+
+static cfg_opt_t socketio_keys[] = {
+	KEY("path"),
+	KEY("ping_interval_ms"),
+	KEY("ping_timeout_ms"),
+	KEY("connect_timeout_ms"),
+	KEY("recovery_ms"),
+	KEY("max_payload"),
+	KEY("max_sessions"),
+	KEY("echo"),
+	KEY("engine_path"),
+	CFG_END(),
+};
+
 static cfg_opt_t tickets_keys[] = {
 	KEY("secret"),
 	CFG_END(),
@@ -257,6 +315,8 @@ static cfg_opt_t root_keys[] = {
 	MANY("relay", relay_keys),
 	ONE("livekit", livekit_keys),
 	ONE("anam", anam_keys),
+	ONE("chat", chat_keys),
+	ONE("socketio", socketio_keys),
 	CFG_END(),
 };
 

@@ -85,18 +85,24 @@ messages_done(struct config_messages *messages)
 }
 
 static void
+headers_free(struct config_header *headers, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(headers[i].name);
+		free(headers[i].prefix);
+		secret_free(headers[i].secret);
+	}
+	free(headers);
+}
+
+static void
 relay_done(struct config_relay *relay)
 {
 	free(relay->name);
 	strings_done(&relay->paths);
 	config_url_done(&relay->upstream);
 	free(relay->ca_file);
-	for (size_t i = 0; i < relay->header_count; i++) {
-		free(relay->headers[i].name);
-		free(relay->headers[i].prefix);
-		secret_free(relay->headers[i].secret);
-	}
-	free(relay->headers);
+	headers_free(relay->headers, relay->header_count);
 	for (size_t i = 0; i < relay->query_count; i++)
 		query_done(&relay->queries[i]);
 	free(relay->queries);
@@ -148,6 +154,34 @@ anam_free(struct config_anam *anam)
 	free(anam);
 }
 
+static void
+chat_free(struct config_chat *chat)
+{
+	if (chat == NULL)
+		return;
+	free(chat->url);
+	headers_free(chat->headers, chat->header_count);
+	free(chat->ca_file);
+	strings_done(&chat->models);
+	free(chat->system);
+	free(chat->system_file);
+	crypt_key_free(chat->user_key);
+	free(chat->user_key_source);
+	free(chat->issuer);
+	free(chat->audience);
+	free(chat);
+}
+
+static void
+socketio_free(struct config_socketio *socketio)
+{
+	if (socketio == NULL)
+		return;
+	free(socketio->path);
+	free(socketio->engine_path);
+	free(socketio);
+}
+
 void
 config_unref(struct config *config)
 {
@@ -171,6 +205,8 @@ config_unref(struct config *config)
 	free(config->relays);
 	livekit_free(config->livekit);
 	anam_free(config->anam);
+	chat_free(config->chat);
+	socketio_free(config->socketio);
 	free(counted);
 }
 

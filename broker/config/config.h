@@ -194,9 +194,10 @@ struct config_chat {
 	struct config_header *headers;
 	size_t header_count;
 	char *ca_file; /* NULL: the system's trust store */
-	bool allow_private;
-	struct config_strings models; /* the first is the default */
+	bool allow_http, allow_private;
+	struct config_strings models; /* names; the first is the default */
 	char *system;		      /* first message of all; NULL: none */
+	char *system_file;	      /* where it came from; NULL: elsewhere */
 	uint64_t content_bytes;	      /* of one message of a user */
 	uint64_t history_messages, history_bytes;
 	uint64_t max_output_tokens; /* asked of the vendor */
@@ -206,16 +207,16 @@ struct config_chat {
 	int64_t detach_ms;    /* it goes on without anybody listening */
 	int64_t heartbeat_ms; /* between comments */
 	int64_t replay_s;     /* how long events can be had again */
-	unsigned max_streams; /* answers at once ... */
+	unsigned max_streams; /* answers at once: descriptors, no threads ... */
 	unsigned max_streams_per_owner;	 /* ... of one owner */
-	uint64_t max_chats, max_turns;
+	uint64_t max_chats, max_turns;	 /* of one owner; of one chat */
 	bool balance; /* users pay; all models have prices then */
 	struct {
 		bool allowed;
 		int64_t messages, window_s;
 	} anonymous;
 	struct crypt_key *user_key; /* of users' JWTs; NULL: nobody signs in */
-	char *user_key_source;	    /* for the dump */
+	char *user_key_source;	    /* "env:NAME", or the path of a PEM file */
 	char *issuer, *audience;    /* NULL: not asked for */
 };
 

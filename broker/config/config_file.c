@@ -9,9 +9,11 @@
 #include "broker/config/conf_tree.h"
 #include "broker/config/config.h"
 #include "broker/config/config_anam.h"
+#include "broker/config/config_chat.h"
 #include "broker/config/config_livekit.h"
 #include "broker/config/config_prices.h"
 #include "broker/config/config_relay.h"
+#include "broker/config/config_socketio.h"
 #include "broker/config/config_store.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
@@ -311,6 +313,10 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 		err = config_livekit_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_anam_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_chat_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_socketio_build(root, config, diag);
 	return err;
 }
 
@@ -422,4 +428,8 @@ config_dump(const struct config *config, FILE *out)
 		config_livekit_dump(config->livekit, out);
 	if (config->anam != NULL)
 		config_anam_dump(config->anam, out);
+	if (config->chat != NULL)
+		config_chat_dump(config->chat, out);
+	if (config->socketio != NULL)
+		config_socketio_dump(config->socketio, out);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "broker/config/url.h"
 #include "broker/http/access.h"
 #include "common/log.h"
 #include "common/secret.h"
@@ -14,18 +15,10 @@
 /* Shorter than SHA-256 is (RFC 7518 3.2), it can be guessed from a token. */
 #define LIVEKIT_SECRET_BYTES 32
 
-static bool
-is_on_this_machine(const char *host)
-{
-	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-	    (strncmp(host, "127.", 4) == 0 && str_is_address(host));
-}
-
 /* A group may be meant to read it, the others never are. */
 static void
-notice_secret(const struct secret *secret)
+notice_source(const char *source)
 {
-	const char *source = secret_source(secret);
 	struct stat st;
 
 	if (strncmp(source, "file:", 5) == 0 && stat(source + 5, &st) == 0 &&
@@ -34,6 +27,12 @@ notice_secret(const struct secret *secret)
 		    "secret=%s mode=%04o reason=\"every user of this machine "
 		    "may read it: chmod o= it\"",
 		    source, (unsigned int)st.st_mode & 07777);
+}
+
+static void
+notice_secret(const struct secret *secret)
+{
+	notice_source(secret_source(secret));
 }
 
 static void
@@ -52,7 +51,7 @@ notice_relay(const struct config_relay *relay)
 		    "route=%s reason=\"the vendor gets no key from us\"",
 		    relay->name);
 	else if (!relay->upstream.tls &&
-	    !is_on_this_machine(relay->upstream.host))
+	    !url_host_is_local(relay->upstream.host))
 		log_warning("config.plain_secret",
 		    "route=%s reason=\"ws:// sends its key in the clear\"",
 		    relay->name);
@@ -144,6 +143,43 @@ notice_anam(const struct config_anam *anam)
 		    "`anam'\"");
 }
 
+static void
+notice_users(const struct config_chat *chat)
+{
+	notice_source(chat->user_key_source);
+	/* a key that others can only verify with signs for many sites */
+	if (chat->user_key_source[0] == '/' && chat->audience == NULL)
+		log_warning("config.any_audience",
+		    "reason=\"tokens that were made for another site are good "
+		    "for the chat: `audience' in section `users' says what "
+		    "ours have\"");
+	if (!chat->balance)
+		log_notice("config.no_balance",
+		    "reason=\"users who have signed in pay for nothing: what "
+		    "they use is counted, not limited\"");
+}
+
+static void
+notice_chat(const struct config_chat *chat)
+{
+	struct config_url url = { .tls = false };
+
+	if (url_parse_http(chat->url, &url, NULL) != ERR_OK)
+		return; /* not possible: it was read so */
+	if (chat->header_count > 0)
+		notice_secret(chat->headers[0].secret);
+	else if (!url_host_is_local(url.host))
+		log_warning("config.no_key",
+		    "route=chat reason=\"the vendor gets no key from us\"");
+	if (!url.tls && !url_host_is_local(url.host))
+		log_warning("config.plain_secret",
+		    "route=chat reason=\"http:// sends its key and every "
+		    "message in the clear\"");
+	config_url_done(&url);
+	if (chat->user_key != NULL)
+		notice_users(chat);
+}
+
 void
 config_notice_log(const struct config *config)
 {
@@ -154,10 +190,10 @@ config_notice_log(const struct config *config)
 		    "admit others\"",
 		    config->path);
 	if (config->relay_count == 0 && config->livekit == NULL &&
-	    config->anam == NULL)
+	    config->anam == NULL && config->socketio == NULL)
 		log_warning("config.no_routes",
-		    "file=%s reason=\"no `openai', `relay', `livekit' or "
-		    "`anam' section: nothing is served\"",
+		    "file=%s reason=\"no `openai', `relay', `livekit', `anam' "
+		    "or `chat' section: nothing is served\"",
 		    config->path);
 	for (size_t i = 0; i < config->relay_count; i++) {
 		notice_relay(&config->relays[i]);
@@ -168,4 +204,10 @@ config_notice_log(const struct config *config)
 		notice_livekit(config->livekit);
 	if (config->anam != NULL)
 		notice_anam(config->anam);
+	if (config->chat != NULL)
+		notice_chat(config->chat);
+	if (config->socketio != NULL && config->socketio->echo)
+		log_warning("config.echo",
+		    "reason=\"`echo' in section `socketio' is for conformance "
+		    "tests: it answers whatever it is sent\"");
 }

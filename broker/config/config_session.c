@@ -69,55 +69,6 @@ check_model(const char *text)
 	return value_check_word(text);
 }
 
-/* ---- files ---- */
-
-/* A text file, without its last line ending; the caller frees it. */
-static enum err
-read_file(struct conf_section *section, const char *key, const char *path,
-    char **ret, struct diag *diag)
-{
-	size_t size = CONFIG_SESSION_MAX_BYTES + 1; /* one more: is seen */
-	char *text;
-	size_t len;
-	FILE *f = fopen(path, "re");
-	bool failed;
-
-	if (f == NULL)
-		return conf_fail(section, key, diag, "cannot read %.100s: %s",
-		    path, strerror(errno));
-	text = xcalloc(1, size + 1);
-	len = fread(text, 1, size, f);
-	failed = ferror(f) != 0;
-	(void)fclose(f);
-	if (!failed && len < size && str_is_utf8(text, len) &&
-	    strlen(text) == len) {
-		if (len > 0 && text[len - 1] == '\n')
-			text[len - 1] = '\0';
-		*ret = text;
-		return ERR_OK;
-	}
-	free(text);
-	if (failed)
-		return conf_fail(section, key, diag, "cannot read %.100s",
-		    path);
-	return conf_fail(section, key, diag,
-	    "%.100s is no UTF-8 text of at most %d bytes", path,
-	    CONFIG_SESSION_MAX_BYTES);
-}
-
-/* What the file that the key names holds; both are NULL where there is none. */
-static enum err
-get_file(struct conf_section *section, const char *key, char **ret_path,
-    char **ret_text, struct diag *diag)
-{
-	enum err err =
-	    value_get_optional(section, key, value_check_file, ret_path, diag);
-
-	if (err == ERR_OK && *ret_path != NULL)
-		err = read_file(section, key, *ret_path, ret_text, diag);
-	return err;
-}
-
 /* ---- members ---- */
 
 static void
@@ -140,8 +91,9 @@ build_instructions(struct conf_section *section,
 		    "goes without instructions_file: leave out one of them");
 	err = value_get_optional(section, "instructions", NULL, &text, diag);
 	if (err == ERR_OK && text == NULL)
-		err = get_file(section, "instructions_file",
-		    &messages->instructions_file, &text, diag);
+		err = value_get_text_file(section, "instructions_file",
+		    CONFIG_SESSION_MAX_BYTES, &messages->instructions_file,
+		    &text, diag);
 	if (err == ERR_OK && text != NULL)
 		set_new(messages->session, "instructions", json_string(text));
 	free(text);
@@ -155,8 +107,8 @@ build_tools(struct conf_section *section, struct config_messages *messages,
 	char *text = NULL;
 	json_t *tools = NULL;
 	struct diag why = { "is no array" };
-	enum err err =
-	    get_file(section, "tools_file", &messages->tools_file, &text, diag);
+	enum err err = value_get_text_file(section, "tools_file",
+	    CONFIG_SESSION_MAX_BYTES, &messages->tools_file, &text, diag);
 
 	if (err != ERR_OK || text == NULL)
 		return err;

@@ -254,6 +254,51 @@ value_get_ca_file(struct conf_section *section, char **ret, struct diag *diag)
 	return ERR_OK;
 }
 
+/* A text file, without its last line ending; the caller frees it. */
+static enum err
+read_text(struct conf_section *section, const char *key, const char *path,
+    size_t max, char **ret, struct diag *diag)
+{
+	size_t size = max + 1; /* one more: is seen */
+	char *text;
+	size_t len;
+	FILE *f = fopen(path, "re");
+	bool failed;
+
+	if (f == NULL)
+		return conf_fail(section, key, diag, "cannot read %.100s: %s",
+		    path, strerror(errno));
+	text = xcalloc(1, size + 1);
+	len = fread(text, 1, size, f);
+	failed = ferror(f) != 0;
+	(void)fclose(f);
+	if (!failed && len < size && str_is_utf8(text, len) &&
+	    strlen(text) == len) {
+		if (len > 0 && text[len - 1] == '\n')
+			text[len - 1] = '\0';
+		*ret = text;
+		return ERR_OK;
+	}
+	free(text);
+	if (failed)
+		return conf_fail(section, key, diag, "cannot read %.100s",
+		    path);
+	return conf_fail(section, key, diag,
+	    "%.100s is no UTF-8 text of at most %zu bytes", path, max);
+}
+
+enum err
+value_get_text_file(struct conf_section *section, const char *key, size_t max,
+    char **ret_path, char **ret_text, struct diag *diag)
+{
+	enum err err =
+	    value_get_optional(section, key, value_check_file, ret_path, diag);
+
+	if (err == ERR_OK && *ret_path != NULL)
+		err = read_text(section, key, *ret_path, max, ret_text, diag);
+	return err;
+}
+
 /* ---- limits ---- */
 
 struct limit {

@@ -71,6 +71,15 @@ enum err value_get_secret(struct conf_section *section, const char *key,
 enum err value_get_ca_file(struct conf_section *section, char **ret,
     struct diag *diag) MUST_CHECK;
 
+/*
+ * What the UTF-8 file that the key names holds, of at most max bytes, without
+ * its last line ending; *ret_path and *ret_text are not touched where there is
+ * none.
+ */
+enum err value_get_text_file(struct conf_section *section, const char *key,
+    size_t max, char **ret_path, char **ret_text,
+    struct diag *diag) MUST_CHECK;
+
 /* What tunnel{}, relay{} and openai{} have in common. */
 struct relay_limits {
 	struct wire_limits wire;

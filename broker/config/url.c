@@ -134,16 +134,22 @@ port_of(CURLU *url, uint16_t fallback)
 	return (uint16_t)port;
 }
 
-/* Take over the parts; ERR_PROTO where one of them is not usable. */
+/*
+ * Take over the parts; ERR_PROTO where one of them is not usable.  plain is
+ * the scheme without TLS; the one with it has an s behind.
+ */
 static enum err
-fill(CURLU *url, struct config_url *ret, struct diag *diag)
+fill(CURLU *url, const char *plain, struct config_url *ret, struct diag *diag)
 {
 	char *scheme = part(url, CURLUPART_SCHEME);
+	size_t len = strlen(plain);
 	uint16_t standard;
 
-	ret->tls = scheme != NULL && strcmp(scheme, "wss") == 0;
-	if (!ret->tls && (scheme == NULL || strcmp(scheme, "ws") != 0)) {
-		diag_set(diag, "has to begin with wss:// (or ws://)");
+	ret->tls = scheme != NULL && strncmp(scheme, plain, len) == 0 &&
+	    strcmp(scheme + len, "s") == 0;
+	if (!ret->tls && (scheme == NULL || strcmp(scheme, plain) != 0)) {
+		diag_set(diag, "has to begin with %ss:// (or %s://)", plain,
+		    plain);
 		free(scheme);
 		return ERR_PROTO;
 	}
@@ -173,16 +179,16 @@ fill(CURLU *url, struct config_url *ret, struct diag *diag)
 	    ? xstrdup(ret->host)
 	    : xasprintf("%s:%u", ret->host, ret->port);
 	if (ret->host[0] == '[') {
-		size_t len = strlen(ret->host) - 2;
-
+		len = strlen(ret->host) - 2;
 		memmove(ret->host, ret->host + 1, len);
 		ret->host[len] = '\0';
 	}
 	return ERR_OK;
 }
 
-enum err
-url_parse(const char *text, struct config_url *ret, struct diag *diag)
+static enum err
+parse_parts(const char *text, const char *plain, struct config_url *ret,
+    struct diag *diag)
 {
 	struct config_url parts = { .tls = false };
 	CURLU *url;
@@ -190,13 +196,32 @@ url_parse(const char *text, struct config_url *ret, struct diag *diag)
 
 	if (parse(text, &url, diag) != ERR_OK)
 		return ERR_PROTO;
-	err = fill(url, &parts, diag);
+	err = fill(url, plain, &parts, diag);
 	curl_url_cleanup(url);
 	if (err == ERR_OK)
 		*ret = parts;
 	else
 		config_url_done(&parts);
 	return err;
+}
+
+enum err
+url_parse(const char *text, struct config_url *ret, struct diag *diag)
+{
+	return parse_parts(text, "ws", ret, diag);
+}
+
+enum err
+url_parse_http(const char *text, struct config_url *ret, struct diag *diag)
+{
+	return parse_parts(text, "http", ret, diag);
+}
+
+bool
+url_host_is_local(const char *host)
+{
+	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+	    (strncmp(host, "127.", 4) == 0 && str_is_address(host));
 }
 
 /* The origin's text as it would have to be, from its parts; NULL if none. */

@@ -18,6 +18,13 @@
 enum err url_parse(const char *text, struct config_url *ret,
     struct diag *diag) MUST_CHECK;
 
+/* The same of http:// or https://. */
+enum err url_parse_http(const char *text, struct config_url *ret,
+    struct diag *diag) MUST_CHECK;
+
+/* Whether a host, without brackets, is this machine by its very name. */
+bool url_host_is_local(const char *host);
+
 /*
  * Whether this is an origin as browsers write it (RFC 6454 6.2): scheme, host
  * and, where it is not the scheme's default, port; lower case.  ERR_PROTO.

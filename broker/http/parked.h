@@ -29,8 +29,9 @@ struct parked_events {
 /*
  * Park a request: in its handler, which returns without answering it, and
  * after the body, if there is one, has been read.  `req' is not to be used any
- * more.  ERR_UNAVAIL in plain CGI and where too many are parked: it is not
- * parked then, and has to be answered as usual.
+ * more, and what it says or holds is gone when the handler returns.
+ * ERR_UNAVAIL in plain CGI and where too many are parked: it is not parked
+ * then, and has to be answered as usual.
  */
 enum err parked_take(struct request *req, struct parked **ret,
     struct diag *diag) MUST_CHECK;
@@ -68,7 +69,18 @@ size_t parked_write(struct parked *parked, const void *data, size_t len);
 /* End such an answer, as parked_reply() does. */
 void parked_end(struct parked *parked);
 
-/* Hang up and free it, whatever it is doing; NULL is allowed. */
+/*
+ * Hang up and free it, whatever it is doing; NULL is allowed.  Before
+ * parked_begin() in any thread: where there is no hub any more.
+ */
 void parked_drop(struct parked *parked);
+
+/* ---- for main.c ---- */
+
+/*
+ * Hang up on those whose answer is complete but not yet taken.  Who parked the
+ * others has dropped them before; the hub still runs, or none ever did.
+ */
+void parked_stop(void);
 
 #endif

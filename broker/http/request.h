@@ -13,9 +13,9 @@
 /*
  * request: one HTTP request and its answer, over FastCGI or plain CGI.
  *
- * The only user of libfcgi.  Handlers see this interface alone and cannot
- * tell the two apart.  A handler answers exactly once; what it never answers
- * is answered 500.  All memory of a request ends with it.
+ * Handlers see this interface alone and cannot tell the two apart.  A handler
+ * answers exactly once, or has the request parked (broker/http/parked.h); what
+ * it does neither to is answered 500.  All memory of a request ends with it.
  */
 struct request;
 
@@ -104,24 +104,58 @@ void request_reply_status(struct request *req, int status, const char *code,
 /* Answer without a body: 204, 304. */
 void request_reply_empty(struct request *req, int status);
 
-/* ---- for main.c and route.c ---- */
-
 typedef void request_handler(struct request *req);
 
+/* ---- for broker/http/parked.c ---- */
+
+/* What is left of a request that is answered elsewhere. */
+struct request_left {
+	int fd;	      /* the web server's connection; its input is at the end */
+	uint16_t id;  /* FastCGI's */
+	bool is_head; /* the method is HEAD */
+	char *headers; /* that have been added, see answer_add_header() */
+	char *words;   /* for answer_log() */
+	int64_t started_ms;
+	request_error_form *error_form; /* NULL: ours */
+};
+
 /*
- * Serve FastCGI on a listening descriptor with `threads' threads until
- * request_stop() (safe in a signal handler), then let running requests finish
- * for `stop_ms'.  Every request goes to handler.
+ * Take the connection out of a request that has not been answered and will not
+ * be by its handler, which returns.  All in *ret is the caller's.  ERR_UNAVAIL
+ * in plain CGI: then it has to be answered.
  */
-enum err request_serve_fcgi(int listen_fd, request_handler *handler,
+enum err request_leave(struct request *req, struct request_left *ret,
     struct diag *diag) MUST_CHECK;
-void request_stop(void);
 
-/* Whether this process was started as a CGI program (RFC 3875). */
-bool request_is_cgi(void);
+/* The body of an error; the caller decrefs it. */
+json_t *request_error_body(request_error_form *form, const char *code,
+    const char *message);
 
-/* Serve the one request of the environment and standard input. */
-enum err request_serve_cgi(request_handler *handler,
-    struct diag *diag) MUST_CHECK;
+/* ---- for broker/http/fcgi.c and cgi.c ---- */
+
+/* How a request is read and answered. */
+struct request_io {
+	/* ERR_OK and *ret_len, 0 at the end of input; ERR_TIMEOUT. */
+	enum err (*read)(void *arg, int64_t deadline_ms, char *buf, size_t size,
+	    size_t *ret_len);
+	/* Write all; ERR_TIMEOUT, ERR_SYS where the client is gone. */
+	enum err (*write)(void *arg, int64_t deadline_ms, const char *data,
+	    size_t len);
+	/* End the answer; errors as of write. */
+	enum err (*end)(void *arg);
+	/* Give the connection away; NULL: there is none. */
+	int (*leave)(void *arg, uint16_t *ret_id);
+};
+
+struct request_source {
+	const struct request_io *io;
+	void *io_arg;
+	char *const *envp;
+	const struct config *config;
+	int64_t started_ms;
+};
+
+/* Check one request, have it handled, and answer it. */
+void request_run(const struct request_source *source, request_handler *handler);
 
 #endif

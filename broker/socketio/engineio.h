@@ -4,11 +4,10 @@
 
 #include <jansson.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "broker/config/config.h"
 #include "broker/http/request.h"
+#include "broker/socketio/eio_session.h"
 #include "broker/tunnels/target.h"
 #include "common/err.h"
 #include "common/wire.h"
@@ -21,32 +20,10 @@
  * a connected socket that carries the client's frames as they are: the relay
  * has the broker as its upstream.  A peer's mistake ends its connection.
  */
-struct eio;	   /* a connection; gone after closed() unless referenced */
-struct eio_server; /* those of one path */
-
-/* What the handshake said; borrowed. */
-struct eio_info {
-	char sid[25];
-	char *address;	     /* numeric */
-	char *authorization; /* headers of the handshake; NULL: absent */
-	char *anon_id;
-};
-
-struct eio_events { /* in the hub's thread */
-	void (*opened)(void *arg, struct eio *eio);
-	void (*message)(void *arg, struct eio *eio, bool binary,
-	    const void *data, size_t len);
-	/*
-	 * Once, last.  reason as npm socket.io has it: "transport close",
-	 * "transport error", "ping timeout", "parse error", "forced close",
-	 * "server shutting down".
-	 */
-	void (*closed)(void *arg, struct eio *eio, const char *reason);
-};
-
 /*
  * A server for a path ("/socket.io/"); config names its timing.  At most a few
- * in a process, found by their path.  The hub runs.
+ * in a process, found by their path: NULL where there are too many.  The hub
+ * runs.
  */
 struct eio_server *eio_server_new(const char *path,
     const struct config_socketio *config, const struct eio_events *events,
@@ -58,23 +35,6 @@ void eio_server_free(struct eio_server *server);
 /* The route: GET and POST of a server's path. */
 void eio_handle(struct request *req);
 
-/* ---- in the hub's thread ----------------------------------------------------
- */
-
-const struct eio_info *eio_info(const struct eio *eio);
-void eio_set_data(struct eio *eio, void *data);
-void *eio_data(const struct eio *eio);
-
-/*
- * Send a message; a copy waits until the transport takes it.  Who does not
- * take what waits (4 times max_payload, at least 1 MiB) is closed.  No event
- * comes in this call.
- */
-void eio_send(struct eio *eio, bool binary, const void *data, size_t len);
-
-/* Close it, after what waits has been sent; closed() comes later. */
-void eio_close(struct eio *eio, const char *reason);
-
 /* ---- for tunnels, in the control server's thread ---------------------------
  */
 
@@ -82,9 +42,10 @@ void eio_close(struct eio *eio, const char *reason);
 bool eio_takes(const char *path);
 
 /*
- * May a WebSocket be opened: protocol and transport are right and the session,
- * if one is named, can be upgraded?  ERR_PROTO otherwise, and *ret_body is
+ * May a WebSocket be opened: protocol and transport are right, and the session,
+ * if one is named, is there?  ERR_PROTO otherwise, and *ret_body is
  * {"code","message"} in npm engine.io's words: the caller decrefs it.
+ * ERR_UNAVAIL where there are as many sessions as may be.
  */
 enum err eio_may_open(const struct target *target, json_t **ret_body,
     struct diag *diag) MUST_CHECK;

@@ -35,7 +35,10 @@ struct sio_app {
 	/* id: of the ack that is wanted; SIO_NO_ID: none */
 	void (*event)(struct sio_socket *socket, const char *name,
 	    const struct sio_message *message, int64_t id);
-	/* Once, last, for a socket that was accepted or asked to be. */
+	/*
+	 * Once, last, for every socket that asked to connect: of one that is
+	 * refused, within sio_refuse().
+	 */
 	void (*disconnected)(struct sio_socket *socket, const char *reason);
 };
 
@@ -58,6 +61,7 @@ void socketio_stop(void); /* harmless where nothing was started */
 struct sio_socket *sio_ref(struct sio_socket *socket);
 void sio_unref(struct sio_socket *socket);
 
+/* NULL after disconnected() has returned. */
 const struct eio_info *sio_info(const struct sio_socket *socket);
 void sio_set_data(struct sio_socket *socket, void *data);
 void *sio_data(const struct sio_socket *socket);
@@ -67,7 +71,9 @@ bool sio_is_recovered(const struct sio_socket *socket);
 
 /*
  * Connected, as a member of a room (NULL: of none): who may recover a
- * connection is who would be accepted into the same room.
+ * connection is who would be accepted into the same room.  Another socket of
+ * this client, whose connection is broken without our knowing, may be
+ * disconnected within this call.
  */
 void sio_accept(struct sio_socket *socket, const char *room);
 
@@ -75,6 +81,7 @@ void sio_accept(struct sio_socket *socket, const char *room);
 void sio_refuse(struct sio_socket *socket, const char *code,
     const char *message);
 
+/* message: NULL is one without arguments, here and below. */
 void sio_emit(struct sio_socket *socket, const char *name,
     const struct sio_message *message);
 void sio_ack(struct sio_socket *socket, int64_t id,

@@ -177,17 +177,19 @@ drop(struct server *srv, struct connection *conn, enum control_cause cause,
 }
 
 /*
- * Send one packet, or drop the peer.  Nothing is ever queued: what a peer may
- * be sent before it has read the last is less than its socket holds.
+ * Send one packet, with a descriptor or -1, or drop the peer.  Nothing is ever
+ * queued: what a peer may be sent before it has read the last is less than its
+ * socket holds.
  */
 static void
-send_packet(struct server *srv, struct connection *conn,
-    const struct wire_packet *packet)
+send_with(struct server *srv, struct connection *conn,
+    const struct wire_packet *packet, int fd)
 {
+	bool sent;
 	enum err err;
 	size_t len;
 	char *text;
-	ssize_t n;
+	int error;
 
 	err = wire_format(packet, &text, &len);
 	if (err != ERR_OK) {
@@ -196,13 +198,21 @@ send_packet(struct server *srv, struct connection *conn,
 		drop(srv, conn, CONTROL_INTERNAL, NULL);
 		return;
 	}
-	n = send(conn->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	sent = control_peer_send(conn->fd, text, len, fd);
+	error = errno;
 	wire_text_free(text, len);
-	if (n == -1)
+	if (!sent)
 		drop(srv, conn,
-		    errno == EAGAIN ? CONTROL_NOT_READING
+		    error == EAGAIN ? CONTROL_NOT_READING
 				    : CONTROL_DISCONNECTED,
 		    NULL);
+}
+
+static void
+send_packet(struct server *srv, struct connection *conn,
+    const struct wire_packet *packet)
+{
+	send_with(srv, conn, packet, -1);
 }
 
 /* ---- what peers ask ---------------------------------------------------- */
@@ -257,9 +267,10 @@ supersede(struct server *srv, const struct lease_info *new)
 	order_close(oldest, 1000, "superseded");
 }
 
+/* fd is the tunnel's upstream; -1 where it dials one. */
 static void
 grant(struct server *srv, struct connection *conn, struct lease *lease,
-    const struct wire_packet *packet)
+    const struct wire_packet *packet, int fd)
 {
 	const struct lease_info *info = lease_peek(lease);
 
@@ -270,15 +281,16 @@ grant(struct server *srv, struct connection *conn, struct lease *lease,
 	    info->id, info->session, info->route, info->client,
 	    (int)conn->peer.cred.pid);
 	supersede(srv, info);
-	send_packet(srv, conn, packet);
+	send_with(srv, conn, packet, fd);
 }
 
 static void
-deny(struct server *srv, struct connection *conn, enum err err,
+deny(struct server *srv, struct connection *conn, enum err err, json_t *body,
     const struct diag *diag)
 {
 	struct wire_packet *packet = tunnel_route_deny(err, diag);
 
+	packet->deny.body = body;
 	set_state(srv, conn, STATE_DENIED);
 	send_packet(srv, conn, packet);
 	wire_packet_free(packet);
@@ -294,20 +306,27 @@ decide(struct server *srv, struct connection *conn)
 		.leases = srv->leases,
 		.refusals = srv->refusals,
 	};
+	const struct wire_open *open = &conn->open->open;
 	struct diag diag = { "" };
 	struct wire_packet *packet;
+	json_t *body = NULL;
 	struct lease *lease;
 	enum err err;
+	int fd = -1;
 
-	err = tunnel_route_decide(&context, &conn->open->open, &packet, &lease,
-	    &diag);
+	err =
+	    tunnel_route_decide(&context, open, &packet, &lease, &body, &diag);
+	if (err == ERR_OK && packet->grant.upstream.passed)
+		fd = tunnel_route_connect(open);
 	if (err == ERR_OK) {
-		grant(srv, conn, lease, packet);
+		grant(srv, conn, lease, packet, fd);
 		wire_packet_free(packet);
 	} else if (err != ERR_AGAIN) {
-		control_log_denied(&conn->open->open, err, &diag);
-		deny(srv, conn, err, &diag);
+		control_log_denied(open, err, &diag);
+		deny(srv, conn, err, body, &diag);
 	}
+	if (fd != -1)
+		(void)close(fd);
 }
 
 /* Answer an operator, who may ask again; takes the value. */

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "broker/anam/anam_route.h"
 #include "broker/http/access.h"
 #include "broker/openai/session_rules.h"
 #include "broker/openai/ticket.h"
 #include "broker/openai/tunnel_ticket.h"
+#include "broker/socketio/engineio.h"
 #include "broker/store/store.h"
 #include "broker/tunnels/target.h"
 #include "common/clock.h"
@@ -23,6 +25,13 @@
 #define SUBPROTOCOL_BYTES 128
 
 #define BETA "openai-beta.realtime-v1"
+
+#define SOCKETIO_ROUTE "socket.io"
+/* Engine.IO's own pings find out who is gone, and come to a client in time */
+#define SOCKETIO_PING_MS  30000
+#define SOCKETIO_PONG_MS  20000
+#define SOCKETIO_STALL_MS 30000
+#define SOCKETIO_USAGE_MS 60000
 
 /* Subprotocols that a client asked for and the relay has, in its order. */
 struct offer {
@@ -100,14 +109,26 @@ static enum err
 admit(const struct config *config, const struct wire_open *open,
     char client[INET6_ADDRSTRLEN], struct diag *diag)
 {
-	const char *origin;
-	enum err err;
+	struct access_request request = {
+		.client = client,
+		.method = open->method,
+	};
+	const struct {
+		const char *name, **value;
+	} headers[] = {
+		{ "Origin", &request.origin },
+		{ "Host", &request.host },
+		{ "Sec-Fetch-Site", &request.fetch_site },
+	};
+	enum err err = ERR_OK;
 
-	err = single_header(&open->headers, "Origin", &origin, diag);
+	for (size_t i = 0; err == ERR_OK && i < 3; i++)
+		err = single_header(&open->headers, headers[i].name,
+		    headers[i].value, diag);
 	if (err == ERR_OK)
 		err = tunnel_route_client(open, client, diag);
 	if (err == ERR_OK)
-		err = access_check(config, client, origin, diag);
+		err = access_check(config, &request, diag);
 	return err;
 }
 
@@ -465,10 +486,69 @@ grant_anam(const struct tunnel_route_context *context,
 	return err;
 }
 
+/* ---- Engine.IO ----------------------------------------------------------- */
+
+/* The broker is the upstream: what may be sent is said there, and checked. */
+static enum err
+grant_socketio(const struct tunnel_route_context *context,
+    const struct target *target, const char *client, struct wire_grant *grant,
+    struct lease **ret_lease, json_t **ret_body, struct diag *diag)
+{
+	const struct config_socketio *socketio = context->config->socketio;
+	char session[2 * SESSION_BYTES + 1];
+	enum err err;
+
+	if (socketio == NULL) {
+		diag_set(diag, "Socket.IO is not served any more");
+		return ERR_NOTFOUND;
+	}
+	err = eio_may_open(target, ret_body, diag);
+	if (err != ERR_OK)
+		return err;
+	grant->upstream.passed = true;
+	grant->limits = (struct wire_limits){
+		.connect_ms = SOCKETIO_PONG_MS,
+		.ping_ms = SOCKETIO_PING_MS,
+		.pong_ms = SOCKETIO_PONG_MS,
+		.stall_ms = SOCKETIO_STALL_MS,
+		.usage_ms = SOCKETIO_USAGE_MS,
+	};
+	crypt_random_hex(session, SESSION_BYTES);
+	return take_lease(context,
+	    &(const struct lease_request){
+		.session = session,
+		.route = SOCKETIO_ROUTE,
+		.client = client,
+		.max_route = socketio->max_sessions,
+		.max_total = context->config->control.max_connections,
+	    },
+	    grant, ret_lease, diag);
+}
+
+int
+tunnel_route_connect(const struct wire_open *open)
+{
+	char client[INET6_ADDRSTRLEN];
+	struct target *target;
+	int fds[2];
+
+	if (target_parse(open->target, &target, NULL) != ERR_OK)
+		return -1;
+	if (tunnel_route_client(open, client, NULL) != ERR_OK ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+		fds) == -1) {
+		target_free(target);
+		return -1;
+	}
+	eio_open(target, &open->headers, client, fds[0]);
+	target_free(target);
+	return fds[1];
+}
+
 enum err
 tunnel_route_decide(const struct tunnel_route_context *context,
     const struct wire_open *open, struct wire_packet **ret_grant,
-    struct lease **ret_lease, struct diag *diag)
+    struct lease **ret_lease, json_t **ret_body, struct diag *diag)
 {
 	char client[INET6_ADDRSTRLEN];
 	struct wire_packet *packet;
@@ -484,7 +564,10 @@ tunnel_route_decide(const struct tunnel_route_context *context,
 		return err;
 	packet = wire_packet_new(WIRE_GRANT);
 	err = admit(context->config, open, client, diag);
-	if (err == ERR_OK && anam_route_takes(context->config, target))
+	if (err == ERR_OK && eio_takes(target->path))
+		err = grant_socketio(context, target, client, &packet->grant,
+		    ret_lease, ret_body, diag);
+	else if (err == ERR_OK && anam_route_takes(context->config, target))
 		err = grant_anam(context, open, target, client, &packet->grant,
 		    ret_lease, diag);
 	else if (err == ERR_OK)

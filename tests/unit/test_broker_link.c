@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,6 +31,11 @@
 	"\"route\":\"/echo\",\"upstream\":{\"tls\":false,"                 \
 	"\"addresses\":[\"192.0.2.1\"],\"port\":9,\"name\":\"a.example\"," \
 	"\"host\":\"a.example\",\"target\":\"/\",\"headers\":[],"          \
+	"\"subprotocols\":[]},\"limits\":" LIMITS_ "}"
+#define PASSED                                                             \
+	"{\"v\":1,\"type\":\"grant\",\"lease\":\"l1\",\"session\":\"s1\"," \
+	"\"route\":\"socket.io\",\"upstream\":{\"passed\":true,"           \
+	"\"tls\":false,\"addresses\":[],\"port\":0,\"headers\":[],"        \
 	"\"subprotocols\":[]},\"limits\":" LIMITS_ "}"
 #define DENY                                                        \
 	"{\"v\":1,\"type\":\"deny\",\"status\":403,\"code\":\"x\"," \
@@ -266,6 +272,48 @@ tell(struct fixture *fix, const char *text)
 	    strlen(text));
 }
 
+/* Tell it with so many descriptors: the ends of a pipe, again and again. */
+static void
+pass(struct fixture *fix, const char *text, size_t count, int pipe_fds[2])
+{
+	int fds[8];
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(fds))];
+	} control;
+	struct iovec part = { .iov_base = (void *)(uintptr_t)text,
+		.iov_len = strlen(text) };
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = CMSG_SPACE(count * sizeof(int)),
+	};
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	for (size_t i = 0; i < count; i++)
+		fds[i] = pipe_fds[i % 2 == 0];
+	memset(&control, 0, sizeof(control));
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
+	assert_int_equal(sendmsg(fix->broker, &message, MSG_NOSIGNAL),
+	    strlen(text));
+	/* what is left of the writing end is the tunnel's */
+	(void)close(pipe_fds[1]);
+}
+
+/* Nobody has the pipe's writing end any more. */
+static void
+assert_is_closed(int pipe_fd)
+{
+	char byte;
+
+	assert_int_equal(read(pipe_fd, &byte, 1), 0);
+	(void)close(pipe_fd);
+}
+
 static void
 hang_up(struct fixture *fix)
 {
@@ -306,6 +354,79 @@ a_grant_is_handed_over_and_then_orders_and_the_end(void **state)
 	run(fix);
 	expect(fix, 1, 2, 1);
 	assert_string_equal(fix->why, CLOSED);
+}
+
+static void
+an_upstream_that_is_passed_is_the_callers(void **state)
+{
+	struct fixture *fix = *state;
+	int pipe_fds[2], fd;
+
+	ask_and_take(fix);
+	pass(fix, PASSED, 1, pipe_fds);
+	run(fix);
+	expect(fix, 1, 0, 0);
+	assert_non_null(fix->answer);
+	assert_true(fix->answer->grant.upstream.passed);
+	fd = broker_link_take_upstream(fix->link);
+	assert_int_not_equal(fd, -1);
+	assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+	assert_true((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+	assert_int_equal(broker_link_take_upstream(fix->link), -1);
+	(void)close(fd);
+	assert_is_closed(pipe_fds[0]);
+}
+
+static void
+an_upstream_that_nobody_takes_is_closed(void **state)
+{
+	struct fixture *fix = *state;
+	int pipe_fds[2];
+
+	ask_and_take(fix);
+	fix->free_at_once = true;
+	pass(fix, PASSED, 1, pipe_fds);
+	run(fix);
+	assert_non_null(fix->answer);
+	assert_is_closed(pipe_fds[0]);
+}
+
+/* Whatever is passed otherwise is closed, and the answer refused. */
+static void
+refuses_descriptors_that_do_not_belong_to_a_packet(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t count;
+		const char *why;
+	} cases[] = {
+		{ PASSED, 0, "the broker did not pass the upstream" },
+		{ PASSED, 2, "the broker passed more than one descriptor" },
+		{ PASSED, 8, "the broker passed more than one descriptor" },
+		{ GRANT, 1, "the broker passed a descriptor out of turn" },
+		{ DENY, 1, "the broker passed a descriptor out of turn" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture *fix;
+		int pipe_fds[2];
+
+		(void)tear_down(state);
+		(void)set_up(state);
+		fix = *state;
+		ask_and_take(fix);
+		fix->free_at_once = true;
+		if (cases[i].count == 0)
+			tell(fix, cases[i].text);
+		else
+			pass(fix, cases[i].text, cases[i].count, pipe_fds);
+		run(fix);
+		expect(fix, 1, 0, 0);
+		assert_null(fix->answer);
+		assert_string_equal(fix->why, cases[i].why);
+		if (cases[i].count > 0)
+			assert_is_closed(pipe_fds[0]);
+	}
 }
 
 static void
@@ -643,6 +764,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_grant_is_handed_over_and_then_orders_and_the_end),
+		TEST(an_upstream_that_is_passed_is_the_callers),
+		TEST(an_upstream_that_nobody_takes_is_closed),
+		TEST(refuses_descriptors_that_do_not_belong_to_a_packet),
 		TEST(a_denial_is_handed_over),
 		TEST(a_granted_link_outlives_the_deadline),
 		TEST(a_broker_that_is_silent_is_given_up_at_the_deadline),

@@ -780,6 +780,8 @@ the_sample_loads_and_opens_nothing(void **state)
 	(void)state;
 	assert_int_equal(config->relay_count, 0);
 	assert_null(config->livekit);
+	assert_null(config->chat);
+	assert_null(config->socketio);
 	assert_int_equal(config->access.client_count, 2);
 	config_unref(config);
 	free(text);
@@ -800,6 +802,8 @@ the_samples_suggestions_load_when_they_are_uncommented(void **state)
 	config = load_with_secrets(text);
 	assert_int_not_equal(config->relay_count, 0);
 	assert_non_null(config->livekit);
+	assert_non_null(config->chat);
+	assert_true(config->chat->balance);
 	config_unref(config);
 	free(text);
 }

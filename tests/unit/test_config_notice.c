@@ -53,6 +53,7 @@ count_lines(const char *text)
 
 #define OPEN   "access { clients = {any} }\n"
 #define KEYED  " header \"A\" { secret = \"env:T_KEY\" } }\n"
+#define CHAT   OPEN "store { path = \"/a/b\" } chat { models = {m}\n"
 #define VENDOR OPEN "relay \"/a\" { upstream = \"wss://x\"" KEYED
 
 static void
@@ -122,6 +123,17 @@ says_what_an_operator_may_not_expect_and_nothing_else(void **state)
 		{ OPEN "livekit { url = \"wss://x\" api_key = \"env:T_KEY\"\n"
 		       "api_secret = \"env:T_32\" }",
 		    { NULL } },
+		{ CHAT "}", { NULL } },
+		{ CHAT "url = \"https://x/v1\" }",
+		    { " config.no_key route=chat " } },
+		{ CHAT "url = \"http://[::1]:1/v1\" }", { NULL } },
+		{ CHAT "url = \"http://10.0.0.1\" allow_http = true\n"
+		       "api_key = \"env:T_KEY\" }",
+		    { " config.plain_secret route=chat " } },
+		{ CHAT "users { secret = \"env:T_32\" balance = false } }",
+		    { " config.no_balance " } },
+		{ OPEN "socketio { echo = true }", { " config.echo " } },
+		{ CHAT "} socketio { echo = false }", { NULL } },
 	};
 
 	(void)state;
@@ -180,6 +192,7 @@ main(void)
 	};
 
 	if (setenv("T_KEY", "canary", 1) != 0 ||
+	    setenv("OPENAI_API_KEY", "canary", 1) != 0 ||
 	    setenv("T_31", "canary7890123456789012345678901", 1) != 0 ||
 	    setenv("T_32", "canary78901234567890123456789012", 1) != 0 ||
 	    unsetenv("JOURNAL_STREAM") != 0)

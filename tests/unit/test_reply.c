@@ -33,7 +33,8 @@ a_refusal_closes_and_says_why_in_json(void **state)
 	char *text;
 
 	(void)state;
-	text = reply_refusal(403, "forbidden", "not \"this\"", NULL, &len);
+	text =
+	    reply_refusal(403, "forbidden", "not \"this\"", NULL, NULL, &len);
 	parse(text, len, &head);
 	assert_int_equal(head.status, 403);
 	assert_true(http_head_has(&head, "connection", "close"));
@@ -53,6 +54,23 @@ a_refusal_closes_and_says_why_in_json(void **state)
 }
 
 static void
+a_refusal_may_have_a_body_of_its_own(void **state)
+{
+	json_t *own = json_pack("{s:i}", "code", 1);
+	struct http_head head;
+	size_t len;
+	char *text;
+
+	(void)state;
+	text = reply_refusal(400, "bad_request", "no", own, NULL, &len);
+	parse(text, len, &head);
+	assert_int_equal(head.status, 400);
+	assert_string_equal(text + head.head_len, "{\"code\":1}");
+	json_decref(own);
+	free(text);
+}
+
+static void
 a_426_says_which_version_is_served(void **state)
 {
 	struct http_head head;
@@ -61,7 +79,7 @@ a_426_says_which_version_is_served(void **state)
 	char *text;
 
 	(void)state;
-	text = reply_refusal(426, "upgrade_required", "no", NULL, &len);
+	text = reply_refusal(426, "upgrade_required", "no", NULL, NULL, &len);
 	parse(text, len, &head);
 	assert_int_equal(http_head_get(&head, "sec-websocket-version", &value),
 	    ERR_OK);
@@ -82,7 +100,7 @@ headers_of_a_denial_are_passed_on(void **state)
 	char *text;
 
 	(void)state;
-	text = reply_refusal(429, "too_many", "no", &headers, &len);
+	text = reply_refusal(429, "too_many", "no", NULL, &headers, &len);
 	parse(text, len, &head);
 	assert_int_equal(http_head_get(&head, "retry-after", &value), ERR_OK);
 	assert_memory_equal(value.data, "3", 1);
@@ -122,6 +140,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_refusal_closes_and_says_why_in_json),
+		cmocka_unit_test(a_refusal_may_have_a_body_of_its_own),
 		cmocka_unit_test(a_426_says_which_version_is_served),
 		cmocka_unit_test(headers_of_a_denial_are_passed_on),
 		cmocka_unit_test(a_101_echoes_only_the_subprotocol_it_is_given),

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "broker/tunnels/control_peer.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/log.h"
@@ -530,6 +531,14 @@ a_denial_is_answered_as_the_broker_says(void **state)
 	assert_non_null(strstr(fix->answer, "\r\nRetry-After: 7\r\n"));
 	/* there was no lease: no packet, just the end */
 	expect_end(fix, fix->broker);
+	fix = again(state);
+	reach_ask(fix);
+	say(fix->broker,
+	    DENY_("\"status\":400,\"code\":\"x\",\"message\":\"y\","
+		  "\"body\":{\"code\":1},\"headers\":[]"));
+	read_answer(fix);
+	assert_memory_equal(fix->answer, "HTTP/1.1 400 ", 13);
+	assert_non_null(strstr(fix->answer, "\r\n\r\n{\"code\":1}"));
 }
 
 static void
@@ -793,6 +802,53 @@ frames_behind_the_request_head_are_early_ones(void **state)
 	assert_memory_equal(got, frame, sizeof(frame) - 1);
 }
 
+/* The broker passes the other end of what it reads itself. */
+static void
+an_upstream_that_is_passed_is_relayed_to_at_once(void **state)
+{
+	static const char text[] =
+	    "{\"v\":1,\"type\":\"grant\",\"lease\":\"l1\",\"session\":\"s1\","
+	    "\"route\":\"socket.io\",\"upstream\":{\"passed\":true,"
+	    "\"tls\":false,\"addresses\":[],\"port\":0,\"headers\":[],"
+	    "\"subprotocols\":[]},\"limits\":{\"client_message_bytes\":0,"
+	    "\"upstream_message_bytes\":0,\"client_messages_per_s\":0,"
+	    "\"client_bytes_per_s\":0,\"connect_ms\":60000,\"idle_ms\":0,"
+	    "\"lifetime_ms\":0,\"ping_ms\":0,\"pong_ms\":60000,"
+	    "\"stall_ms\":0,\"usage_ms\":0}}";
+	static const char frame[] = "\x81\x82\x01\x01\x01\x01hi";
+	static const char close_frame[] = "\x88\x80\x01\x01\x01\x01";
+	struct fixture *fix = *state;
+	char got[16];
+	int fds[2];
+
+	fix->behind = frame;
+	reach_ask(fix);
+	assert_int_equal(socketpair(AF_UNIX,
+			     SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+			     fds),
+	    0);
+	assert_true(control_peer_send(fix->broker, text, strlen(text), fds[0]));
+	(void)close(fds[0]);
+	fix->vendor = fds[1];
+	read_answer(fix);
+	assert_memory_equal(fix->answer, "HTTP/1.1 101 ", 13);
+	wait_for(fix, fix->vendor);
+	assert_int_equal(recv(fix->vendor, got, sizeof(got), 0),
+	    sizeof(frame) - 1);
+	assert_memory_equal(got, frame, sizeof(frame) - 1);
+	say(fix->vendor, "\x81\x02yo");
+	wait_for(fix, fix->client);
+	assert_int_equal(recv(fix->client, got, sizeof(got), 0), 4);
+	assert_memory_equal(got, "\x81\x02yo", 4);
+	/* its end is the client's, with the same code */
+	say(fix->client, close_frame);
+	wait_for(fix, fix->vendor);
+	assert_true(recv(fix->vendor, got, sizeof(got), 0) > 1);
+	assert_memory_equal(got, "\x88\x80", 2);
+	hang_up(&fix->vendor);
+	expect_last_packet(fix, "client_closed", "client");
+}
+
 /* ---- stopping ----------------------------------------------------------- */
 
 static void
@@ -980,6 +1036,7 @@ main(void)
 		TEST(a_lost_broker_does_not_end_a_relay),
 		TEST(early_frames_are_kept_up_to_a_bound_and_none_is_lost),
 		TEST(frames_behind_the_request_head_are_early_ones),
+		TEST(an_upstream_that_is_passed_is_relayed_to_at_once),
 		TEST(usage_is_told_soon_gathered_and_once),
 		TEST(many_events_become_as_many_packets_as_they_need),
 		TEST(messages_are_told_of_for_a_log),

@@ -254,6 +254,46 @@ says_how_browsers_would_write_an_origin(void **state)
 	}
 }
 
+static void
+reads_what_begins_with_http_alike(void **state)
+{
+	struct config_url url;
+	struct diag diag;
+
+	(void)state;
+	assert_int_equal(url_parse_http("https://x.example/v1", &url, &diag),
+	    ERR_OK);
+	assert_true(url.tls);
+	assert_int_equal(url.port, 443);
+	assert_string_equal(url.path, "/v1");
+	config_url_done(&url);
+	assert_int_equal(url_parse_http("http://[::1]:81", &url, &diag),
+	    ERR_OK);
+	assert_false(url.tls);
+	assert_int_equal(url.port, 81);
+	assert_string_equal(url.host, "::1");
+	config_url_done(&url);
+	assert_int_equal(url_parse_http("wss://x", &url, &diag), ERR_PROTO);
+	assert_non_null(strstr(diag.text, "https://"));
+	assert_int_equal(url_parse_http("httpss://x", &url, &diag), ERR_PROTO);
+	assert_int_equal(url_parse("https://x", &url, &diag), ERR_PROTO);
+}
+
+static void
+knows_the_names_of_this_machine(void **state)
+{
+	static const char *const local[] = { "localhost", "127.0.0.1",
+		"127.9.9.9", "::1" };
+	static const char *const others[] = { "localhost.x", "127.x.example",
+		"10.0.0.1", "::2", "" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
+		assert_true(url_host_is_local(local[i]));
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_false(url_host_is_local(others[i]));
+}
+
 int
 main(void)
 {
@@ -264,6 +304,8 @@ main(void)
 		cmocka_unit_test(takes_urls_and_hosts_up_to_their_longest),
 		cmocka_unit_test(takes_origins_as_browsers_write_them),
 		cmocka_unit_test(says_how_browsers_would_write_an_origin),
+		cmocka_unit_test(reads_what_begins_with_http_alike),
+		cmocka_unit_test(knows_the_names_of_this_machine),
 	};
 
 	return cmocka_run_group_tests_name("url", tests, NULL, NULL);

@@ -36,6 +36,9 @@
 #define GRANT_(upstream)     \
 	GRANT_WITH(upstream, \
 	    MESSAGES_("\"beta\"", "{\"voice\":\"x\"}", "65536"))
+#define PASSED_(passed, addresses)                                      \
+	"{\"passed\":" passed ",\"tls\":false,\"addresses\":" addresses \
+	",\"port\":0,\"headers\":[],\"subprotocols\":[]}"
 #define UPSTREAM UPSTREAM_("[\"::1\"]", "443", "[]")
 #define GRANT \
 	GRANT_(UPSTREAM_("[\"192.0.2.1\",\"::1\"]", "443", "[[\"A\",\"k\"]]"))
@@ -61,6 +64,7 @@
 static const char *const legal[] = {
 	OPEN_("GET", "/a?b", "[[\"Host\",\"x\"],[\"X\",\"\"]]", LOCAL),
 	OPEN_("GET", "/", "[]", "{\"local\":false,\"address\":\"::1\"}"),
+	GRANT_(PASSED_("true", "[]")),
 	GRANT,
 	DENY_("403", "\"no\""),
 	"{\"v\":1,\"type\":\"usage\"," TOTALS "}",
@@ -189,14 +193,17 @@ refuses_malformed_packets(void **state)
 		{ OPEN_("GET", "/", "[]",
 		      "{\"local\":false,\"address\":\"localhost\"}"),
 		    ERR_PROTO },
-		{ GRANT_(UPSTREAM_("[]", "443", "[]")), ERR_LIMIT },
+		{ GRANT_(UPSTREAM_("[]", "443", "[]")), ERR_PROTO },
+		{ GRANT_(PASSED_("false", "[]")), ERR_PROTO },
+		{ GRANT_(PASSED_("1", "[]")), ERR_PROTO },
+		{ GRANT_(PASSED_("true", "[\"::1\"]")), ERR_PROTO },
 		{ GRANT_(UPSTREAM_("[\"api.example\"]", "443", "[]")),
 		    ERR_PROTO },
 		{ GRANT_(UPSTREAM_("[\"::\",\"::\",\"::\",\"::\",\"::\","
 				   "\"::\",\"::\",\"::\",\"::\"]",
 		      "443", "[]")),
 		    ERR_LIMIT },
-		{ GRANT_(UPSTREAM_("[\"::1\"]", "0", "[]")), ERR_LIMIT },
+		{ GRANT_(UPSTREAM_("[\"::1\"]", "0", "[]")), ERR_PROTO },
 		{ GRANT_(UPSTREAM_("[\"::1\"]", "65536", "[]")), ERR_LIMIT },
 		{ GRANT_(UPSTREAM_("[\"::1\"]", "4.0", "[]")), ERR_PROTO },
 		{ GRANT_("null"), ERR_PROTO },
@@ -210,6 +217,7 @@ refuses_malformed_packets(void **state)
 		{ DENY_("200", "\"x\""), ERR_LIMIT },
 		{ DENY_("403", "\"a\\nb\""), ERR_PROTO },
 		{ DENY_("403", "\"\""), ERR_PROTO },
+		{ DENY_("403", "\"x\",\"body\":[]"), ERR_PROTO },
 		{ "{\"v\":1,\"type\":\"usage\",\"client\":{\"messages\":-1,"
 		  "\"bytes\":0}}",
 		    ERR_LIMIT },
@@ -296,7 +304,7 @@ reads_a_grant_without_messages(void **state)
 static void
 names_the_member_that_is_wrong(void **state)
 {
-	static const char text[] = GRANT_(UPSTREAM_("[\"::1\"]", "0", "[]"));
+	static const char text[] = GRANT_(UPSTREAM_("[\"::1\"]", "-1", "[]"));
 	struct wire_packet *packet;
 	struct diag diag;
 

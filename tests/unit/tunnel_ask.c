@@ -47,7 +47,8 @@ tunnel_ask(const struct tunnel_route_context *context, const char *method,
 		};
 
 		answer.err = tunnel_route_decide(context, &packet->open,
-		    &answer.packet, &answer.lease, &answer.diag);
+		    &answer.packet, &answer.lease, &answer.body,
+		    &answer.diag);
 		if (answer.err == ERR_AGAIN)
 			(void)poll(&pfd, 1, 1000);
 	} while (answer.err == ERR_AGAIN);
@@ -66,4 +67,5 @@ tunnel_answer_free(struct tunnel_answer *answer)
 {
 	wire_packet_free(answer->packet);
 	lease_release(answer->lease);
+	json_decref(answer->body);
 }

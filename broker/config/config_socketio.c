@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/config/config_socketio.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/config/config_value.h"
+#include "common/xalloc.h"
+
+#define HOUR_MS 3600000
+
+static const char *
+check_path(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len < 3 || text[0] != '/' || text[len - 1] != '/')
+		return "write it with a / at either end, as /socket.io/";
+	if (len > 128)
+		return "longer than 128 bytes";
+	return value_check_path(text);
+}
+
+static enum err
+build_path(struct conf_section *section, const char *key, const char *fallback,
+    const struct config *config, char **ret, struct diag *diag)
+{
+	enum err err =
+	    value_get_text(section, key, check_path, fallback, ret, diag);
+
+	if (err == ERR_OK && config_find_relay(config, *ret) != NULL)
+		return conf_fail(section, key, diag,
+		    "%.60s is a path of a relay, too", *ret);
+	return err;
+}
+
+static enum err
+get_ms(struct conf_section *section, const char *key, uint64_t min,
+    uint64_t fallback, int64_t *ret, struct diag *diag)
+{
+	uint64_t ms = 0;
+	enum err err =
+	    value_get_number(section, key, min, HOUR_MS, fallback, &ms, diag);
+
+	*ret = (int64_t)ms;
+	return err;
+}
+
+static enum err
+build_timing(struct conf_section *section, struct config_socketio *socketio,
+    struct diag *diag)
+{
+	enum err err = get_ms(section, "ping_interval_ms", 100, 25000,
+	    &socketio->ping_interval_ms, diag);
+
+	if (err == ERR_OK)
+		err = get_ms(section, "ping_timeout_ms", 100, 20000,
+		    &socketio->ping_timeout_ms, diag);
+	if (err == ERR_OK)
+		err = get_ms(section, "connect_timeout_ms", 100, 45000,
+		    &socketio->connect_timeout_ms, diag);
+	if (err == ERR_OK)
+		err = get_ms(section, "recovery_ms", 0, 120000,
+		    &socketio->recovery_ms, diag);
+	return err;
+}
+
+enum err
+config_socketio_build(struct conf_section *root, struct config *config,
+    struct diag *diag)
+{
+	struct conf_section *section = conf_section(root, "socketio", 0);
+	struct config_socketio *socketio;
+	enum err err;
+
+	if (section == NULL && config->chat == NULL)
+		return ERR_OK;
+	socketio = xcalloc(1, sizeof(*socketio));
+	config->socketio = socketio;
+	err = build_path(section, "path", "/socket.io/", config,
+	    &socketio->path, diag);
+	if (err == ERR_OK)
+		err = build_path(section, "engine_path", "/engine.io/", config,
+		    &socketio->engine_path, diag);
+	if (err == ERR_OK && strcmp(socketio->path, socketio->engine_path) == 0)
+		err = conf_fail(section, "engine_path", diag,
+		    "is the path of Socket.IO, too");
+	if (err == ERR_OK)
+		err = build_timing(section, socketio, diag);
+	if (err == ERR_OK)
+		err = value_get_number(section, "max_payload", 100, 1 << 24,
+		    1000000, &socketio->max_payload, diag);
+	if (err == ERR_OK)
+		err = value_get_number(section, "max_sessions", 1, 1000000,
+		    10000, &socketio->max_sessions, diag);
+	if (err == ERR_OK)
+		err = value_get_bool(section, "echo", false, &socketio->echo,
+		    diag);
+	return err;
+}
+
+void
+config_socketio_dump(const struct config_socketio *socketio, FILE *out)
+{
+	(void)fputs("socketio {\n", out);
+	value_put_text(out, 1, "path", socketio->path);
+	value_put_number(out, 1, "ping_interval_ms",
+	    (uint64_t)socketio->ping_interval_ms);
+	value_put_number(out, 1, "ping_timeout_ms",
+	    (uint64_t)socketio->ping_timeout_ms);
+	value_put_number(out, 1, "connect_timeout_ms",
+	    (uint64_t)socketio->connect_timeout_ms);
+	value_put_number(out, 1, "recovery_ms",
+	    (uint64_t)socketio->recovery_ms);
+	value_put_number(out, 1, "max_payload", socketio->max_payload);
+	value_put_number(out, 1, "max_sessions", socketio->max_sessions);
+	value_put_bool(out, 1, "echo", socketio->echo);
+	value_put_text(out, 1, "engine_path", socketio->engine_path);
+	(void)fputs("}\n", out);
+}

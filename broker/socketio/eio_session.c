@@ -1,0 +1,749 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/socketio/eio_session.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "broker/hub/hub.h"
+#include "broker/socketio/eio_packet.h"
+#include "broker/socketio/eio_ws.h"
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/xalloc.h"
+
+/* As npm engine.io has them. */
+#define UPGRADE_MS   10000 /* from an open WebSocket to "5" */
+#define NOOP_MS	     100   /* a poll that waits meanwhile is sent home */
+#define LAST_POLL_MS 30000 /* to fetch what was sent before the end */
+
+#define QUEUE_MIN_BYTES (1024 * 1024)
+#define SEPARATOR	'\x1e'
+#define TEXT_TYPE	"text/plain; charset=UTF-8"
+
+enum state {
+	STATE_OPEN,
+	STATE_CLOSING, /* once what waits has been sent */
+	STATE_DOOMED,  /* takes nothing: it ends soon */
+};
+
+/* A packet that waits for a poll. */
+struct outgoing {
+	STAILQ_ENTRY(outgoing) entry;
+	struct eio_packet packet;
+	char data[];
+};
+
+struct eio {
+	struct eio_member member; /* first: a member is a session */
+	struct eio_server *server;
+	const struct eio_rules *rules;
+	struct eio_info info;
+	void *data;
+	enum state state;
+	const char *reason;   /* to close for */
+	struct eio_ws *ws;    /* the transport; NULL: polling */
+	struct parked *poll;  /* waits; NULL: none does */
+	struct eio_ws *probe; /* may become the transport */
+	bool probed;	      /* has had its "3probe" */
+	int64_t probe_end_ms;
+	STAILQ_HEAD(, outgoing) queue;
+	size_t queued; /* bytes of memory */
+	bool pinged;   /* the pong is awaited ... */
+	bool extended; /* ... for longer, because something else came */
+	int64_t opened_ms;
+	struct loop_timer *timer; /* pings; or the end, while closing */
+	struct loop_timer *soon;  /* what has to happen outside of a call */
+	struct loop_timer *upgrade_timer;
+};
+
+/* ---- refusals ---------------------------------------------------------- */
+
+json_t *
+eio_refusal_body(enum eio_refusal code)
+{
+	static const char *const messages[] = {
+		[EIO_UNKNOWN_TRANSPORT] = "Transport unknown",
+		[EIO_UNKNOWN_SID] = "Session ID unknown",
+		[EIO_BAD_HANDSHAKE_METHOD] = "Bad handshake method",
+		[EIO_BAD_REQUEST] = "Bad request",
+		[EIO_FORBIDDEN] = "Forbidden",
+		[EIO_UNSUPPORTED_VERSION] = "Unsupported protocol version",
+	};
+
+	return json_made(json_pack("{s:i,s:s}", "code", (int)code, "message",
+	    messages[code]));
+}
+
+static void
+refuse(struct parked *poll, enum eio_refusal code)
+{
+	json_t *body = eio_refusal_body(code);
+	size_t len;
+	char *text = json_text(body, &len);
+
+	parked_reply(poll, 400, "application/json", text, len);
+	json_decref(body);
+	free(text);
+}
+
+/* ---- sending ----------------------------------------------------------- */
+
+static size_t
+queue_max(const struct eio_rules *rules)
+{
+	size_t max = 4 * rules->max_payload;
+
+	return max > QUEUE_MIN_BYTES ? max : QUEUE_MIN_BYTES;
+}
+
+static void
+answer_poll(struct eio *eio, const char *text, size_t len)
+{
+	struct parked *poll = eio->poll;
+
+	eio->poll = NULL;
+	parked_reply(poll, 200, TEXT_TYPE, text, len);
+}
+
+static void
+drop_first(struct eio *eio)
+{
+	struct outgoing *item = STAILQ_FIRST(&eio->queue);
+
+	STAILQ_REMOVE_HEAD(&eio->queue, entry);
+	eio->queued -= sizeof(*item) + item->packet.len;
+	explicit_bzero(item->data, item->packet.len);
+	free(item);
+}
+
+/* Whether a poll's answer has room for one more, beside what is in it. */
+static bool
+has_room(const struct eio *eio, size_t len, const struct outgoing *item)
+{
+	return len == 0 ||
+	    len + 1 + eio_packet_size(&item->packet) <= eio->rules->max_payload;
+}
+
+/*
+ * Answer the poll that waits with what waits; true where that was the last,
+ * and says so.
+ */
+static bool
+flush_to_poll(struct eio *eio)
+{
+	struct outgoing *item;
+	bool is_last = false;
+	size_t len = 0;
+	char *text = NULL;
+
+	while ((item = STAILQ_FIRST(&eio->queue)) != NULL &&
+	    has_room(eio, len, item)) {
+		size_t size = eio_packet_size(&item->packet);
+
+		text = xreallocarray(text, len + size + 3, 1);
+		if (len > 0)
+			text[len++] = SEPARATOR;
+		eio_packet_put(&item->packet, text + len);
+		len += size;
+		drop_first(eio);
+	}
+	if (item == NULL && eio->state == STATE_CLOSING) {
+		text = xreallocarray(text, len + 2, 1);
+		if (len > 0)
+			text[len++] = SEPARATOR;
+		text[len++] = EIO_CLOSE;
+		is_last = true;
+	}
+	if (len > 0)
+		answer_poll(eio, text, len);
+	if (text != NULL)
+		explicit_bzero(text, len);
+	free(text);
+	return is_last;
+}
+
+/* Not within the caller's call. */
+static void
+doom(struct eio *eio, const char *reason)
+{
+	eio->state = STATE_DOOMED;
+	eio->reason = reason;
+	loop_timer_set(eio->soon, 0);
+}
+
+static bool
+send_to_websocket(struct eio *eio, const struct eio_packet *packet)
+{
+	return eio_ws_send(eio->ws, packet->binary,
+	    packet->binary ? 0 : (char)packet->type, packet->data, packet->len);
+}
+
+static void
+send_packet(struct eio *eio, const struct eio_packet *packet)
+{
+	size_t max = queue_max(eio->rules);
+	struct outgoing *item;
+
+	if (eio->ws != NULL) {
+		if (!send_to_websocket(eio, packet))
+			doom(eio, "transport error");
+		return;
+	}
+	if (packet->len > max ||
+	    eio->queued + sizeof(*item) + packet->len > max) {
+		doom(eio, "transport error");
+		return;
+	}
+	item = xcalloc(1, sizeof(*item) + packet->len);
+	item->packet = *packet;
+	item->packet.data = item->data;
+	if (packet->len > 0)
+		memcpy(item->data, packet->data, packet->len);
+	STAILQ_INSERT_TAIL(&eio->queue, item, entry);
+	eio->queued += sizeof(*item) + packet->len;
+	/* what else is sent now goes with it */
+	if (eio->poll != NULL)
+		loop_timer_set(eio->soon, 0);
+}
+
+void
+eio_send(struct eio *eio, bool binary, const void *data, size_t len)
+{
+	const struct eio_packet packet = {
+		.type = EIO_MESSAGE,
+		.binary = binary,
+		.data = data,
+		.len = len,
+	};
+
+	if (eio->state == STATE_OPEN)
+		send_packet(eio, &packet);
+}
+
+/* ---- the end ----------------------------------------------------------- */
+
+static void
+drop_probe(struct eio *eio)
+{
+	if (eio->probe != NULL)
+		eio_ws_close(eio->probe, 0);
+	eio->probe = NULL;
+	loop_timer_free(eio->upgrade_timer);
+	eio->upgrade_timer = NULL;
+}
+
+static void
+log_end(const struct eio *eio, const char *reason)
+{
+	log_info("eio.close",
+	    "sid=%.6s path=%s client=%s reason=\"%s\" "
+	    "seconds=%lld",
+	    eio->info.sid, eio->rules->path, eio->info.address, reason,
+	    (long long)(clock_ms() - eio->opened_ms) / 1000);
+}
+
+void
+eio_info_done(const struct eio_info *info)
+{
+	if (info->authorization != NULL)
+		explicit_bzero(info->authorization,
+		    strlen(info->authorization));
+	free(info->address);
+	free(info->authorization);
+	free(info->anon_id);
+}
+
+static void
+session_free(struct eio *eio)
+{
+	while (!STAILQ_EMPTY(&eio->queue))
+		drop_first(eio);
+	loop_timer_free(eio->timer);
+	loop_timer_free(eio->soon);
+	eio_info_done(&eio->info);
+	explicit_bzero(eio, sizeof(*eio));
+	free(eio);
+}
+
+/* The one exit of a session, whose transport has been dealt with. */
+static void
+finish(struct eio *eio, const char *reason)
+{
+	struct eio_server *server = eio->server;
+
+	drop_probe(eio);
+	log_end(eio, reason);
+	eio->state = STATE_DOOMED; /* nothing can be sent in closed() */
+	eio->rules->events->closed(eio->rules->arg, eio, reason);
+	eio_server_remove(server, &eio->member);
+	session_free(eio);
+}
+
+/* At once: what waits is lost. */
+static void
+end(struct eio *eio, const char *reason)
+{
+	static const char text = EIO_CLOSE;
+
+	if (eio->poll != NULL)
+		answer_poll(eio, &text, 1);
+	if (eio->ws != NULL)
+		eio_ws_close(eio->ws, 0);
+	finish(eio, reason);
+}
+
+void
+eio_close(struct eio *eio, const char *reason)
+{
+	if (eio->state != STATE_OPEN)
+		return;
+	eio->state = STATE_CLOSING;
+	eio->reason = reason;
+	drop_probe(eio);
+	loop_timer_set(eio->timer, LAST_POLL_MS);
+	loop_timer_set(eio->soon, 0);
+}
+
+/* Send what waits, and end where that was all. */
+static void
+flush(struct eio *eio)
+{
+	if (eio->state == STATE_DOOMED ||
+	    (eio->state == STATE_CLOSING && eio->ws != NULL))
+		end(eio, eio->reason); /* a WebSocket has it all already */
+	else if (eio->poll != NULL && flush_to_poll(eio))
+		finish(eio, eio->reason);
+}
+
+static void
+on_soon(void *arg)
+{
+	flush(arg);
+}
+
+/* ---- pings ------------------------------------------------------------- */
+
+static void
+on_timer(void *arg)
+{
+	static const struct eio_packet ping = { .type = EIO_PING };
+	struct eio *eio = arg;
+
+	if (eio->state != STATE_OPEN) {
+		end(eio, eio->reason);
+	} else if (eio->pinged) {
+		end(eio, "ping timeout");
+	} else {
+		eio->pinged = true;
+		eio->extended = false;
+		loop_timer_set(eio->timer, eio->rules->ping_timeout_ms);
+		send_packet(eio, &ping);
+	}
+}
+
+/* Something came: once it is as good as a pong for a while. */
+static void
+extend(struct eio *eio)
+{
+	if (!eio->pinged || eio->extended)
+		return;
+	eio->extended = true;
+	loop_timer_set(eio->timer, eio->rules->ping_timeout_ms);
+}
+
+/* ---- what comes: false where the session is gone ------------------------- */
+
+static void
+release_poll(struct eio *eio)
+{
+	static const char text = EIO_NOOP;
+
+	if (eio->poll != NULL)
+		answer_poll(eio, &text, 1);
+}
+
+static bool
+take_packet(struct eio *eio, const struct eio_packet *packet)
+{
+	if (eio->state != STATE_OPEN)
+		return true; /* too late */
+	if (packet->type != EIO_PONG)
+		extend(eio);
+	switch (packet->type) {
+	case EIO_PING:
+		end(eio, "transport error"); /* the server pings */
+		return false;
+	case EIO_CLOSE:
+		release_poll(eio);
+		end(eio, "transport close");
+		return false;
+	case EIO_PONG:
+		eio->pinged = false;
+		loop_timer_set(eio->timer, eio->rules->ping_interval_ms);
+		return true;
+	case EIO_MESSAGE:
+		eio->rules->events->message(eio->rules->arg, eio,
+		    packet->binary, packet->data, packet->len);
+		return true;
+	case EIO_OPEN:
+	case EIO_UPGRADE:
+	case EIO_NOOP:
+		break;
+	}
+	return true;
+}
+
+/* ---- WebSocket --------------------------------------------------------- */
+
+static void
+on_ws_message(void *arg, bool binary, const void *data, size_t len)
+{
+	struct eio *eio = arg;
+	struct eio_packet packet = {
+		.type = EIO_MESSAGE,
+		.binary = true,
+		.data = data,
+		.len = len,
+	};
+
+	if (!binary && eio_packet_of_text(data, len, &packet) != ERR_OK)
+		end(eio, "parse error");
+	else
+		(void)take_packet(eio, &packet);
+}
+
+static void
+on_ws_closed(void *arg, bool error)
+{
+	struct eio *eio = arg;
+
+	eio->ws = NULL;
+	if (eio->state != STATE_OPEN)
+		finish(eio, eio->reason);
+	else
+		finish(eio, error ? "transport error" : "transport close");
+}
+
+static const struct eio_ws_events ws_events = {
+	.message = on_ws_message,
+	.closed = on_ws_closed,
+};
+
+static struct eio_ws *
+new_websocket(const struct eio_rules *rules, int fd,
+    const struct eio_ws_events *events, void *arg)
+{
+	return eio_ws_new(hub_loop(), fd, rules->max_payload, queue_max(rules),
+	    events, arg);
+}
+
+/* A WebSocket that has no session: open it only to close it, as npm does. */
+static void
+ignore_message(void *arg, bool binary, const void *data, size_t len)
+{
+	(void)arg;
+	(void)binary;
+	(void)data;
+	(void)len;
+}
+
+static void
+ignore_closed(void *arg, bool error)
+{
+	(void)arg;
+	(void)error;
+}
+
+static void
+refuse_websocket(const struct eio_rules *rules, int fd)
+{
+	static const struct eio_ws_events events = {
+		.message = ignore_message,
+		.closed = ignore_closed,
+	};
+
+	eio_ws_close(new_websocket(rules, fd, &events, NULL), 0);
+}
+
+/* ---- the upgrade --------------------------------------------------------- */
+
+/* What waits goes over the WebSocket; nobody polls any more. */
+static void
+upgrade(struct eio *eio)
+{
+	eio->ws = eio->probe;
+	eio->probe = NULL;
+	drop_probe(eio);
+	eio_ws_bind(eio->ws, &ws_events, eio);
+	eio_server_upgrade(&eio->member);
+	if (eio->poll != NULL) {
+		refuse(eio->poll, EIO_BAD_REQUEST);
+		eio->poll = NULL;
+	}
+	while (!STAILQ_EMPTY(&eio->queue)) {
+		if (!send_to_websocket(eio, &STAILQ_FIRST(&eio->queue)->packet))
+			doom(eio, "transport error");
+		drop_first(eio);
+	}
+}
+
+static void
+on_probe_message(void *arg, bool binary, const void *data, size_t len)
+{
+	static const char probe[] = "probe";
+	struct eio *eio = arg;
+	struct eio_packet packet;
+
+	if (binary || eio_packet_of_text(data, len, &packet) != ERR_OK) {
+		drop_probe(eio);
+	} else if (packet.type == EIO_PING && packet.len == sizeof(probe) - 1 &&
+	    memcmp(packet.data, probe, packet.len) == 0) {
+		eio->probed = true;
+		(void)!eio_ws_send(eio->probe, false, EIO_PONG, probe,
+		    sizeof(probe) - 1);
+		release_poll(eio);
+	} else if (packet.type == EIO_UPGRADE && eio->state == STATE_OPEN) {
+		upgrade(eio);
+	} else {
+		drop_probe(eio);
+	}
+}
+
+static void
+on_probe_closed(void *arg, bool error)
+{
+	struct eio *eio = arg;
+
+	(void)error;
+	eio->probe = NULL;
+	drop_probe(eio);
+}
+
+/* Until the upgrade: the client may not send "5" while a poll waits. */
+static void
+on_upgrade_timer(void *arg)
+{
+	struct eio *eio = arg;
+
+	if (clock_ms() >= eio->probe_end_ms) {
+		drop_probe(eio);
+		return;
+	}
+	if (eio->probed)
+		release_poll(eio);
+	loop_timer_set(eio->upgrade_timer, NOOP_MS);
+}
+
+void
+eio_session_probe(struct eio_server *server, const char *sid, int fd)
+{
+	static const struct eio_ws_events events = {
+		.message = on_probe_message,
+		.closed = on_probe_closed,
+	};
+	struct eio *eio = (struct eio *)eio_server_get(server, sid);
+
+	if (eio == NULL || eio->state != STATE_OPEN || eio->ws != NULL ||
+	    eio->probe != NULL) {
+		refuse_websocket(eio_server_rules(server), fd);
+		return;
+	}
+	eio->probed = false;
+	eio->probe_end_ms = clock_ms() + UPGRADE_MS;
+	eio->probe = new_websocket(eio->rules, fd, &events, eio);
+	eio->upgrade_timer = loop_timer_new(hub_loop(), on_upgrade_timer, eio);
+	loop_timer_set(eio->upgrade_timer, NOOP_MS);
+}
+
+/* ---- polling ------------------------------------------------------------- */
+
+static void
+on_poll_gone(void *arg)
+{
+	struct eio *eio = arg;
+
+	parked_drop(eio->poll);
+	eio->poll = NULL;
+	end(eio, "transport error");
+}
+
+static const struct parked_events poll_events = { .gone = on_poll_gone };
+
+void
+eio_session_poll(struct eio_server *server, const char *sid,
+    struct parked *poll)
+{
+	struct eio *eio = (struct eio *)eio_server_get(server, sid);
+
+	parked_begin(poll, &poll_events, eio);
+	if (eio == NULL) {
+		refuse(poll, EIO_UNKNOWN_SID);
+	} else if (eio->ws != NULL) {
+		refuse(poll, EIO_BAD_REQUEST);
+	} else if (eio->poll != NULL) {
+		parked_reply(poll, 400, TEXT_TYPE, NULL, 0);
+		end(eio, "transport error");
+	} else {
+		eio->poll = poll;
+		flush(eio);
+	}
+}
+
+enum err
+eio_session_post(struct eio_server *server, const char *sid, char *payload,
+    size_t len)
+{
+	struct eio *eio = (struct eio *)eio_server_get(server, sid);
+	struct eio_packet packet;
+	size_t used;
+
+	if (eio == NULL || eio->ws != NULL)
+		return ERR_NOTFOUND;
+	for (; len > 0; payload += used, len -= used) {
+		if (eio_packet_take(payload, len, &packet, &used) != ERR_OK) {
+			end(eio, "parse error");
+			return ERR_PROTO;
+		}
+		if (!take_packet(eio, &packet))
+			return packet.type == EIO_CLOSE ? ERR_OK : ERR_PROTO;
+	}
+	return ERR_OK;
+}
+
+void
+eio_session_fail(struct eio_server *server, const char *sid)
+{
+	struct eio *eio = (struct eio *)eio_server_get(server, sid);
+
+	if (eio != NULL)
+		end(eio, "transport error");
+}
+
+/* ---- the beginning ---------------------------------------------------------
+ */
+
+/* The packet that tells a client its session. */
+static char *
+open_packet(const struct eio *eio, size_t *ret_len)
+{
+	const struct eio_rules *rules = eio->rules;
+	json_t *upgrades = json_array();
+	json_t *value;
+	char *text;
+
+	if (eio->ws == NULL)
+		(void)json_array_append_new(upgrades, json_string("websocket"));
+	value = json_made(json_pack("{s:s,s:o,s:I,s:I,s:I}", "sid",
+	    eio->member.sid, "upgrades", upgrades, "pingInterval",
+	    (json_int_t)rules->ping_interval_ms, "pingTimeout",
+	    (json_int_t)rules->ping_timeout_ms, "maxPayload",
+	    (json_int_t)rules->max_payload));
+	text = json_text(value, ret_len);
+	json_decref(value);
+	return text;
+}
+
+/* NULL where there is no room. */
+static struct eio *
+session_new(struct eio_server *server, const struct eio_info *info)
+{
+	struct eio *eio = xcalloc(1, sizeof(*eio));
+
+	eio->server = server;
+	eio->rules = eio_server_rules(server);
+	eio->info = *info;
+	STAILQ_INIT(&eio->queue);
+	if (eio_server_add(server, &eio->member) != ERR_OK) {
+		session_free(eio);
+		return NULL;
+	}
+	(void)strcpy(eio->info.sid, eio->member.sid);
+	eio->opened_ms = clock_ms();
+	eio->timer = loop_timer_new(hub_loop(), on_timer, eio);
+	eio->soon = loop_timer_new(hub_loop(), on_soon, eio);
+	loop_timer_set(eio->timer, eio->rules->ping_interval_ms);
+	return eio;
+}
+
+static void
+tell_opened(struct eio *eio, const char *transport)
+{
+	log_info("eio.open", "sid=%.6s path=%s transport=%s client=%s",
+	    eio->info.sid, eio->rules->path, transport, eio->info.address);
+	eio->rules->events->opened(eio->rules->arg, eio);
+}
+
+void
+eio_session_open_polling(struct eio_server *server, const struct eio_info *info,
+    struct parked *poll)
+{
+	static const struct parked_events no_events = { .gone = NULL };
+	struct eio *eio = session_new(server, info);
+	char *text, *packet;
+	size_t len;
+
+	parked_begin(poll, &no_events, NULL);
+	if (eio == NULL) {
+		parked_reply_error(poll, ERR_UNAVAIL, NULL);
+		return;
+	}
+	text = open_packet(eio, &len);
+	packet = xasprintf("%c%s", EIO_OPEN, text);
+	parked_reply(poll, 200, TEXT_TYPE, packet, len + 1);
+	free(packet);
+	free(text);
+	tell_opened(eio, "polling");
+}
+
+void
+eio_session_open_websocket(struct eio_server *server,
+    const struct eio_info *info, int fd)
+{
+	struct eio *eio = session_new(server, info);
+	struct eio_packet packet = { .type = EIO_OPEN };
+	char *text;
+
+	if (eio == NULL) {
+		refuse_websocket(eio_server_rules(server), fd);
+		return;
+	}
+	eio->ws = new_websocket(eio->rules, fd, &ws_events, eio);
+	eio_server_upgrade(&eio->member);
+	packet.data = text = open_packet(eio, &packet.len);
+	send_packet(eio, &packet);
+	free(text);
+	tell_opened(eio, "websocket");
+}
+
+void
+eio_session_end_all(struct eio_server *server)
+{
+	struct eio_member *member;
+
+	while ((member = eio_server_first(server)) != NULL)
+		end((struct eio *)member, "server shutting down");
+	eio_ws_drop_all();
+}
+
+/* ---- for applications ------------------------------------------------------
+ */
+
+const struct eio_info *
+eio_info(const struct eio *eio)
+{
+	return &eio->info;
+}
+
+void
+eio_set_data(struct eio *eio, void *data)
+{
+	eio->data = data;
+}
+
+void *
+eio_data(const struct eio *eio)
+{
+	return eio->data;
+}
