@@ -18,6 +18,7 @@
 #define BUSY_MS	      250
 #define OPEN_MS	      2000 /* another process may just make it */
 #define OPEN_RETRY_MS 10
+#define ENTER_S	      2 /* each who waits before may wait for BUSY_MS */
 
 struct database {
 	pthread_mutex_t lock;
@@ -384,9 +385,15 @@ has_moved(const struct database *db)
 enum err
 database_enter(struct database *db, struct diag *diag)
 {
+	struct timespec limit;
 	enum err err = ERR_OK;
 
-	(void)pthread_mutex_lock(&db->lock);
+	(void)clock_gettime(CLOCK_MONOTONIC, &limit);
+	limit.tv_sec += ENTER_S;
+	if (pthread_mutex_clocklock(&db->lock, CLOCK_MONOTONIC, &limit) != 0) {
+		diag_set(diag, "the store: too many wait for it");
+		return ERR_UNAVAIL;
+	}
 	if (db->sqlite != NULL && has_moved(db))
 		disconnect(db);
 	if (db->sqlite == NULL)
