@@ -15,6 +15,7 @@ libbroker_a_SOURCES = \
 	%D%/chat/caller.c %D%/chat/caller.h \
 	%D%/chat/chat_json.c %D%/chat/chat_json.h \
 	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
+	%D%/chat/chat_socket.c %D%/chat/chat_socket.h \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
 	%D%/config/config_chat.c %D%/config/config_chat.h \
