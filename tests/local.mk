@@ -27,6 +27,7 @@ unit_tests = \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
+	%D%/unit/test_chat_http \
 	%D%/unit/test_chat_json \
 	%D%/unit/test_chat_ops \
 	%D%/unit/test_chat_socket \
@@ -130,6 +131,7 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
 %C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
 %C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
+%C%_unit_test_chat_http_SOURCES = %D%/unit/test_chat_http.c $(ticket_store)
 %C%_unit_test_chat_ops_SOURCES = %D%/unit/test_chat_ops.c $(ticket_store)
 %C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
 	$(ticket_store)
