@@ -85,19 +85,29 @@ flat_error(const char *code, const char *message)
 	return json_pack("{s:s, s:s}", "error", code, "message", message);
 }
 
+/* Park it, or say why not. */
 static void
-park(struct request *req)
+finish_park(struct request *req, struct parked *parked, enum err err,
+    const char *reason)
 {
-	struct diag diag = { "" };
-	struct parked *parked;
-
-	request_add_header(req, "X-Before", "1");
-	if (parked_take(req, &parked, &diag) != ERR_OK) {
-		request_reply_error(req, ERR_UNAVAIL, diag.text);
+	if (err != ERR_OK) {
+		request_reply_error(req, ERR_UNAVAIL, reason);
 		tell('r');
 	} else if (!hub_post(begin_parked, parked)) {
 		parked_drop(parked);
 	}
+}
+
+static void
+park(struct request *req)
+{
+	struct diag diag = { "" };
+	struct parked *parked = NULL;
+	enum err err;
+
+	request_add_header(req, "X-Before", "1");
+	err = parked_take(req, &parked, &diag);
+	finish_park(req, parked, err, diag.text);
 }
 
 /* Parks what has a body or none. */
@@ -124,18 +134,22 @@ handle_with_error_form(struct request *req)
 	park(req);
 }
 
-/* Nearly without descriptors. */
+/* Nearly without descriptors, while it is parked. */
 static void
 handle_at_the_limit(struct request *req)
 {
+	struct diag diag = { "" };
+	struct parked *parked = NULL;
 	struct rlimit old, few;
+	enum err err;
 
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	few = old;
 	few.rlim_cur = 4;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-	park(req);
+	err = parked_take(req, &parked, &diag);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	finish_park(req, parked, err, diag.text);
 }
 
 static void
