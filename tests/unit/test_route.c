@@ -227,7 +227,7 @@ chat_http_usage_handle(struct request *req)
 
 #define VARY	       "Vary: Origin\n"
 #define MAY_AS(origin) VARY "Access-Control-Allow-Origin: " origin "\n"
-#define EXPOSE	       "Access-Control-Expose-Headers: Retry-After\n"
+#define EXPOSE	       "Access-Control-Expose-Headers: Retry-After, X-Anon-Id\n"
 #define MAY	       MAY_AS(GOOD) "Access-Control-Allow-Credentials: true\n" EXPOSE
 #define POSTS	       "Allow: POST, OPTIONS\n"
 #define GETS	       "Allow: GET, HEAD, OPTIONS\n"
@@ -489,19 +489,50 @@ a_page_that_is_not_named_may_not_use_cookies(void **state)
 	config_unref(open);
 }
 
+/* Browsers send no Origin then; for all else, they do. */
 static void
 a_page_of_the_site_may_read_without_an_origin(void **state)
 {
-	struct request req = { .method = "GET",
-		.path = "/nothing",
-		.client = HERE,
-		.fetch_site = "same-origin",
-		.config = config };
+	static const struct {
+		const char *method, *fetch_site;
+		int status;
+	} cases[] = {
+		{ "GET", "same-origin", 200 },
+		{ "HEAD", "same-origin", 200 },
+		{ "POST", "same-origin", 403 },
+		{ "OPTIONS", "same-origin", 403 },
+		{ "GET", "same-site", 403 },
+		{ "GET", NULL, 403 },
+	};
 
 	(void)state;
-	route_handle(&req);
-	assert_int_equal(req.status, 404);
-	assert_string_equal(req.headers, VARY);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct request req = { .method = cases[i].method,
+			.path = "/configured/",
+			.client = HERE,
+			.fetch_site = cases[i].fetch_site,
+			.config = config };
+
+		route_handle(&req);
+		assert_int_equal(req.status, cases[i].status);
+		assert_int_equal(req.handled, cases[i].status == 200);
+		assert_string_equal(req.headers, VARY);
+	}
+}
+
+static void
+a_path_may_take_several_methods(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", "/configured/", GOOD, HERE, 200, MAY },
+		{ "HEAD", "/configured/", GOOD, HERE, 200, MAY },
+		{ "POST", "/configured/", GOOD, HERE, 200, MAY },
+		{ "PUT", "/configured/", GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
 }
 
 static void
@@ -578,6 +609,7 @@ main(void)
 		cmocka_unit_test(a_preflight_allows_the_headers_that_it_names),
 		cmocka_unit_test(a_page_that_is_not_named_may_not_use_cookies),
 		cmocka_unit_test(a_page_of_the_site_may_read_without_an_origin),
+		cmocka_unit_test(a_path_may_take_several_methods),
 		cmocka_unit_test(
 		    other_paths_and_methods_are_refused_in_words_a_page_may_read),
 		cmocka_unit_test(who_is_refused_is_told_why),
