@@ -61,11 +61,8 @@ answer(struct request *req, const char *name, json_t *args, int status)
 	if (err != ERR_OK) {
 		refuse(req, name, err, &diag);
 	} else {
-		if (caller.is_new) {
+		if (caller.is_new)
 			request_add_header(req, "X-Anon-Id", caller.id);
-			request_add_header(req, "Access-Control-Expose-Headers",
-			    "x-anon-id");
-		}
 		run(req, &caller, name, args, status);
 	}
 	caller_done(&caller);
