@@ -15,6 +15,7 @@ function chat_config(site, sim, { chat = "", anonymous = "messages = 1000",
     rest = "" } = {}) {
 	return site.config({ rest: `store { path = "${site.file("c.db")}" }\n` +
 	    `chat {\nurl = "http://127.0.0.1:${sim.http_port}/v1"\n` +
+	    `api_key = "env:OPENAI_API_KEY"\n` +
 	    `models = {"gpt-4o-mini", "gpt-4o"}\n${chat}\n` +
 	    `anonymous {\n${anonymous}\n}\n}\n${rest}` });
 }
