@@ -157,6 +157,7 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
+	%D%/integration/chat.mjs \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/chat_kill.mjs \

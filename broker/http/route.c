@@ -23,7 +23,7 @@
 #define CORS_HEADERS_MAX_BYTES 1024
 
 /* What a page may read beside the headers that every page may. */
-#define CORS_EXPOSE_HEADERS "Retry-After, X-Anon-Id"
+#define CORS_EXPOSE_HEADERS "Idempotent-Replayed, Retry-After, X-Anon-Id"
 
 #define CORS_MAX_AGE_S "600"
 
