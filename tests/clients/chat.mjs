@@ -76,10 +76,13 @@ async function manage(t, { base, token }, name) {
 	assert.deepEqual(await listed,
 	    { chats: [], page: 0, limit: 20, total: 0 });
 
-	const updated = once(socket, "chat_updated");
+	const created = once(socket, "chat_created");
 	const { chat } = await emit(socket, "create_chat", { title: "Žižka" });
 	assert.equal(chat.title, "Žižka");
-	await updated;
+	assert.deepEqual((await created).chat, chat);
+	const updated = once(socket, "chat_updated");
+	await emit(socket, "rename_chat", { chat_id: chat.id, title: "Jan" });
+	assert.equal((await updated).chat.title, "Jan");
 	const messages = once(socket, "messages_list");
 	socket.emit("list_messages", { chat_id: chat.id, page: 0, limit: 20 });
 	assert.deepEqual((await messages).messages, []);
@@ -186,7 +189,7 @@ for (const name of ["polling alone", "WebSocket alone"])
 		await once(socket, "usage_info"); // with an offset
 		const { id } = socket;
 		const heard = [];
-		socket.on("chat_updated", ({ chat }) => heard.push(chat.title));
+		socket.on("chat_created", ({ chat }) => heard.push(chat.title));
 
 		const lost = once(socket, "disconnect");
 		// without a word to the server, as a network does it
@@ -201,7 +204,7 @@ for (const name of ["polling alone", "WebSocket alone"])
 		assert.equal(socket.recovered, true);
 		assert.equal(socket.id, id);
 		if (heard.length === 0)
-			await once(socket, "chat_updated");
+			await once(socket, "chat_created");
 		assert.deepEqual(heard, ["meanwhile"]);
 	}, { timeout: 60000, skip: needs("lighttpd") });
 
