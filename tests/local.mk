@@ -154,6 +154,7 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
+	%D%/integration/chats.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
