@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/anam/anam.h"
+#include "broker/chat/chat_http.h"
 #include "broker/http/access.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
@@ -78,6 +79,15 @@ static const struct route routes[] = {
 	    .error_form = anam_error },
 	{ "POST", "/b/", .prefix = true, .handler = anam_talk_handle,
 	    .error_form = anam_error },
+	{ "GET", "/api/v1/chats", .handler = chat_http_chats_handle },
+	{ "POST", "/api/v1/chats", .handler = chat_http_chats_handle },
+	{ "GET", "/api/v1/chats/", .prefix = true,
+	    .handler = chat_http_chat_handle },
+	{ "PATCH", "/api/v1/chats/", .prefix = true,
+	    .handler = chat_http_chat_handle },
+	{ "DELETE", "/api/v1/chats/", .prefix = true,
+	    .handler = chat_http_chat_handle },
+	{ "GET", "/api/v1/usage", .handler = chat_http_usage_handle },
 	{ "GET", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", .takes = eio_takes, .handler = eio_handle },
 };

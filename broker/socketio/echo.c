@@ -83,14 +83,19 @@ closed(void *arg, struct eio *eio, const char *reason)
 	(void)reason;
 }
 
-void
-echo_start(const struct config_socketio *config)
+enum err
+echo_start(const struct config_socketio *config, struct diag *diag)
 {
 	static const struct eio_events events = { .opened = opened,
 		.message = send_back,
 		.closed = closed };
 
 	server = eio_server_new(config->engine_path, config, &events, NULL);
+	if (server == NULL) {
+		diag_set(diag, "there are too many servers of Engine.IO");
+		return ERR_LIMIT;
+	}
+	return ERR_OK;
 }
 
 void

@@ -247,16 +247,22 @@ sio_unref(struct sio_socket *socket)
 	free(socket);
 }
 
+static struct sio_socket *
+find_connected(const struct client *client)
+{
+	struct sio_socket *socket;
+
+	TAILQ_FOREACH (socket, &client->sockets, entry)
+		if (socket->state == CONNECTED)
+			break;
+	return socket;
+}
+
 /* Somebody who is in no namespace does not stay. */
 static void
 watch_connect(struct client *client)
 {
-	const struct sio_socket *socket;
-	bool wait = !client->closing;
-
-	TAILQ_FOREACH (socket, &client->sockets, entry)
-		wait = wait && socket->state != CONNECTED;
-	if (wait)
+	if (!client->closing && find_connected(client) == NULL)
 		loop_timer_set(client->connect_timer,
 		    socketio.connect_timeout_ms);
 	else
@@ -312,6 +318,16 @@ sio_is_recovered(const struct sio_socket *socket)
 }
 
 static void
+end_sockets(struct client *client, const char *reason)
+{
+	struct sio_socket *socket;
+
+	while ((socket = TAILQ_FIRST(&client->sockets)) != NULL)
+		socket_end(socket, true, reason);
+}
+
+/* Its sockets end now, and its connection when all has been sent. */
+static void
 client_close(struct client *client, const char *reason)
 {
 	if (client->closing)
@@ -319,6 +335,7 @@ client_close(struct client *client, const char *reason)
 	client->closing = true;
 	loop_timer_stop(client->connect_timer);
 	eio_close(client->eio, reason);
+	end_sockets(client, reason);
 }
 
 /* ---- connecting -------------------------------------------------------- */
@@ -332,7 +349,6 @@ recover(struct sio_socket *socket, const char *room)
 {
 	struct sio_session *session = NULL;
 	struct sio_socket *old;
-	struct client *broken;
 
 	if (socket->pid != NULL)
 		session =
@@ -341,11 +357,8 @@ recover(struct sio_socket *socket, const char *room)
 	if (session == NULL)
 		return NULL;
 	old = sio_session_socket(session);
-	if (old != NULL) {
-		broken = old->client;
-		socket_end(old, true, "transport close");
-		client_close(broken, "transport close");
-	}
+	if (old != NULL)
+		client_close(old->client, "transport close");
 	sio_session_take(session, socket);
 	return session;
 }
@@ -473,28 +486,27 @@ sio_each(const char *namespace, const char *room,
 	free(visited.sockets);
 }
 
+static void
+leave(struct sio_socket *socket)
+{
+	send_plain(socket->client, SIO_DISCONNECT, socket->app->namespace,
+	    NULL);
+	socket_end(socket, false, "server namespace disconnect");
+}
+
 void
 sio_disconnect(struct sio_socket *socket, bool close)
 {
-	static const char reason[] = "server namespace disconnect";
 	struct client *client = socket->client;
-	struct sio_socket *other;
 
 	if (socket->state != CONNECTED)
 		return;
-	if (!close) {
-		send_plain(client, SIO_DISCONNECT, socket->app->namespace,
-		    NULL);
-		socket_end(socket, false, reason);
+	leave(socket);
+	if (!close)
 		return;
-	}
-	TAILQ_FOREACH (other, &client->sockets, entry)
-		if (other->state == CONNECTED)
-			send_plain(client, SIO_DISCONNECT,
-			    other->app->namespace, NULL);
+	while ((socket = find_connected(client)) != NULL)
+		leave(socket);
 	client_close(client, "forced close");
-	while ((other = TAILQ_FIRST(&client->sockets)) != NULL)
-		socket_end(other, false, reason);
 }
 
 /* ---- what clients say -------------------------------------------------- */
@@ -642,13 +654,11 @@ static void
 closed(void *arg, struct eio *eio, const char *reason)
 {
 	struct client *client = eio_data(eio);
-	struct sio_socket *socket;
 
 	(void)arg;
 	client->closing = true;
+	end_sockets(client, reason);
 	loop_timer_free(client->connect_timer);
-	while ((socket = TAILQ_FIRST(&client->sockets)) != NULL)
-		socket_end(socket, true, reason);
 	sio_packet_done(&client->packet);
 	free(client);
 }
@@ -661,9 +671,10 @@ begin(void *arg)
 	const struct config_socketio *config = arg;
 	struct sio_room_limits limits = {
 		.recovery_ms = config->recovery_ms,
-		/* a lost connection is noticed after the first two */
-		.keep_ms = config->ping_interval_ms + config->ping_timeout_ms +
-		    config->recovery_ms + RECOVERY_SLACK,
+		/* how long it may take to notice a loss comes first */
+		.keep_ms = config->ping_interval_ms +
+		    2 * config->ping_timeout_ms + config->recovery_ms +
+		    RECOVERY_SLACK,
 		.lost_max = (size_t)config->max_sessions,
 		.room_packets = ROOM_PACKETS,
 		.room_bytes = ROOM_BYTES,
@@ -709,6 +720,11 @@ socketio_start(const struct config_socketio *config,
 		return ERR_UNAVAIL;
 	}
 	socketio.server = eio_server_new(config->path, config, &events, NULL);
+	if (socketio.server == NULL) {
+		(void)!hub_call(end, NULL);
+		diag_set(diag, "there are too many servers of Engine.IO");
+		return ERR_LIMIT;
+	}
 	return ERR_OK;
 }
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "broker/anam/anam.h"
+#include "broker/chat/chat_http.h"
 #include "broker/http/route.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
@@ -199,6 +200,24 @@ openai_ask_error_form(const char *code, const char *message)
 	return NULL;
 }
 
+void
+chat_http_chats_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
+void
+chat_http_chat_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
+void
+chat_http_usage_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
 /* ---- who is answered what ---- */
 
 #define TOKEN "/api/livekit/token"
@@ -339,6 +358,29 @@ vendors_paths_are_served_like_the_others(void **state)
 		{ "GET", "/v1/engine/session", GOOD, HERE, 405, MAY POSTS },
 		{ "POST", "/b/", GOOD, HERE, 404, MAY },
 		{ "POST", "/v1/engine", GOOD, HERE, 404, MAY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+chats_are_read_changed_and_taken_away(void **state)
+{
+	static const char id[] = "/api/v1/chats/0a";
+	static const struct row rows[] = {
+		{ "GET", "/api/v1/chats", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/v1/chats", GOOD, HERE, 200, MAY },
+		{ "GET", "/api/v1/chats/0a/messages", GOOD, HERE, 200, MAY },
+		{ "PATCH", id, GOOD, HERE, 200, MAY },
+		{ "DELETE", id, GOOD, HERE, 200, MAY },
+		{ "DELETE", id, EVIL, HERE, 403, VARY },
+		{ "GET", "/api/v1/usage", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/v1/usage", GOOD, HERE, 405, MAY GETS },
+		{ "DELETE", "/api/v1/chats", GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
+		{ "PUT", id, GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, PATCH, DELETE, OPTIONS\n" },
 	};
 
 	(void)state;
@@ -559,6 +601,7 @@ main(void)
 		cmocka_unit_test(readiness_is_what_was_last_set),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
 		cmocka_unit_test(vendors_paths_are_served_like_the_others),
+		cmocka_unit_test(chats_are_read_changed_and_taken_away),
 		cmocka_unit_test(
 		    a_path_that_is_configured_is_served_with_all_its_methods),
 		cmocka_unit_test(
