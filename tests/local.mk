@@ -161,6 +161,7 @@ integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/chat_kill.mjs \
+	%D%/integration/chats.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
