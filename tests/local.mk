@@ -27,8 +27,10 @@ unit_tests = \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
+	%D%/unit/test_chat_http \
 	%D%/unit/test_chat_json \
 	%D%/unit/test_chat_ops \
+	%D%/unit/test_chat_socket \
 	%D%/unit/test_clock \
 	%D%/unit/test_completion \
 	%D%/unit/test_conf_tree \
@@ -132,7 +134,10 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
 %C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
 %C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
+%C%_unit_test_chat_http_SOURCES = %D%/unit/test_chat_http.c $(ticket_store)
 %C%_unit_test_chat_ops_SOURCES = %D%/unit/test_chat_ops.c $(ticket_store)
+%C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
+	$(ticket_store)
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
 %C%_unit_test_socketio_SOURCES = %D%/unit/test_socketio.c $(engineio_double)
@@ -152,6 +157,7 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
+	%D%/integration/chat.mjs \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/chat_kill.mjs \

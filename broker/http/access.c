@@ -3,9 +3,11 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/str.h"
+#include "common/xalloc.h"
 
 /* Every address as IPv6, IPv4 as ::ffff:a.b.c.d: one comparison for all. */
 static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
@@ -199,15 +201,60 @@ origin_matches(const struct origin *origin, const char *item)
 	    strcmp(origin->host, other.host) == 0;
 }
 
-static enum err
-check_origin(const struct config *config, const char *origin_text,
-    struct diag *diag)
+/* Whether an Origin is on the list; "*" counts where `any' does. */
+static bool
+is_listed(const struct config *config, const char *text, bool any)
 {
 	const struct config_strings *origins = &config->access.origins;
 	struct origin origin;
 
-	if (origin_text == NULL) {
-		if (config->access.missing_origin)
+	if (!origin_parse(text, &origin))
+		return false;
+	for (size_t i = 0; i < origins->count; i++)
+		if ((any || strcmp(origins->items[i], "*") != 0) &&
+		    origin_matches(&origin, origins->items[i]))
+			return true;
+	return false;
+}
+
+bool
+access_is_named(const struct config *config, const char *origin)
+{
+	return is_listed(config, origin, false);
+}
+
+/*
+ * Whether a page of the site itself asks, to which a browser says so.  The
+ * scheme is not asked: before a proxy that ends TLS it may be another one, and
+ * browsers send this header to https and to loopback alone.
+ */
+static bool
+is_own_page(const struct config *config, const struct access_request *request)
+{
+	static const char *const schemes[] = { "http", "https" };
+	bool listed = false;
+
+	if (request->fetch_site == NULL || request->host == NULL ||
+	    strcmp(request->fetch_site, "same-origin") != 0 ||
+	    (strcmp(request->method, "GET") != 0 &&
+		strcmp(request->method, "HEAD") != 0))
+		return false;
+	for (size_t i = 0; i < 2 && !listed; i++) {
+		char *origin = xasprintf("%s://%s", schemes[i], request->host);
+
+		listed = is_listed(config, origin, true);
+		free(origin);
+	}
+	return listed;
+}
+
+static enum err
+check_origin(const struct config *config, const struct access_request *request,
+    struct diag *diag)
+{
+	if (request->origin == NULL) {
+		if (config->access.missing_origin ||
+		    is_own_page(config, request))
 			return ERR_OK;
 		diag_set(diag,
 		    "no Origin header: clients that are no "
@@ -215,10 +262,8 @@ check_origin(const struct config *config, const char *origin_text,
 		    "section `access'");
 		return ERR_DENIED;
 	}
-	if (origin_parse(origin_text, &origin))
-		for (size_t i = 0; i < origins->count; i++)
-			if (origin_matches(&origin, origins->items[i]))
-				return ERR_OK;
+	if (is_listed(config, request->origin, true))
+		return ERR_OK;
 	diag_set(diag,
 	    "this Origin is not in `origins' of the "
 	    "configuration's section `access'");
@@ -226,12 +271,12 @@ check_origin(const struct config *config, const char *origin_text,
 }
 
 enum err
-access_check(const struct config *config, const char *client_address,
-    const char *origin, struct diag *diag)
+access_check(const struct config *config, const struct access_request *request,
+    struct diag *diag)
 {
-	enum err err = check_client(config, client_address, diag);
+	enum err err = check_client(config, request->client, diag);
 
-	return err != ERR_OK ? err : check_origin(config, origin, diag);
+	return err != ERR_OK ? err : check_origin(config, request, diag);
 }
 
 bool

@@ -7,13 +7,20 @@
 #include "broker/config/config.h"
 #include "common/err.h"
 
+/* access: may this client use the service at all?  Pure. */
+
+/* What is known of who asks; a header that is absent is NULL. */
+struct access_request {
+	const char *client; /* numeric address; NULL: not known */
+	const char *method;
+	const char *origin;	/* Origin */
+	const char *host;	/* Host */
+	const char *fetch_site; /* Sec-Fetch-Site */
+};
+
 /*
- * access: may this client use the service at all?  Pure.
- *
- * First the `clients' list, then the Origin list.  client_address is numeric
- * (an IPv4-mapped IPv6 address is the IPv4 one), NULL where it is not known:
- * nobody is admitted unknown, not even by "any".  origin is the header's
- * value, NULL where there is none, which `missing_origin' decides.
+ * First the `clients' list, then the Origin list.  An IPv4-mapped IPv6 address
+ * is the IPv4 one; nobody is admitted unknown, not even by "any".
  *
  * An Origin is scheme://host[:port] (RFC 6454 6.2) and nothing more; it
  * matches an item that has the same scheme, host and port, without case and
@@ -21,11 +28,23 @@
  * on localhost, 127.0.0.1 or [::1], any port; "*" is any Origin of that form.
  * "null", which every sandboxed frame and every file has, is on no list.
  *
+ * Browsers send no Origin with a GET or HEAD of the page's own site, but
+ * Sec-Fetch-Site "same-origin", which no page can set
+ * (https://w3c.github.io/webappsec-fetch-metadata/): then the Origin is http
+ * or https on Host, which has to be listed like any other.  Without either,
+ * `missing_origin' decides.
+ *
  * ERR_DENIED, and in diag the reason, in words that both the log and the
  * client may have.
  */
-enum err access_check(const struct config *config, const char *client_address,
-    const char *origin, struct diag *diag) MUST_CHECK;
+enum err access_check(const struct config *config,
+    const struct access_request *request, struct diag *diag) MUST_CHECK;
+
+/*
+ * Whether this Origin, which has been admitted, was so by an item other than
+ * "*": only to such may a browser show answers to a request with cookies.
+ */
+bool access_is_named(const struct config *config, const char *origin);
 
 /* Whether nobody but this machine's own clients is admitted. */
 bool access_is_loopback_only(const struct config *config);

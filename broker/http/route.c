@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/anam/anam.h"
+#include "broker/chat/chat_http.h"
 #include "broker/chat/messages.h"
 #include "broker/chat/messages_resume.h"
 #include "broker/chat/messages_test.h"
@@ -18,25 +19,21 @@
 #include "common/log.h"
 #include "common/str.h"
 
-/* What the vendors' SDKs send; no page needs more. */
-#define CORS_ALLOW_HEADERS                                                \
-	"content-type, authorization, x-anon-id, x-anam-target-url, "     \
-	"idempotency-key, last-event-id, cache-control, "                 \
-	"openai-beta, "                                                   \
-	"openai-organization, openai-project, openai-safety-identifier, " \
-	"x-openai-agents-sdk, x-stainless-arch, x-stainless-lang, "       \
-	"x-stainless-os, x-stainless-package-version, "                   \
-	"x-stainless-retry-count, x-stainless-runtime, "                  \
-	"x-stainless-runtime-version, x-stainless-timeout"
+/* What a page may ask to send; SDKs of vendors have a dozen headers. */
+#define CORS_HEADERS_MAX_BYTES 1024
+
+/* What a page may read beside the headers that every page may. */
+#define CORS_EXPOSE_HEADERS "Idempotent-Replayed, Retry-After, X-Anon-Id"
+
 #define CORS_MAX_AGE_S "600"
 
 struct route {
 	const char *method;
-	const char *path;
-	bool prefix; /* and whatever follows path, which ends with "/" */
+	const char *path; /* a "*" in it is one part: all up to the next "/" */
+	bool prefix;	  /* and whatever follows path, which ends with "/" */
 	/* in place of path, where that is configured: is it this one? */
 	bool (*takes)(const char *path);
-	bool open;   /* without admission, and without CORS */
+	bool open; /* without admission, and without CORS */
 	request_handler *handler;
 	request_error_form *error_form; /* NULL: ours */
 };
@@ -85,6 +82,15 @@ static const struct route routes[] = {
 	    .error_form = anam_error },
 	{ "POST", "/b/", .prefix = true, .handler = anam_talk_handle,
 	    .error_form = anam_error },
+	{ "GET", "/api/v1/chats", .handler = chat_http_chats_handle },
+	{ "POST", "/api/v1/chats", .handler = chat_http_chats_handle },
+	{ "GET", "/api/v1/chats/", .prefix = true,
+	    .handler = chat_http_chat_handle },
+	{ "PATCH", "/api/v1/chats/", .prefix = true,
+	    .handler = chat_http_chat_handle },
+	{ "DELETE", "/api/v1/chats/", .prefix = true,
+	    .handler = chat_http_chat_handle },
+	{ "GET", "/api/v1/usage", .handler = chat_http_usage_handle },
 	{ "GET", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle },
@@ -103,14 +109,22 @@ static const struct route routes[] = {
 static bool
 has_path(const struct route *route, const char *path)
 {
-	size_t len;
+	const char *p = route->path;
 
 	if (route->takes != NULL)
 		return route->takes(path);
-	len = strlen(route->path);
-	if (!route->prefix)
-		return strcmp(route->path, path) == 0;
-	return strncmp(route->path, path, len) == 0 && path[len] != '\0';
+	for (; *p != '\0'; p++) {
+		if (*p == '*') {
+			size_t len = strcspn(path, "/");
+
+			if (len == 0)
+				return false;
+			path += len;
+		} else if (*p != *path++) {
+			return false;
+		}
+	}
+	return route->prefix == (*path != '\0');
 }
 
 static bool
@@ -124,15 +138,17 @@ takes_method(const struct route *route, const char *method)
 static void
 list_methods(const char *path, char *out, size_t size)
 {
-	size_t n = 0;
+	*out = '\0';
+	for (size_t i = 0; i < ROUTE_COUNT; i++) {
+		const char *method = routes[i].method;
+		size_t len = strlen(out);
 
-	for (size_t i = 0; i < ROUTE_COUNT; i++)
-		if (has_path(&routes[i], path))
-			n += (size_t)snprintf(out + n, size - n, "%s%s, ",
-			    routes[i].method,
-			    strcmp(routes[i].method, "GET") == 0 ? ", HEAD"
-								 : "");
-	(void)snprintf(out + n, size - n, "OPTIONS");
+		if (has_path(&routes[i], path) &&
+		    !str_list_has(out, len, method))
+			(void)snprintf(out + len, size - len, "%s%s, ", method,
+			    strcmp(method, "GET") == 0 ? ", HEAD" : "");
+	}
+	(void)strncat(out, "OPTIONS", size - strlen(out) - 1);
 }
 
 /* The route of this path and method, or any of this path; else NULL. */
@@ -170,30 +186,73 @@ log_denied(const struct request *req, const struct diag *diag)
 	    client_word, origin_word, diag->text);
 }
 
-/* Let a page of this Origin read the answer, where it may be served. */
+/*
+ * Let a page of this Origin read the answer, where it may be served.  With
+ * cookies only if the operator has named it: "*" is any page in the world.
+ */
 static enum err
 admit(struct request *req, struct diag *diag)
 {
-	const char *origin = request_header(req, "origin");
-	enum err err = access_check(request_config(req), request_client(req),
-	    origin, diag);
+	const struct config *config = request_config(req);
+	struct access_request request = {
+		.client = request_client(req),
+		.method = request_method(req),
+		.origin = request_header(req, "origin"),
+		.host = request_header(req, "host"),
+		.fetch_site = request_header(req, "sec-fetch-site"),
+	};
+	enum err err = access_check(config, &request, diag);
 
 	request_add_header(req, "Vary", "Origin");
-	if (err == ERR_OK && origin != NULL)
-		request_add_header(req, "Access-Control-Allow-Origin", origin);
-	return err;
+	if (err != ERR_OK || request.origin == NULL)
+		return err;
+	request_add_header(req, "Access-Control-Allow-Origin", request.origin);
+	if (access_is_named(config, request.origin))
+		request_add_header(req, "Access-Control-Allow-Credentials",
+		    "true");
+	request_add_header(req, "Access-Control-Expose-Headers",
+	    CORS_EXPOSE_HEADERS);
+	return ERR_OK;
 }
 
-/* OPTIONS: a browser's preflight, or anybody's question. */
+/* A list of header names and nothing else, which is not too long. */
+static bool
+is_header_list(const char *text)
+{
+	if (strlen(text) > CORS_HEADERS_MAX_BYTES)
+		return false;
+	for (;; text++) {
+		size_t len;
+
+		text += strspn(text, " \t");
+		len = strcspn(text, ", \t");
+		if (!str_is_token(text, len))
+			return false;
+		text += len;
+		text += strspn(text, " \t");
+		if (*text != ',')
+			return *text == '\0';
+	}
+}
+
+/*
+ * OPTIONS: a browser's preflight, or anybody's question.  An admitted page may
+ * send whatever headers it likes: it is trusted as a program is, which needs no
+ * leave for them, and vendors' SDKs add a dozen of their own.
+ */
 static void
 reply_options(struct request *req, const char *methods, bool cors)
 {
+	const char *wanted =
+	    request_header(req, "access-control-request-headers");
+
 	request_add_header(req, "Allow", methods);
 	if (cors && request_header(req, "origin") != NULL) {
 		request_add_header(req, "Access-Control-Allow-Methods",
 		    methods);
-		request_add_header(req, "Access-Control-Allow-Headers",
-		    CORS_ALLOW_HEADERS);
+		if (wanted != NULL && is_header_list(wanted))
+			request_add_header(req, "Access-Control-Allow-Headers",
+			    wanted);
 		request_add_header(req, "Access-Control-Max-Age",
 		    CORS_MAX_AGE_S);
 	}

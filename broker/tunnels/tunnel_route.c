@@ -109,14 +109,26 @@ static enum err
 admit(const struct config *config, const struct wire_open *open,
     char client[INET6_ADDRSTRLEN], struct diag *diag)
 {
-	const char *origin;
-	enum err err;
+	struct access_request request = {
+		.client = client,
+		.method = open->method,
+	};
+	const struct {
+		const char *name, **value;
+	} headers[] = {
+		{ "Origin", &request.origin },
+		{ "Host", &request.host },
+		{ "Sec-Fetch-Site", &request.fetch_site },
+	};
+	enum err err = ERR_OK;
 
-	err = single_header(&open->headers, "Origin", &origin, diag);
+	for (size_t i = 0; err == ERR_OK && i < 3; i++)
+		err = single_header(&open->headers, headers[i].name,
+		    headers[i].value, diag);
 	if (err == ERR_OK)
 		err = tunnel_route_client(open, client, diag);
 	if (err == ERR_OK)
-		err = access_check(config, client, origin, diag);
+		err = access_check(config, &request, diag);
 	return err;
 }
 

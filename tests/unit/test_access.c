@@ -46,6 +46,17 @@ with(struct config_range *clients, size_t count, const char *const *origins,
 	return config;
 }
 
+static enum err
+check(const struct config *config, const char *client, const char *origin,
+    struct diag *diag)
+{
+	struct access_request request = { .client = client,
+		.method = "POST",
+		.origin = origin };
+
+	return access_check(config, &request, diag);
+}
+
 static void
 admits_the_clients_of_its_ranges(void **state)
 {
@@ -101,8 +112,8 @@ admits_the_clients_of_its_ranges(void **state)
 		struct config config =
 		    with(cases[i].clients, cases[i].count, origins, 1);
 		struct diag diag = { "" };
-		enum err err = access_check(&config, cases[i].address,
-		    "http://localhost", &diag);
+		enum err err =
+		    check(&config, cases[i].address, "http://localhost", &diag);
 
 		if (err != (cases[i].good ? ERR_OK : ERR_DENIED))
 			fail_msg("case %zu: %s", i, cases[i].address);
@@ -117,7 +128,7 @@ names_the_header_that_an_unknown_client_needs(void **state)
 	struct diag diag;
 
 	(void)state;
-	assert_int_equal(access_check(&config, NULL, NULL, &diag), ERR_DENIED);
+	assert_int_equal(check(&config, NULL, NULL, &diag), ERR_DENIED);
 	assert_non_null(strstr(diag.text, "X-Forwarded-For"));
 }
 
@@ -218,8 +229,8 @@ admits_listed_origins_and_no_look_alikes(void **state)
 	for (size_t i = 0; i < COUNT(origin_cases); i++) {
 		struct config config = with(loopback, 2,
 		    origin_cases[i].origins, origin_cases[i].count);
-		enum err err = access_check(&config, "127.0.0.1",
-		    origin_cases[i].origin, NULL);
+		enum err err =
+		    check(&config, "127.0.0.1", origin_cases[i].origin, NULL);
 
 		if (err != (origin_cases[i].good ? ERR_OK : ERR_DENIED))
 			fail_msg("case %zu: %s", i, origin_cases[i].origin);
@@ -234,13 +245,11 @@ bounds_the_length_of_an_origin(void **state)
 
 	(void)state;
 	memset(origin + 8, 'a', sizeof(origin) - 9);
-	assert_int_equal(access_check(&config, "::1", origin, NULL),
-	    ERR_DENIED);
+	assert_int_equal(check(&config, "::1", origin, NULL), ERR_DENIED);
 	origin[8 + 255] = '\0';
-	assert_int_equal(access_check(&config, "::1", origin, NULL), ERR_OK);
+	assert_int_equal(check(&config, "::1", origin, NULL), ERR_OK);
 	memset(origin, 'a', 40);
-	assert_int_equal(access_check(&config, "::1", origin, NULL),
-	    ERR_DENIED);
+	assert_int_equal(check(&config, "::1", origin, NULL), ERR_DENIED);
 }
 
 static void
@@ -250,15 +259,100 @@ serves_clients_without_origin_only_where_configured(void **state)
 	struct diag diag;
 
 	(void)state;
-	assert_int_equal(access_check(&config, "::1", NULL, &diag), ERR_DENIED);
+	assert_int_equal(check(&config, "::1", NULL, &diag), ERR_DENIED);
 	assert_non_null(strstr(diag.text, "missing_origin"));
 	config.access.missing_origin = true;
-	assert_int_equal(access_check(&config, "::1", NULL, NULL), ERR_OK);
-	assert_int_equal(access_check(&config, "::1", "null", NULL),
-	    ERR_DENIED);
-	assert_int_equal(access_check(&config, "::1", "", NULL), ERR_DENIED);
-	assert_int_equal(access_check(&config, "192.0.2.1", NULL, NULL),
-	    ERR_DENIED);
+	assert_int_equal(check(&config, "::1", NULL, NULL), ERR_OK);
+	assert_int_equal(check(&config, "::1", "null", NULL), ERR_DENIED);
+	assert_int_equal(check(&config, "::1", "", NULL), ERR_DENIED);
+	assert_int_equal(check(&config, "192.0.2.1", NULL, NULL), ERR_DENIED);
+}
+
+static void
+admits_reading_pages_of_its_own_site_that_send_no_origin(void **state)
+{
+	static const char same[] = "same-origin";
+	static const struct {
+		const char *const *origins;
+		size_t count;
+		const char *method, *origin, *host, *fetch_site;
+		bool good;
+	} cases[] = {
+		{ listed, 6, "GET", NULL, "site.example", same, true },
+		{ listed, 6, "HEAD", NULL, "Site.Example:443", same, true },
+		{ listed, 6, "GET", NULL, "app.example:8080", same, true },
+		{ listed, 6, "GET", NULL, "[2001:db8::1]", same, true },
+		{ loop, 1, "GET", NULL, "127.0.0.1:8080", same, true },
+		{ loop, 1, "GET", NULL, "localhost", same, true },
+		{ star, 1, "GET", NULL, "anything.example", same, true },
+		/* what changes something comes with an Origin */
+		{ listed, 6, "POST", NULL, "site.example", same, false },
+		{ listed, 6, "DELETE", NULL, "site.example", same, false },
+		{ listed, 6, "OPTIONS", NULL, "site.example", same, false },
+		{ listed, 6, "get", NULL, "site.example", same, false },
+		{ listed, 6, "GET", NULL, "site.example", "same-site", false },
+		{ listed, 6, "GET", NULL, "site.example", "cross-site", false },
+		{ listed, 6, "GET", NULL, "site.example", "none", false },
+		{ listed, 6, "GET", NULL, "site.example", "Same-Origin",
+		    false },
+		{ listed, 6, "GET", NULL, "site.example",
+		    "same-origin, same-origin", false },
+		{ listed, 6, "GET", NULL, "site.example", "same-origin ",
+		    false },
+		{ listed, 6, "GET", NULL, "site.example", "", false },
+		{ listed, 6, "GET", NULL, "site.example", NULL, false },
+		/* a name that leads here, and is nobody's we know */
+		{ listed, 6, "GET", NULL, "evil.example", same, false },
+		{ loop, 1, "GET", NULL, "evil.example:8080", same, false },
+		{ listed, 6, "GET", NULL, "site.example:444", same, false },
+		{ listed, 6, "GET", NULL, "x@site.example", same, false },
+		{ listed, 6, "GET", NULL, "site.example/", same, false },
+		{ star, 1, "GET", NULL, "a, b", same, false },
+		{ star, 1, "GET", NULL, "", same, false },
+		{ star, 1, "GET", NULL, NULL, same, false },
+		{ NULL, 0, "GET", NULL, "site.example", same, false },
+		/* an Origin goes first */
+		{ listed, 6, "GET", "https://evil.example", "site.example",
+		    same, false },
+		{ listed, 6, "GET", "null", "site.example", same, false },
+		{ listed, 6, "GET", "", "site.example", same, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct config config =
+		    with(loopback, 2, cases[i].origins, cases[i].count);
+		struct access_request request = {
+			.client = "127.0.0.1",
+			.method = cases[i].method,
+			.origin = cases[i].origin,
+			.host = cases[i].host,
+			.fetch_site = cases[i].fetch_site,
+		};
+
+		if (access_check(&config, &request, NULL) !=
+		    (cases[i].good ? ERR_OK : ERR_DENIED))
+			fail_msg("case %zu", i);
+		request.client = "192.0.2.1";
+		assert_int_equal(access_check(&config, &request, NULL),
+		    ERR_DENIED);
+	}
+}
+
+static void
+tells_named_origins_from_all(void **state)
+{
+	static const char *const both[] = { "*", "https://site.example" };
+	struct config config = with(loopback, 2, both, 2);
+
+	(void)state;
+	assert_true(access_is_named(&config, "https://site.example:443"));
+	assert_false(access_is_named(&config, "https://other.example"));
+	assert_false(access_is_named(&config, "null"));
+	config = with(loopback, 2, loop, 1);
+	assert_true(access_is_named(&config, "http://localhost:5173"));
+	config = with(loopback, 2, star, 1);
+	assert_false(access_is_named(&config, "http://localhost:5173"));
 }
 
 static void
@@ -298,6 +392,9 @@ main(void)
 		cmocka_unit_test(bounds_the_length_of_an_origin),
 		cmocka_unit_test(
 		    serves_clients_without_origin_only_where_configured),
+		cmocka_unit_test(
+		    admits_reading_pages_of_its_own_site_that_send_no_origin),
+		cmocka_unit_test(tells_named_origins_from_all),
 		cmocka_unit_test(knows_whether_it_admits_loopback_alone),
 	};
 

@@ -10,11 +10,13 @@
 #include <cmocka.h>
 
 #include "broker/anam/anam.h"
+#include "broker/chat/chat_http.h"
 #include "broker/http/route.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
+#include "broker/socketio/engineio.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -24,6 +26,7 @@
 
 struct request {
 	const char *method, *path, *origin, *client;
+	const char *fetch_site, *wanted; /* headers */
 	const struct config *config;
 	unsigned answers;
 	int status;
@@ -56,7 +59,11 @@ request_client(const struct request *req)
 const char *
 request_header(const struct request *req, const char *name)
 {
-	return strcmp(name, "origin") == 0 ? req->origin : NULL;
+	return strcmp(name, "origin") == 0	  ? req->origin
+	    : strcmp(name, "host") == 0		  ? "a.example"
+	    : strcmp(name, "sec-fetch-site") == 0 ? req->fetch_site
+	    : strcmp(name, "access-control-request-headers") == 0 ? req->wanted
+								  : NULL;
 }
 
 const struct config *
@@ -154,6 +161,18 @@ anam_error(const char *code, const char *message)
 	return NULL;
 }
 
+bool
+eio_takes(const char *path)
+{
+	return strcmp(path, "/configured/") == 0;
+}
+
+void
+eio_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
 static void
 handle_openai(struct request *req)
 {
@@ -181,6 +200,24 @@ openai_ask_error_form(const char *code, const char *message)
 	return NULL;
 }
 
+void
+chat_http_chats_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
+void
+chat_http_chat_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
+void
+chat_http_usage_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
 /* ---- who is answered what ---- */
 
 #define TOKEN "/api/livekit/token"
@@ -188,21 +225,15 @@ openai_ask_error_form(const char *code, const char *message)
 #define EVIL  "https://evil.example"
 #define HERE  "10.1.2.3"
 
-#define VARY  "Vary: Origin\n"
-#define MAY   VARY "Access-Control-Allow-Origin: " GOOD "\n"
-#define POSTS "Allow: POST, OPTIONS\n"
-#define GETS  "Allow: GET, HEAD, OPTIONS\n"
-#define PREFLIGHT                                                        \
-	MAY POSTS "Access-Control-Allow-Methods: POST, OPTIONS\n"        \
-		  "Access-Control-Allow-Headers: content-type, "         \
-		  "authorization, x-anon-id, x-anam-target-url, "        \
-		  "openai-beta, openai-organization, openai-project, "   \
-		  "openai-safety-identifier, x-openai-agents-sdk, "      \
-		  "x-stainless-arch, x-stainless-lang, x-stainless-os, " \
-		  "x-stainless-package-version, "                        \
-		  "x-stainless-retry-count, x-stainless-runtime, "       \
-		  "x-stainless-runtime-version, x-stainless-timeout\n"   \
-		  "Access-Control-Max-Age: 600\n"
+#define VARY	       "Vary: Origin\n"
+#define MAY_AS(origin) VARY "Access-Control-Allow-Origin: " origin "\n"
+#define EXPOSE	       "Access-Control-Expose-Headers: Retry-After, X-Anon-Id\n"
+#define MAY	       MAY_AS(GOOD) "Access-Control-Allow-Credentials: true\n" EXPOSE
+#define POSTS	       "Allow: POST, OPTIONS\n"
+#define GETS	       "Allow: GET, HEAD, OPTIONS\n"
+#define METHODS	       MAY POSTS "Access-Control-Allow-Methods: POST, OPTIONS\n"
+#define MAX_AGE	       "Access-Control-Max-Age: 600\n"
+#define PREFLIGHT      METHODS MAX_AGE
 
 struct row {
 	const char *method, *path, *origin, *client;
@@ -334,6 +365,46 @@ vendors_paths_are_served_like_the_others(void **state)
 }
 
 static void
+chats_are_read_changed_and_taken_away(void **state)
+{
+	static const char id[] = "/api/v1/chats/0a";
+	static const struct row rows[] = {
+		{ "GET", "/api/v1/chats", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/v1/chats", GOOD, HERE, 200, MAY },
+		{ "GET", "/api/v1/chats/0a/messages", GOOD, HERE, 200, MAY },
+		{ "PATCH", id, GOOD, HERE, 200, MAY },
+		{ "DELETE", id, GOOD, HERE, 200, MAY },
+		{ "DELETE", id, EVIL, HERE, 403, VARY },
+		{ "GET", "/api/v1/usage", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/v1/usage", GOOD, HERE, 405, MAY GETS },
+		{ "DELETE", "/api/v1/chats", GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
+		{ "PUT", id, GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, PATCH, DELETE, OPTIONS\n" },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+a_path_that_is_configured_is_served_with_all_its_methods(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", "/configured/", GOOD, HERE, 200, MAY },
+		{ "POST", "/configured/", GOOD, HERE, 200, MAY },
+		{ "POST", "/configured/", EVIL, HERE, 403, VARY },
+		{ "PUT", "/configured/", GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
+		{ "GET", "/configured", GOOD, HERE, 404, MAY },
+		{ "GET", "/configured/x", GOOD, HERE, 404, MAY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
 a_preflight_is_answered_to_admitted_pages_only(void **state)
 {
 	static const struct row rows[] = {
@@ -344,6 +415,120 @@ a_preflight_is_answered_to_admitted_pages_only(void **state)
 		{ "OPTIONS", TOKEN, GOOD, "192.0.2.1", 403, VARY },
 		{ "OPTIONS", "/nothing", GOOD, HERE, 404, MAY },
 		{ "OPTIONS", "*", GOOD, HERE, 404, MAY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+/* What a page asks to send, and whether it may. */
+static void
+a_preflight_allows_the_headers_that_it_names(void **state)
+{
+	char long_list[1100];
+	struct {
+		const char *wanted;
+		bool good;
+	} cases[] = {
+		{ "content-type", true },
+		{ "authorization,x-anon-id", true },
+		{ "x-stainless-os, openai-beta ,\tidempotency-key", true },
+		{ "", false },
+		{ ",", false },
+		{ "a,", false },
+		{ ",a", false },
+		{ "a b", false },
+		{ "a:b", false },
+		{ "a\r\nSet-Cookie: b", false },
+		{ "\xc3\xa4", false },
+		{ long_list, false },
+	};
+
+	(void)state;
+	memset(long_list, 'a', sizeof(long_list));
+	long_list[1025] = '\0';
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct request req = { .method = "OPTIONS",
+			.path = TOKEN,
+			.origin = GOOD,
+			.client = HERE,
+			.wanted = cases[i].wanted,
+			.config = config };
+		char headers[2048];
+
+		route_handle(&req);
+		(void)snprintf(headers, sizeof(headers), "%s%s%s%s" MAX_AGE,
+		    METHODS,
+		    cases[i].good ? "Access-Control-Allow-Headers: " : "",
+		    cases[i].good ? cases[i].wanted : "",
+		    cases[i].good ? "\n" : "");
+		assert_int_equal(req.status, 204);
+		assert_string_equal(req.headers, headers);
+	}
+}
+
+static void
+a_page_that_is_not_named_may_not_use_cookies(void **state)
+{
+	static const char text[] = "access { clients = {\"any\"}\n"
+				   "origins = {\"*\", \"" GOOD "\"} }";
+	struct config *old = config, *open;
+	struct row row = { "POST", TOKEN, EVIL, HERE, 200,
+		MAY_AS(EVIL) EXPOSE };
+	struct diag diag;
+
+	(void)state;
+	assert_int_equal(config_parse("t", text, strlen(text), &open, &diag),
+	    ERR_OK);
+	config = open;
+	check_rows(&row, 1);
+	row.origin = GOOD;
+	row.headers = MAY;
+	check_rows(&row, 1);
+	config = old;
+	config_unref(open);
+}
+
+/* Browsers send no Origin then; for all else, they do. */
+static void
+a_page_of_the_site_may_read_without_an_origin(void **state)
+{
+	static const struct {
+		const char *method, *fetch_site;
+		int status;
+	} cases[] = {
+		{ "GET", "same-origin", 200 },
+		{ "HEAD", "same-origin", 200 },
+		{ "POST", "same-origin", 403 },
+		{ "OPTIONS", "same-origin", 403 },
+		{ "GET", "same-site", 403 },
+		{ "GET", NULL, 403 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct request req = { .method = cases[i].method,
+			.path = "/configured/",
+			.client = HERE,
+			.fetch_site = cases[i].fetch_site,
+			.config = config };
+
+		route_handle(&req);
+		assert_int_equal(req.status, cases[i].status);
+		assert_int_equal(req.handled, cases[i].status == 200);
+		assert_string_equal(req.headers, VARY);
+	}
+}
+
+static void
+a_path_may_take_several_methods(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", "/configured/", GOOD, HERE, 200, MAY },
+		{ "HEAD", "/configured/", GOOD, HERE, 200, MAY },
+		{ "POST", "/configured/", GOOD, HERE, 200, MAY },
+		{ "PUT", "/configured/", GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
 	};
 
 	(void)state;
@@ -416,8 +601,15 @@ main(void)
 		cmocka_unit_test(readiness_is_what_was_last_set),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
 		cmocka_unit_test(vendors_paths_are_served_like_the_others),
+		cmocka_unit_test(chats_are_read_changed_and_taken_away),
+		cmocka_unit_test(
+		    a_path_that_is_configured_is_served_with_all_its_methods),
 		cmocka_unit_test(
 		    a_preflight_is_answered_to_admitted_pages_only),
+		cmocka_unit_test(a_preflight_allows_the_headers_that_it_names),
+		cmocka_unit_test(a_page_that_is_not_named_may_not_use_cookies),
+		cmocka_unit_test(a_page_of_the_site_may_read_without_an_origin),
+		cmocka_unit_test(a_path_may_take_several_methods),
 		cmocka_unit_test(
 		    other_paths_and_methods_are_refused_in_words_a_page_may_read),
 		cmocka_unit_test(who_is_refused_is_told_why),
