@@ -11,6 +11,7 @@
 #include "broker/hub/hub.h"
 #include "broker/hub/jobs.h"
 #include "broker/store/store.h"
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/xalloc.h"
@@ -98,7 +99,8 @@ look_up(void *arg)
 	    resume->generation, &found, &resume->why);
 	if (resume->err != ERR_OK)
 		return;
-	resume->is_kept = found.has_events;
+	resume->is_kept = found.has_events &&
+	    (found.events_until == 0 || found.events_until > clock_unix());
 	store_generation_done(&found);
 	if (!resume->is_kept)
 		return;

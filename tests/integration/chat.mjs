@@ -72,6 +72,7 @@ class Chat {
 	}
 
 	async restart(signal) {
+		this.broker.may_fail = signal === "SIGKILL";
 		await this.broker.stop(signal);
 		this.broker = await this.site.broker(this.config);
 	}
@@ -505,7 +506,6 @@ test("a broker that was killed has kept what it had", async (t) => {
 	await stream.event("assistant_delta", 40);
 	const { chat_id, message_id } = stream.find("assistant_typing");
 	const id = stream.events[3].id;
-	chat.broker.may_fail = true;
 	await chat.restart("SIGKILL");
 
 	const [question, answer] = await chat.messages(chat_id);
