@@ -160,8 +160,8 @@ integration_tests = \
 	%D%/integration/chat.mjs \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
-	%D%/integration/chat_kill.mjs \
 	%D%/integration/chats.mjs \
+	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
