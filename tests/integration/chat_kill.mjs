@@ -255,8 +255,9 @@ async function check_balance(site, caller) {
 	const row = report.rows.find(({ user }) => user === caller.name);
 	assert.ok(row, `${caller.name} is in the ledger`);
 	assert.equal(usage.reserved_micro, 0, `${caller.name}: reserved`);
+	assert.equal(row.unpriced, 0);
 	assert.equal(usage.balance_micro, caller.topped_up -
-	    Math.round(Number(row.cost) * 1e6), `${caller.name}: balance`);
+	    Math.round(Number(row.cost.USD) * 1e6), `${caller.name}: balance`);
 }
 
 // ---- all of it ----
@@ -291,8 +292,12 @@ test(`${KILLS} times killed, nothing lost, nothing double`, async (t) => {
 	    caller.run(site, () => over)));
 	runs.catch(() => {});
 	for (let i = 0; i < KILLS; i++) {
-		await Promise.race([runs, pause(30 + random() * 700)]);
+		// one in five while it starts
+		const from = broker.output.length;
 		process.kill(await broker_pid(broker), "SIGKILL");
+		if (random() > 0.2)
+			await broker.wait_for(/ broker\.start /, { from });
+		await Promise.race([runs, pause(random() * 500)]);
 	}
 	over = true;
 	await runs;
