@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 
 import { request } from "../lib/fcgi.mjs";
-import { Site, until } from "../lib/harness.mjs";
+import { Site, needs, run, until } from "../lib/harness.mjs";
 import { Stream } from "../lib/sse.mjs";
 import { test } from "../lib/tap.mjs";
 
@@ -546,6 +546,92 @@ test("a broker that ends tells its readers, and writes all", async (t) => {
 	assert.equal(answer.content, stream.text());
 	assert.doesNotMatch(chat.broker.output, /chat\.recovered/);
 });
+
+// Hold the store's lock, as a backup or an operator may; returns what lets go.
+async function lock(chat) {
+	const part = chat.site.start("sqlite3", ["sqlite3",
+	    chat.site.file("c.db")], { stdio: ["pipe"] });
+	part.child.stdin.write("PRAGMA busy_timeout = 5000;\n" +
+	    "BEGIN IMMEDIATE;\nSELECT 'lock' || 'ed';\n");
+	await part.wait_for(/locked/);
+	return async () => {
+		part.child.stdin.end("ROLLBACK;\n");
+		await part.exited;
+	};
+}
+
+test("a store that is locked refuses what begins, and loses nothing",
+    async (t) => {
+	const chat = await Chat.open(t);
+	const stream = chat.send("endless per_s=50");
+	await stream.event("assistant_delta", 5);
+	const { chat_id } = stream.find("assistant_typing");
+	const unlock = await lock(chat);
+	const refused = await chat.send("", {}, { anon: OTHER }).over(20000);
+
+	assert.equal(refused.status, 503);
+	assert.equal(refused.find("assistant_error").code, "unavailable");
+	assert.ok(Number(refused.head.get("retry-after")) > 0);
+	assert.equal((await chat.vendor()).calls, 1);
+	// what runs goes on
+	const so_far = stream.events.length;
+	await stream.until((s) => s.events.length > so_far + 10, "more deltas");
+	await chat.broker.wait_for(/chat\.store_away/);
+	const stopped = chat.post("stop", { chat_id });
+	await chat.broker.wait_for(/chat\.end .*state=stopped/);
+	assert.ok(!stream.names().includes("assistant_complete"));
+	await unlock();
+	assert.equal((await stopped).json.stopped, true);
+	await stream.over();
+	assert.equal(stream.find("assistant_complete").message.content,
+	    stream.text());
+	assert.equal((await chat.messages(chat_id))[1].content, stream.text());
+}, { timeout: 60000, skip: needs("sqlite3") });
+
+test("an end that cannot be saved is told, and saved later", async (t) => {
+	const chat = await Chat.open(t);
+	const stream = chat.send("count=20 per_s=20");
+	await stream.event("assistant_delta", 5);
+	const { chat_id } = stream.find("assistant_typing");
+	const unlock = await lock(chat);
+	await stream.over(30000);
+
+	assert.equal(stream.find("assistant_error").code, "STORE_UNAVAILABLE");
+	// it has the last one's id, so that what is missing can be asked for
+	assert.equal(stream.events.at(-1).id, stream.events.at(-2).id);
+	await unlock();
+	await chat.broker.wait_for(/chat\.store_back/);
+	const late = await until(async () => {
+		const reader = await chat.resume("", stream.last_id()).over();
+		return reader.find("assistant_complete");
+	}, "the end is saved");
+	assert.equal(late.message.content, stream.text());
+	assert.equal((await chat.messages(chat_id))[1].status, "complete");
+}, { timeout: 60000, skip: needs("sqlite3") });
+
+test("a disk that is full refuses what begins, and loses nothing",
+    async (t) => {
+	const chat = await Chat.open(t);
+	const stream = chat.send("endless per_s=50");
+	await stream.event("assistant_delta", 5);
+	const { chat_id } = stream.find("assistant_typing");
+	const limit = (bytes) => run(["prlimit", "--pid",
+	    String(chat.broker.pid), `--fsize=${bytes}`]);
+	await limit("4096:unlimited");
+	const refused = await chat.send("", {}, { anon: OTHER }).over(20000);
+
+	assert.equal(refused.status, 503, refused.body);
+	await chat.broker.wait_for(/chat\.store_away/);
+	const so_far = stream.events.length;
+	await stream.until((s) => s.events.length > so_far + 10, "more deltas");
+	await limit("unlimited:unlimited");
+	await chat.broker.wait_for(/chat\.store_back/);
+	assert.equal((await chat.post("stop", { chat_id })).json.stopped, true);
+	await stream.over();
+	assert.equal((await chat.messages(chat_id))[1].content, stream.text());
+	assert.equal((await chat.send("", {}, { anon: OTHER }).over()).status,
+	    200);
+}, { timeout: 60000, skip: needs("prlimit") });
 
 test("the test streams", async (t) => {
 	const chat = await Chat.open(t);

@@ -132,8 +132,7 @@ refuses_what_it_must_not_have(void **state)
 		{ CHAT_SEND, "{" C ",\"max_tokens\":1.0}", ERR_PROTO },
 		{ CHAT_SEND, "{" C ",\"stop\":\"\"}", ERR_PROTO },
 		{ CHAT_SEND, "{" C ",\"stop\":[1]}", ERR_PROTO },
-		{ CHAT_SEND,
-		    "{" C ",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}",
+		{ CHAT_SEND, "{" C ",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}",
 		    ERR_PROTO },
 		{ CHAT_SEND, "{" C ",\"messages\":[]}", ERR_PROTO },
 		{ CHAT_SEND, "{" C ",\"tools\":[]}", ERR_PROTO },
@@ -189,8 +188,8 @@ vendor_body(char *to, const char *more)
 static void
 asks_the_vendor_with_all_that_was_said(void **state)
 {
-	char *text = vendor_body(url,
-	    "{" C ",\"temperature\":0.5,\"max_tokens\":7}");
+	char *text =
+	    vendor_body(url, "{" C ",\"temperature\":0.5,\"max_tokens\":7}");
 
 	(void)state;
 	assert_string_equal(text,
@@ -217,8 +216,9 @@ names_a_chat_by_its_first_words(void **state)
 		{ "Hello", "Hello" },
 		{ "  Hello,\r\n\tworld \n", "Hello, world" },
 		{ "", "" },
-		{ TEN TEN TEN TEN TEN TEN, "123456789 123456789 123456789 "
-					   "123456789 123456789 123456789" },
+		{ TEN TEN TEN TEN TEN TEN,
+		    "123456789 123456789 123456789 "
+		    "123456789 123456789 123456789" },
 		{ TEN TEN TEN TEN TEN "12345678901234",
 		    "123456789 123456789 123456789 123456789 123456789" },
 		{ "1234567890123456789012345678901234567890"

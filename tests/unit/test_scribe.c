@@ -127,13 +127,12 @@ set_away(bool away)
 	(void)pthread_mutex_unlock(&fake.lock);
 }
 
-#define WAIT_FOR(condition)                                      \
-	do {                                                     \
-		(void)pthread_mutex_lock(&fake.lock);            \
-		while (!(condition))                             \
-			(void)pthread_cond_wait(&fake.changed,   \
-			    &fake.lock);                         \
-		(void)pthread_mutex_unlock(&fake.lock);          \
+#define WAIT_FOR(condition)                                                 \
+	do {                                                                \
+		(void)pthread_mutex_lock(&fake.lock);                       \
+		while (!(condition))                                        \
+			(void)pthread_cond_wait(&fake.changed, &fake.lock); \
+		(void)pthread_mutex_unlock(&fake.lock);                     \
 	} while (0)
 
 static bool

@@ -68,8 +68,8 @@ assert_delta(const char *delta, size_t len)
 	assert_true(text.len > head_len + 2);
 	assert_memory_equal(text.data, head, head_len);
 	assert_memory_equal(text.data + text.len - 2, "\n\n", 2);
-	assert_null(memchr(text.data + head_len, '\n',
-	    text.len - head_len - 2));
+	assert_null(
+	    memchr(text.data + head_len, '\n', text.len - head_len - 2));
 	assert_null(memchr(text.data, '\r', text.len));
 	assert_int_equal(json_parse(text.data + head_len,
 			     text.len - head_len - 2, &value, &diag),
@@ -77,8 +77,9 @@ assert_delta(const char *delta, size_t len)
 	said = json_object_get(value, "delta");
 	assert_int_equal(json_string_length(said), len);
 	assert_memory_equal(json_string_value(said), delta, len);
-	assert_string_equal(
-	    json_string_value(json_object_get(value, "message_id")), "m1");
+	assert_string_equal(json_string_value(
+				json_object_get(value, "message_id")),
+	    "m1");
 	json_decref(value);
 	sse_text_done(&text);
 }
@@ -86,8 +87,8 @@ assert_delta(const char *delta, size_t len)
 static void
 escapes_what_could_end_a_line_or_a_text(void **state)
 {
-	static const char *const deltas[] = { "plain", "\"", "\\", "\\\"",
-		"\n", "\r\n", "\n\ndata: x\n\n", "\t\b\f", "\x01\x1f", "\x7f",
+	static const char *const deltas[] = { "plain", "\"", "\\", "\\\"", "\n",
+		"\r\n", "\n\ndata: x\n\n", "\t\b\f", "\x01\x1f", "\x7f",
 		"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xe2\x80\xa8", "nrt",
 		"</script>" };
 	char all[0x7f];

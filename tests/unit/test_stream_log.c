@@ -43,9 +43,9 @@ finds_where_an_event_begins(void **state)
 		assert_int_equal(stream_log_add_delta(log, "x", 1), ERR_OK);
 	for (int after = 0; after < 1000; after++) {
 		(void)snprintf(id, sizeof(id), "id: g.%d\n", after + 1);
-		assert_memory_equal(
-		    stream_log_peek(log, stream_log_offset(log, after)), id,
-		    strlen(id));
+		assert_memory_equal(stream_log_peek(log,
+					stream_log_offset(log, after)),
+		    id, strlen(id));
 	}
 	assert_int_equal(stream_log_offset(log, -1), 0);
 	assert_int_equal(stream_log_offset(log, 1000), stream_log_size(log));
