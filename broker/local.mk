@@ -14,6 +14,8 @@ libbroker_a_SOURCES = \
 	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
 	%D%/chat/caller.c %D%/chat/caller.h \
 	%D%/chat/completion.c %D%/chat/completion.h \
+	%D%/chat/chat_json.c %D%/chat/chat_json.h \
+	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
 	%D%/chat/chat_cost.c %D%/chat/chat_cost.h \
 	%D%/chat/chat_news.c %D%/chat/chat_news.h \
 	%D%/chat/chat_reader.c %D%/chat/chat_reader.h \

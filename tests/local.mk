@@ -165,6 +165,7 @@ integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/chat.mjs \
+	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
@@ -183,6 +184,8 @@ client_tests = \
 	%D%/clients/agents.mjs \
 	%D%/clients/anam.mjs \
 	%D%/clients/browser.mjs \
+	%D%/clients/chat.mjs \
+	%D%/clients/chat_pages.mjs \
 	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
@@ -276,7 +279,7 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
 	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
-	%D%/clients/lib/browser.mjs %D%/clients/lib/openai-talk.mjs \
-	%D%/clients/lib/setup.mjs \
-	%D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
+	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
+	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
 	%D%/lib/servers.mjs %D%/lib/tap.mjs

@@ -22,13 +22,15 @@ struct pacer {
 	bool stopping;
 	uint64_t last_id;
 	int64_t wakes_ms; /* when the thread looks again; -1: not by itself */
-	TAILQ_HEAD(, waiter) waiters;
+	TAILQ_HEAD(, waiter) all;
+	TAILQ_HEAD(waiters, waiter) queue; /* who waits; the first is first */
 };
 
 /* With the mutex held; so is all that follows. */
 static void
 go_on(struct pacer *p, struct waiter *w)
 {
+	TAILQ_REMOVE(&p->queue, w, queued);
 	w->waits = false;
 	p->resume(w->arg);
 }
@@ -37,19 +39,28 @@ go_on(struct pacer *p, struct waiter *w)
 static int
 release_due(struct pacer *p)
 {
-	int64_t now = clock_ms(), next = -1;
+	int64_t now = clock_ms();
 	struct waiter *w;
 
-	TAILQ_FOREACH (w, &p->waiters, entry) {
-		if (!w->waits)
-			continue;
-		if (p->stopping || w->until_ms <= now)
-			go_on(p, w);
-		else if (next < 0 || w->until_ms < next)
-			next = w->until_ms;
-	}
-	p->wakes_ms = next;
-	return next < 0 ? -1 : (int)(next - now);
+	while ((w = TAILQ_FIRST(&p->queue)) != NULL &&
+	    (p->stopping || w->until_ms <= now))
+		go_on(p, w);
+	p->wakes_ms = w == NULL ? -1 : w->until_ms;
+	return w == NULL ? -1 : (int)(w->until_ms - now);
+}
+
+/* Mostly the last: those of one pace come in turns. */
+static void
+enqueue(struct pacer *p, struct waiter *w)
+{
+	struct waiter *before = TAILQ_LAST(&p->queue, waiters);
+
+	while (before != NULL && before->until_ms > w->until_ms)
+		before = TAILQ_PREV(before, waiters, queued);
+	if (before == NULL)
+		TAILQ_INSERT_HEAD(&p->queue, w, queued);
+	else
+		TAILQ_INSERT_AFTER(&p->queue, before, w, queued);
 }
 
 /* By its number: its memory may be another's by now. */
@@ -58,7 +69,7 @@ note_gone(struct pacer *p, uint64_t id)
 {
 	struct waiter *w;
 
-	TAILQ_FOREACH (w, &p->waiters, entry)
+	TAILQ_FOREACH (w, &p->all, known)
 		if (w->id == id) {
 			w->gone = true;
 			if (w->waits)
@@ -111,7 +122,8 @@ pacer_new(void (*resume)(void *arg), struct pacer **ret)
 
 	p->resume = resume;
 	p->wakes_ms = -1;
-	TAILQ_INIT(&p->waiters);
+	TAILQ_INIT(&p->all);
+	TAILQ_INIT(&p->queue);
 	pthread_mutex_init(&p->mutex, NULL);
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	p->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -161,7 +173,7 @@ introduce(struct pacer *p, struct waiter *w, int fd)
 
 	w->fd = fd;
 	w->id = event.data.u64 = ++p->last_id;
-	TAILQ_INSERT_TAIL(&p->waiters, w, entry);
+	TAILQ_INSERT_TAIL(&p->all, w, known);
 	(void)epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
@@ -178,6 +190,7 @@ pacer_wait(struct pacer *p, struct waiter *w, int fd, int64_t ms, void *arg)
 		w->arg = arg;
 		w->until_ms = w->gone ? 0 : clock_ms() + ms;
 		w->waits = true;
+		enqueue(p, w);
 		sooner = p->wakes_ms < 0 || w->until_ms < p->wakes_ms;
 		if (sooner)
 			p->wakes_ms = w->until_ms;
@@ -194,7 +207,7 @@ pacer_forget(struct pacer *p, struct waiter *w)
 	if (w->id == 0)
 		return;
 	pthread_mutex_lock(&p->mutex);
-	TAILQ_REMOVE(&p->waiters, w, entry);
+	TAILQ_REMOVE(&p->all, w, known);
 	(void)epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
 	pthread_mutex_unlock(&p->mutex);
 }

@@ -17,7 +17,7 @@ struct pacer;
 
 /* One that waits; zeroed by its owner, and otherwise the pacer's. */
 struct waiter {
-	TAILQ_ENTRY(waiter) entry;
+	TAILQ_ENTRY(waiter) known, queued;
 	void *arg;
 	int fd;
 	uint64_t id; /* 0: not known yet */
