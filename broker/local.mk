@@ -13,6 +13,10 @@ libbroker_a_SOURCES = \
 	%D%/anam/anam_token.c %D%/anam/anam_token.h \
 	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
 	%D%/chat/caller.c %D%/chat/caller.h \
+	%D%/chat/chat_http.c %D%/chat/chat_http.h \
+	%D%/chat/chat_json.c %D%/chat/chat_json.h \
+	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
+	%D%/chat/chat_socket.c %D%/chat/chat_socket.h \
 	%D%/chat/completion.c %D%/chat/completion.h \
 	%D%/chat/chat_json.c %D%/chat/chat_json.h \
 	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
@@ -31,10 +35,6 @@ libbroker_a_SOURCES = \
 	%D%/chat/scribe.c %D%/chat/scribe.h \
 	%D%/chat/sse_text.c %D%/chat/sse_text.h \
 	%D%/chat/stream_log.c %D%/chat/stream_log.h \
-	%D%/chat/chat_http.c %D%/chat/chat_http.h \
-	%D%/chat/chat_json.c %D%/chat/chat_json.h \
-	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
-	%D%/chat/chat_socket.c %D%/chat/chat_socket.h \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
 	%D%/config/config_chat.c %D%/config/config_chat.h \

@@ -167,6 +167,7 @@ integration_tests = \
 	%D%/integration/chat.mjs \
 	%D%/integration/chat_kill.mjs \
 	%D%/integration/chats.mjs \
+	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \

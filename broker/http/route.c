@@ -88,8 +88,6 @@ static const struct route routes[] = {
 	{ "DELETE", "/api/v1/chats/*", .handler = chat_http_chat_handle },
 	{ "GET", "/api/v1/chats/*/messages", .handler = chat_http_chat_handle },
 	{ "GET", "/api/v1/usage", .handler = chat_http_usage_handle },
-	{ "GET", .takes = eio_takes, .handler = eio_handle },
-	{ "POST", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle },
 	{ "GET", "/api/v1/messages/send", .handler = messages_stream_handle },
 	{ "GET", "/api/v1/messages/stream", .handler = messages_stream_handle },
@@ -100,6 +98,8 @@ static const struct route routes[] = {
 	    .handler = messages_test_handle },
 	{ "POST", "/api/v1/messages/test-sse",
 	    .handler = messages_test_handle },
+	{ "GET", .takes = eio_takes, .handler = eio_handle },
+	{ "POST", .takes = eio_takes, .handler = eio_handle },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
