@@ -13,6 +13,10 @@ libbroker_a_SOURCES = \
 	%D%/anam/anam_token.c %D%/anam/anam_token.h \
 	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
 	%D%/chat/caller.c %D%/chat/caller.h \
+	%D%/chat/chat_http.c %D%/chat/chat_http.h \
+	%D%/chat/chat_json.c %D%/chat/chat_json.h \
+	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
+	%D%/chat/chat_socket.c %D%/chat/chat_socket.h \
 	%D%/chat/completion.c %D%/chat/completion.h \
 	%D%/chat/chat_json.c %D%/chat/chat_json.h \
 	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
@@ -31,10 +35,6 @@ libbroker_a_SOURCES = \
 	%D%/chat/scribe.c %D%/chat/scribe.h \
 	%D%/chat/sse_text.c %D%/chat/sse_text.h \
 	%D%/chat/stream_log.c %D%/chat/stream_log.h \
-	%D%/chat/chat_http.c %D%/chat/chat_http.h \
-	%D%/chat/chat_json.c %D%/chat/chat_json.h \
-	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
-	%D%/chat/chat_socket.c %D%/chat/chat_socket.h \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
 	%D%/config/config_chat.c %D%/config/config_chat.h \
@@ -50,9 +50,11 @@ libbroker_a_SOURCES = \
 	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
 	%D%/config/config_value.c %D%/config/config_value.h \
+	%D%/tunnels/control_connection.c %D%/tunnels/control_connection.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
+	%D%/tunnels/control_operator.c %D%/tunnels/control_operator.h \
 	%D%/tunnels/control_peer.c %D%/tunnels/control_peer.h \
-	%D%/tunnels/control_report.c %D%/tunnels/control_report.h \
+	%D%/tunnels/control_questions.c %D%/tunnels/control_questions.h \
 	%D%/tunnels/control_server.c %D%/tunnels/control_server.h \
 	%D%/http/http_client.c %D%/http/http_client.h \
 	%D%/store/database.c %D%/store/database.h \

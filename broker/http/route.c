@@ -84,15 +84,10 @@ static const struct route routes[] = {
 	    .error_form = anam_error },
 	{ "GET", "/api/v1/chats", .handler = chat_http_chats_handle },
 	{ "POST", "/api/v1/chats", .handler = chat_http_chats_handle },
-	{ "GET", "/api/v1/chats/", .prefix = true,
-	    .handler = chat_http_chat_handle },
-	{ "PATCH", "/api/v1/chats/", .prefix = true,
-	    .handler = chat_http_chat_handle },
-	{ "DELETE", "/api/v1/chats/", .prefix = true,
-	    .handler = chat_http_chat_handle },
+	{ "PATCH", "/api/v1/chats/*", .handler = chat_http_chat_handle },
+	{ "DELETE", "/api/v1/chats/*", .handler = chat_http_chat_handle },
+	{ "GET", "/api/v1/chats/*/messages", .handler = chat_http_chat_handle },
 	{ "GET", "/api/v1/usage", .handler = chat_http_usage_handle },
-	{ "GET", .takes = eio_takes, .handler = eio_handle },
-	{ "POST", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle },
 	{ "GET", "/api/v1/messages/send", .handler = messages_stream_handle },
 	{ "GET", "/api/v1/messages/stream", .handler = messages_stream_handle },
@@ -103,6 +98,8 @@ static const struct route routes[] = {
 	    .handler = messages_test_handle },
 	{ "POST", "/api/v1/messages/test-sse",
 	    .handler = messages_test_handle },
+	{ "GET", .takes = eio_takes, .handler = eio_handle },
+	{ "POST", .takes = eio_takes, .handler = eio_handle },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 

@@ -699,6 +699,79 @@ goes_on_when_it_is_no_longer_locked(void **state)
 	assert_books_balance();
 }
 
+static void *
+begin_once(void *arg)
+{
+	struct racer *racer = arg;
+	struct beginning one;
+	int64_t began_ms = clock_ms();
+
+	beginning_init(&one, NULL, racer->number);
+	racer->err = try_begin(racer->store, &one.in);
+	racer->number = (int)(clock_ms() - began_ms);
+	return NULL;
+}
+
+static void
+keeps_nobody_long_in_a_row_of_waiters(void **state)
+{
+	enum {
+		WAITERS = 40
+	}; /* in a row that is 10 s */
+	struct racer racers[WAITERS];
+	struct store_pair same;
+	sqlite3 *db;
+
+	(void)state;
+	pair.one = open_store();
+	same = (struct store_pair){ pair.one, pair.one };
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+	    SQLITE_OK);
+	race(&same, racers, WAITERS, begin_once);
+	for (int i = 0; i < WAITERS; i++) {
+		assert_int_equal(racers[i].err, ERR_UNAVAIL);
+		assert_in_range(racers[i].number, 0, 6000);
+	}
+	assert_int_equal(sqlite3_close_v2(db), SQLITE_OK);
+}
+
+static void *
+write_without_pause(void *arg)
+{
+	struct store *store = arg;
+
+	while (!atomic_load(&enough))
+		if (OPS(store, add_pieces, NULL, 0, NULL) != ERR_OK)
+			return NULL;
+	return store;
+}
+
+static void
+lets_in_who_waits_before_who_comes_back(void **state)
+{
+	enum {
+		WRITERS = 4
+	};
+	pthread_t threads[WRITERS];
+	void *ok;
+
+	(void)state;
+	pair.one = open_store();
+	atomic_store(&enough, false);
+	for (int i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL,
+				     write_without_pause, pair.one),
+		    0);
+	for (int i = 1; i <= 100; i++)
+		say(pair.one, NULL, i, "Hello", "Hi");
+	atomic_store(&enough, true);
+	for (int i = 0; i < WRITERS; i++) {
+		assert_int_equal(pthread_join(threads[i], &ok), 0);
+		assert_non_null(ok);
+	}
+}
+
 static void
 keeps_a_chat_whole_when_the_disk_is_full(void **state)
 {
@@ -876,6 +949,8 @@ main(void)
 		TEST(follows_a_file_that_was_replaced),
 		TEST(is_shared_by_processes_from_the_beginning),
 		TEST(goes_on_when_it_is_no_longer_locked),
+		TEST(keeps_nobody_long_in_a_row_of_waiters),
+		TEST(lets_in_who_waits_before_who_comes_back),
 		TEST(keeps_a_chat_whole_when_the_disk_is_full),
 		TEST(loses_nothing_committed_when_killed),
 	};
