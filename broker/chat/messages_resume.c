@@ -24,8 +24,8 @@
 struct resume {
 	struct parked *parked;
 	char *owner;
-	char *chat;		   /* NULL: any */
-	char *message;		   /* NULL: any */
+	char *chat;		  /* NULL: any */
+	char *message;		  /* NULL: any */
 	char generation[ID_SIZE]; /* "": none is named */
 	int64_t after;
 	bool must; /* it is there: it was said to be */
@@ -277,8 +277,7 @@ read_stop(struct request *req, struct resume *resume, struct diag *diag)
 static void
 stop_in_hub(void *arg)
 {
-	static const char nothing[] =
-	    "{\"stopped\":false,\"message_id\":null}";
+	static const char nothing[] = "{\"stopped\":false,\"message_id\":null}";
 	struct resume *resume = arg;
 	struct generation *running =
 	    generations_find(resume->owner, resume->chat, resume->message);
@@ -295,8 +294,9 @@ stop_in_hub(void *arg)
 }
 
 static void
-handle(struct request *req, enum err (*read)(struct request *req,
-				struct resume *resume, struct diag *diag),
+handle(struct request *req,
+    enum err (
+	*read)(struct request *req, struct resume *resume, struct diag *diag),
     hub_run *run)
 {
 	struct resume *resume = xcalloc(1, sizeof(*resume));

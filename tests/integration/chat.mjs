@@ -2,10 +2,11 @@
 // The chat as it streams, over FastCGI as web servers speak it, against the
 // simulated vendor.
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
+import path from "node:path";
 
 import { request } from "../lib/fcgi.mjs";
-import { Site, until } from "../lib/harness.mjs";
+import { Site, builddir, needs, run, until } from "../lib/harness.mjs";
 import { Stream } from "../lib/sse.mjs";
 import { test } from "../lib/tap.mjs";
 
@@ -27,8 +28,39 @@ class Chat {
 		self.site = await Site.open(t);
 		self.sim = await self.site.sim();
 		self.config = chat_config(self.site, self.sim, options);
-		self.broker = await self.site.broker(self.config);
+		self.secret = self.site.canary("users' secret");
+		await self.start();
 		return self;
+	}
+
+	async start() {
+		this.broker = await this.site.broker(this.config,
+		    { env: { USER_SECRET: this.secret } });
+	}
+
+	// What a page of this user's sends.
+	user(sub) {
+		const part = (value) =>
+		    Buffer.from(JSON.stringify(value)).toString("base64url");
+		const text = `${part({ alg: "HS256" })}.` +
+		    part({ sub, exp: Math.floor(Date.now() / 1000) + 600 });
+		return { Authorization: `Bearer ${text}.` +
+		    createHmac("sha256", this.secret).update(text)
+		        .digest("base64url") };
+	}
+
+	async ctl(...args) {
+		const done = await run([path.join(builddir, "culvertctl"),
+		    "--socket", this.site.control_sock, ...args]);
+		assert.equal(done.code, 0, done.output);
+		return done.stdout;
+	}
+
+	async account(sub) {
+		const answer = await request(this.site.broker_sock, "GET",
+		    "/api/v1/usage", { headers: this.user(sub) });
+		assert.equal(answer.status, 200, answer.body);
+		return answer.json;
 	}
 
 	stream(method, target, { anon = ANON, headers = {}, body } = {}) {
@@ -74,7 +106,7 @@ class Chat {
 	async restart(signal) {
 		this.broker.may_fail = signal === "SIGKILL";
 		await this.broker.stop(signal);
-		this.broker = await this.site.broker(this.config);
+		await this.start();
 	}
 }
 
@@ -540,12 +572,166 @@ test("a broker that ends tells its readers, and writes all", async (t) => {
 	await stream.over();
 	assert.equal((await stopped).code, 0);
 	assert.equal(stream.find("assistant_error").code, "RESTARTING");
-	chat.broker = await chat.site.broker(chat.config);
+	await chat.start();
 	const [, answer] = await chat.messages(chat_id);
 	assert.equal(answer.status, "interrupted");
 	assert.equal(answer.content, stream.text());
 	assert.doesNotMatch(chat.broker.output, /chat\.recovered/);
 });
+
+// A token costs a micro-unit, in or out.
+const paid = {
+	chat: 'max_output_tokens = 1000\nusers { secret = "env:USER_SECRET" }',
+	rest: 'prices "*" { input_text = "1" output_text = "1" }\n',
+};
+
+test("users pay what the vendor says, and no more than they have",
+    async (t) => {
+	const chat = await Chat.open(t, paid);
+	const headers = chat.user("ann");
+	const poor = await chat.send("count=3", {}, { headers }).over();
+
+	assert.equal(poor.status, 402);
+	assert.equal(poor.find("assistant_error").code, "INSUFFICIENT_BALANCE");
+	assert.equal((await chat.vendor()).calls, 0);
+	await chat.ctl("topup", "ann", "0.001500");
+	// one reservation fits, whoever comes first
+	const both = [chat.send("count=3 per_s=20", {}, { headers }),
+	    chat.send("count=3 per_s=20", {}, { headers })];
+	for (const stream of both)
+		await stream.over();
+	assert.deepEqual(both.map((s) => s.status).sort(), [200, 402]);
+	const stream = both.find((s) => s.status === 200);
+	const { usage } = stream.find("assistant_complete");
+	const left = 1500 - usage.total_tokens;
+	assert.equal(Number(stream.find("usage_info").balance_micro), left);
+	let account = await chat.account("ann");
+	assert.equal(Number(account.balance_micro), left);
+	assert.equal(Number(account.reserved_micro), 0);
+	// what the vendor refuses is free
+	const failed = await chat.send("401", {}, { headers }).over();
+	assert.equal(failed.find("assistant_error").code, "UPSTREAM_ERROR");
+	assert.equal(Number((await chat.account("ann")).balance_micro), left);
+	// what is stopped is not
+	const endless = chat.send("endless per_s=50", {}, { headers });
+	await endless.event("assistant_delta", 5);
+	account = await chat.account("ann");
+	assert.ok(Number(account.reserved_micro) > 1000);
+	assert.equal((await chat.post("stop", {}, { headers }))
+	    .json.stopped, true);
+	await endless.over();
+	const cost = endless.find("assistant_complete").usage.total_tokens;
+	account = await chat.account("ann");
+	assert.equal(Number(account.balance_micro), left - cost);
+	assert.equal(Number(account.reserved_micro), 0);
+	assert.match(await chat.ctl("balance", "ann"), /ann/);
+});
+
+test("a death is charged once", async (t) => {
+	const chat = await Chat.open(t, paid);
+	const headers = chat.user("bob");
+	await chat.ctl("topup", "bob", "0.002000");
+	const stream = chat.send("endless per_s=50", {}, { headers });
+	await stream.event("assistant_delta", 40);
+	const { chat_id } = stream.find("assistant_typing");
+	await chat.restart("SIGKILL");
+	const account = await chat.account("bob");
+	const answer = await request(chat.site.broker_sock, "GET",
+	    `/api/v1/chats/${chat_id}/messages`, { headers });
+	const { usage } = answer.json.messages[1];
+
+	assert.ok(usage.total_tokens > 10);
+	assert.equal(Number(account.balance_micro), 2000 - usage.total_tokens);
+	assert.equal(Number(account.reserved_micro), 0);
+	await chat.restart("SIGKILL");
+	assert.deepEqual(await chat.account("bob"), account);
+});
+
+// Hold the store's lock, as a backup or an operator may; returns what lets go.
+async function lock(chat) {
+	const part = chat.site.start("sqlite3", ["sqlite3",
+	    chat.site.file("c.db")], { stdio: ["pipe"] });
+	part.child.stdin.write("PRAGMA busy_timeout = 5000;\n" +
+	    "BEGIN IMMEDIATE;\nSELECT 'lock' || 'ed';\n");
+	await part.wait_for(/locked/);
+	return async () => {
+		part.child.stdin.end("ROLLBACK;\n");
+		await part.exited;
+	};
+}
+
+test("a store that is locked refuses what begins, and loses nothing",
+    async (t) => {
+	const chat = await Chat.open(t);
+	const stream = chat.send("endless per_s=50");
+	await stream.event("assistant_delta", 5);
+	const { chat_id } = stream.find("assistant_typing");
+	const unlock = await lock(chat);
+	const refused = await chat.send("", {}, { anon: OTHER }).over(20000);
+
+	assert.equal(refused.status, 503);
+	assert.equal(refused.find("assistant_error").code, "unavailable");
+	assert.ok(Number(refused.head.get("retry-after")) > 0);
+	assert.equal((await chat.vendor()).calls, 1);
+	// what runs goes on
+	const so_far = stream.events.length;
+	await stream.until((s) => s.events.length > so_far + 10, "more deltas");
+	await chat.broker.wait_for(/chat\.store_away/);
+	const stopped = chat.post("stop", { chat_id });
+	await chat.broker.wait_for(/chat\.end .*state=stopped/);
+	assert.ok(!stream.names().includes("assistant_complete"));
+	await unlock();
+	assert.equal((await stopped).json.stopped, true);
+	await stream.over();
+	assert.equal(stream.find("assistant_complete").message.content,
+	    stream.text());
+	assert.equal((await chat.messages(chat_id))[1].content, stream.text());
+}, { timeout: 60000, skip: needs("sqlite3") });
+
+test("an end that cannot be saved is told, and saved later", async (t) => {
+	const chat = await Chat.open(t);
+	const stream = chat.send("count=20 per_s=20");
+	await stream.event("assistant_delta", 5);
+	const { chat_id } = stream.find("assistant_typing");
+	const unlock = await lock(chat);
+	await stream.over(30000);
+
+	assert.equal(stream.find("assistant_error").code, "STORE_UNAVAILABLE");
+	// it has the last one's id, so that what is missing can be asked for
+	assert.equal(stream.events.at(-1).id, stream.events.at(-2).id);
+	await unlock();
+	await chat.broker.wait_for(/chat\.store_back/);
+	const late = await until(async () => {
+		const reader = await chat.resume("", stream.last_id()).over();
+		return reader.find("assistant_complete");
+	}, "the end is saved");
+	assert.equal(late.message.content, stream.text());
+	assert.equal((await chat.messages(chat_id))[1].status, "complete");
+}, { timeout: 60000, skip: needs("sqlite3") });
+
+test("a disk that is full refuses what begins, and loses nothing",
+    async (t) => {
+	const chat = await Chat.open(t);
+	const stream = chat.send("endless per_s=50");
+	await stream.event("assistant_delta", 5);
+	const { chat_id } = stream.find("assistant_typing");
+	const limit = (bytes) => run(["prlimit", "--pid",
+	    String(chat.broker.pid), `--fsize=${bytes}`]);
+	await limit("4096:unlimited");
+	const refused = await chat.send("", {}, { anon: OTHER }).over(20000);
+
+	assert.equal(refused.status, 503, refused.body);
+	await chat.broker.wait_for(/chat\.store_away/);
+	const so_far = stream.events.length;
+	await stream.until((s) => s.events.length > so_far + 10, "more deltas");
+	await limit("unlimited:unlimited");
+	await chat.broker.wait_for(/chat\.store_back/);
+	assert.equal((await chat.post("stop", { chat_id })).json.stopped, true);
+	await stream.over();
+	assert.equal((await chat.messages(chat_id))[1].content, stream.text());
+	assert.equal((await chat.send("", {}, { anon: OTHER }).over()).status,
+	    200);
+}, { timeout: 60000, skip: needs("prlimit") });
 
 test("the test streams", async (t) => {
 	const chat = await Chat.open(t);
