@@ -397,7 +397,7 @@ test("polling becomes a WebSocket", async (t) => {
 
 	await conn.send_text("2probe");
 	assert.equal(await text_of(conn), "3probe");
-	// whoever polls is sent home, at once and later
+	// whoever polls is sent home, after a while
 	assert.equal((await waiting.answer).body, "6");
 	assert.equal((await poll(site, sid)).body, "6");
 	// what is said by polling meanwhile comes over the WebSocket
@@ -417,6 +417,19 @@ test("polling becomes a WebSocket", async (t) => {
 	assert.equal((await second.closed()).code, 0);
 	await conn.send_text("4still");
 	assert.equal(await text_of(conn), "4still");
+});
+
+test("a client that upgrades without waiting is not sent home before",
+    async (t) => {
+	const { site, broker } = await open(t);
+	const { sid } = await handshake(site);
+	const waiting = await hanging_poll(site, broker, sid);
+	const conn = await ws(site, `${SOCKET}&sid=${sid}`);
+
+	await conn.write(Buffer.concat([frame(OP.text, "2probe"),
+	    frame(OP.text, "5")]));
+	assert.equal(await text_of(conn), "3probe");
+	assert_refused(await waiting.answer, 3);
 });
 
 test("an upgrade that comes to nothing leaves polling as it was",
