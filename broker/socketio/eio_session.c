@@ -15,9 +15,11 @@
 
 /* As npm engine.io has them. */
 #define UPGRADE_MS   10000 /* from an open WebSocket to "5" */
+#define LATE_MS	     50
 #define NOOP_MS	     100   /* a poll that waits meanwhile is sent home */
 #define LAST_POLL_MS 30000 /* to fetch what was sent before the end */
 
+#define PACKETS_AT_ONCE 100 /* of one payload */
 #define QUEUE_MIN_BYTES (1024 * 1024)
 #define SEPARATOR	'\x1e'
 #define TEXT_TYPE	"text/plain; charset=UTF-8"
@@ -54,6 +56,7 @@ struct eio {
 	bool extended; /* ... for longer, because something else came */
 	int64_t opened_ms;
 	struct loop_timer *timer; /* pings; or the end, while closing */
+	int64_t due_ms;		  /* when it is to expire, for pings */
 	struct loop_timer *soon;  /* what has to happen outside of a call */
 	struct loop_timer *upgrade_timer;
 };
@@ -325,6 +328,24 @@ on_soon(void *arg)
 
 /* ---- pings ------------------------------------------------------------- */
 
+/* A little that the timer was late is made good, so that delays do not add. */
+static void
+set_ping_timer(struct eio *eio, int64_t ms)
+{
+	int64_t now = clock_ms(), late = now - eio->due_ms;
+
+	eio->due_ms = now + ms - (late > 0 && late < LATE_MS ? late : 0);
+	loop_timer_set(eio->timer, eio->due_ms - now);
+}
+
+/* The pong is missing, and the timer has only not come yet. */
+static bool
+is_overdue(const struct eio *eio)
+{
+	return eio->state == STATE_OPEN && eio->pinged &&
+	    clock_ms() >= eio->due_ms;
+}
+
 static void
 on_timer(void *arg)
 {
@@ -338,7 +359,7 @@ on_timer(void *arg)
 	} else {
 		eio->pinged = true;
 		eio->extended = false;
-		loop_timer_set(eio->timer, eio->rules->ping_timeout_ms);
+		set_ping_timer(eio, eio->rules->ping_timeout_ms);
 		send_packet(eio, &ping);
 	}
 }
@@ -350,7 +371,7 @@ extend(struct eio *eio)
 	if (!eio->pinged || eio->extended)
 		return;
 	eio->extended = true;
-	loop_timer_set(eio->timer, eio->rules->ping_timeout_ms);
+	set_ping_timer(eio, eio->rules->ping_timeout_ms);
 }
 
 /* ---- what comes: false where the session is gone ------------------------- */
@@ -381,7 +402,7 @@ take_packet(struct eio *eio, const struct eio_packet *packet)
 		return false;
 	case EIO_PONG:
 		eio->pinged = false;
-		loop_timer_set(eio->timer, eio->rules->ping_interval_ms);
+		set_ping_timer(eio, eio->rules->ping_interval_ms);
 		return true;
 	case EIO_MESSAGE:
 		eio->rules->events->message(eio->rules->arg, eio,
@@ -501,9 +522,12 @@ on_probe_message(void *arg, bool binary, const void *data, size_t len)
 	} else if (packet.type == EIO_PING && packet.len == sizeof(probe) - 1 &&
 	    memcmp(packet.data, probe, packet.len) == 0) {
 		eio->probed = true;
+		/*
+		 * A poll that waits is sent home when the timer comes, as by
+		 * npm: a client that says "5" without waiting is faster.
+		 */
 		(void)!eio_ws_send(eio->probe, false, EIO_PONG, probe,
 		    sizeof(probe) - 1);
-		release_poll(eio);
 	} else if (packet.type == EIO_UPGRADE && eio->state == STATE_OPEN) {
 		upgrade(eio);
 	} else {
@@ -585,6 +609,9 @@ eio_session_poll(struct eio_server *server, const char *sid,
 	} else if (eio->poll != NULL) {
 		parked_reply(poll, 400, TEXT_TYPE, NULL, 0);
 		end(eio, "transport error");
+	} else if (is_overdue(eio)) {
+		refuse(poll, EIO_UNKNOWN_SID);
+		end(eio, "ping timeout");
 	} else {
 		eio->poll = poll;
 		flush(eio);
@@ -593,22 +620,26 @@ eio_session_poll(struct eio_server *server, const char *sid,
 
 enum err
 eio_session_post(struct eio_server *server, const char *sid, char *payload,
-    size_t len)
+    size_t len, size_t *ret_used)
 {
 	struct eio *eio = (struct eio *)eio_server_get(server, sid);
 	struct eio_packet packet;
-	size_t used;
+	size_t done = 0, used;
 
 	if (eio == NULL || eio->ws != NULL)
 		return ERR_NOTFOUND;
-	for (; len > 0; payload += used, len -= used) {
-		if (eio_packet_take(payload, len, &packet, &used) != ERR_OK) {
+	for (int i = 0; i < PACKETS_AT_ONCE && done < len; i++, done += used) {
+		if (eio_packet_take(payload + done, len - done, &packet,
+			&used) != ERR_OK) {
 			end(eio, "parse error");
 			return ERR_PROTO;
 		}
-		if (!take_packet(eio, &packet))
+		if (!take_packet(eio, &packet)) {
+			*ret_used = len; /* nobody is there for the rest */
 			return packet.type == EIO_CLOSE ? ERR_OK : ERR_PROTO;
+		}
 	}
+	*ret_used = done;
 	return ERR_OK;
 }
 
@@ -663,7 +694,7 @@ session_new(struct eio_server *server, const struct eio_info *info)
 	eio->opened_ms = clock_ms();
 	eio->timer = loop_timer_new(hub_loop(), on_timer, eio);
 	eio->soon = loop_timer_new(hub_loop(), on_soon, eio);
-	loop_timer_set(eio->timer, eio->rules->ping_interval_ms);
+	set_ping_timer(eio, eio->rules->ping_interval_ms);
 	return eio;
 }
 

@@ -135,6 +135,9 @@ test("what is no handshake is refused with npm's codes", async (t) => {
 		["long sid", "GET", `EIO=4&transport=polling&sid=${sid}a`, 1],
 		["POST without sid", "POST", "EIO=4&transport=polling", 2],
 		["POST, unknown sid", "POST", "EIO=4&transport=polling&sid=x", 1],
+		["PUT without sid", "PUT", "EIO=4&transport=polling", 2],
+		["DELETE with sid", "DELETE",
+		    `EIO=4&transport=polling&sid=${sid}`, 3],
 		["HEAD without sid", "HEAD", "EIO=4&transport=polling", 2],
 		["websocket without upgrade", "GET", "EIO=4&transport=websocket",
 		    3],
@@ -173,8 +176,6 @@ test("what is no handshake is refused with npm's codes", async (t) => {
 	assert.equal((await post(site, sid, "4a")).body, "ok");
 	assert.equal((await fcgi.request(site.broker_sock, "GET", "/engine.io",
 	    {})).status, 404);
-	assert.equal((await fcgi.request(site.broker_sock, "PUT", POLL,
-	    {})).status, 405);
 });
 
 test("who is not admitted gets no session", async (t) => {
@@ -396,7 +397,7 @@ test("polling becomes a WebSocket", async (t) => {
 
 	await conn.send_text("2probe");
 	assert.equal(await text_of(conn), "3probe");
-	// whoever polls is sent home, at once and later
+	// whoever polls is sent home, after a while
 	assert.equal((await waiting.answer).body, "6");
 	assert.equal((await poll(site, sid)).body, "6");
 	// what is said by polling meanwhile comes over the WebSocket
@@ -416,6 +417,19 @@ test("polling becomes a WebSocket", async (t) => {
 	assert.equal((await second.closed()).code, 0);
 	await conn.send_text("4still");
 	assert.equal(await text_of(conn), "4still");
+});
+
+test("a client that upgrades without waiting is not sent home before",
+    async (t) => {
+	const { site, broker } = await open(t);
+	const { sid } = await handshake(site);
+	const waiting = await hanging_poll(site, broker, sid);
+	const conn = await ws(site, `${SOCKET}&sid=${sid}`);
+
+	await conn.write(Buffer.concat([frame(OP.text, "2probe"),
+	    frame(OP.text, "5")]));
+	assert.equal(await text_of(conn), "3probe");
+	assert_refused(await waiting.answer, 3);
 });
 
 test("an upgrade that comes to nothing leaves polling as it was",
@@ -519,4 +533,17 @@ test("polls that wait take no thread", async (t) => {
 	await broker.stop();
 	for (const { answer } of waiting)
 		assert.equal((await answer).body, "1");
+});
+
+test("a payload may have any number of packets", async (t) => {
+	const { site } = await open(t);
+	const { sid } = await handshake(site);
+	const packets = Array.from({ length: 1000 }, (_, i) => `4${i}`);
+
+	assert.equal((await post(site, sid, packets.join("\x1e"))).body, "ok");
+	assert.equal((await poll(site, sid)).body, packets.join("\x1e"));
+	// one that is bad ends what goes before, too
+	packets.push("x");
+	assert.equal((await post(site, sid, packets.join("\x1e"))).status, 400);
+	await assert_gone(site, sid);
 });
