@@ -13,10 +13,16 @@ clock_ms(void)
 }
 
 int64_t
-clock_unix(void)
+clock_unix_ms(void)
 {
 	struct timespec ts;
 
 	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec;
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t
+clock_unix(void)
+{
+	return clock_unix_ms() / 1000;
 }

@@ -282,6 +282,8 @@ caller_set_cookie(struct request *req, const struct caller *caller)
 	json_t *claims;
 	enum err err;
 
+	if (caller->is_new)
+		request_add_header(req, "X-Anon-Id", caller->id);
 	if (key == NULL || life_s <= 0)
 		return;
 	claims = json_made(json_pack("{s:s, s:s, s:s, s:I, s:I}", "iss",

@@ -57,7 +57,8 @@ enum err caller_of_auth(const struct config *config, const json_t *auth,
 /*
  * Have the browser show the same caller by a cookie, to the reading requests
  * of /api/v1/messages alone: HttpOnly, SameSite=Lax, signed by us, and good as
- * long as there may be something to come back to.
+ * long as there may be something to come back to.  A visitor's new id is told
+ * by the header X-Anon-Id, too.
  */
 void caller_set_cookie(struct request *req, const struct caller *caller);
 

@@ -48,16 +48,16 @@ format_tokens(const struct store_message *message)
 json_t *
 chat_json_message(const char *chat, const struct store_message *message)
 {
-	return json_made(json_pack(
-	    "{s:s, s:s, s:s, s:s, s:s?, s:s, s:I, s:I, s:o, s:o}", "id",
-	    message->id, "chat_id", chat, "role",
-	    message->is_assistant ? "assistant" : "user", "content",
-	    message->content, "model", message->model, "status",
-	    store_state_names[message->state], "version",
-	    (json_int_t)message->version, "versions",
-	    (json_int_t)message->versions, "created_at",
-	    format_time(message->created_ms), "usage",
-	    format_tokens(message)));
+	return json_made(
+	    json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s, s:I, s:I, s:o, s:o}",
+		"id", message->id, "chat_id", chat, "role",
+		message->is_assistant ? "assistant" : "user", "content",
+		message->content, "model", message->model, "status",
+		store_state_names[message->state], "version",
+		(json_int_t)message->version, "versions",
+		(json_int_t)message->versions, "created_at",
+		format_time(message->created_ms), "usage",
+		format_tokens(message)));
 }
 
 /* ---- what is left ---- */

@@ -42,7 +42,8 @@ json_t *chat_json_error(enum err err, const struct caller *caller,
 
 /*
  * The code of chat_json_error(): ANON_LIMIT_REACHED, INSUFFICIENT_BALANCE, or
- * err_code().  caller may be NULL.
+ * err_code().  caller may be NULL: then ERR_RATE is no visitor's allowance, but
+ * too much at once.
  */
 const char *chat_json_code(enum err err, const struct caller *caller);
 

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/chat/chat_ops.h"
 
+#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "broker/chat/chat_json.h"
 #include "broker/chat/notify.h"
 #include "broker/store/store.h"
+#include "common/clock.h"
 #include "common/crypt.h"
 #include "common/json.h"
 #include "common/str.h"
 
-#define PAGE_MAX	1000000
-#define LIMIT_MAX	100
-#define LIMIT_CHATS	20
-#define LIMIT_MESSAGES	50
-#define ID_BYTES	16
-#define TITLE_OF_NEW	"New chat"
+#define PAGE_MAX       1000000
+#define LIMIT_MAX      100
+#define LIMIT_CHATS    20
+#define LIMIT_MESSAGES 50
+#define ARGS_MAX       4
+#define ID_BYTES       16
+#define TITLE_OF_NEW   "New chat"
 
 /* What an operation works with. */
 struct call {
@@ -30,49 +32,37 @@ typedef enum err run_op(const struct call *call, json_t **ret,
     struct diag *diag);
 
 struct op {
-	struct chat_op public; /* first: a pointer to it is one to this */
-	const char *args[4];   /* that it takes */
+	struct chat_op public;	    /* first: a pointer to it is one to this */
+	const char *args[ARGS_MAX]; /* that it takes */
 	run_op *run;
 };
 
 /* ---- arguments ---- */
 
-static bool
-takes(const struct op *op, const char *name)
-{
-	for (size_t i = 0; i < 4 && op->args[i] != NULL; i++)
-		if (strcmp(op->args[i], name) == 0)
-			return true;
-	return false;
-}
-
 /* Who misspells one is told, rather than given something else. */
 static enum err
 check_names(const struct op *op, const json_t *args, struct diag *diag)
 {
-	const char *const *a = op->args;
-	const char *name;
-	json_t *value;
+	char names[64] = "";
+	size_t known = 0;
 
 	if (args != NULL && !json_is_object(args)) {
 		diag_set(diag, "%s takes an object", op->public.name);
 		return ERR_PROTO;
 	}
-	json_object_foreach((json_t *)args, name, value)
-	{
-		if (takes(op, name))
-			continue;
-		diag_set(diag, "%s takes %s%s%s%s%s%s%s and nothing else",
-		    op->public.name, a[0] == NULL ? "no argument" : a[0],
-		    a[0] == NULL || a[1] == NULL ? "" : ", ",
-		    a[0] == NULL || a[1] == NULL ? "" : a[1],
-		    a[1] == NULL || a[2] == NULL ? "" : ", ",
-		    a[1] == NULL || a[2] == NULL ? "" : a[2],
-		    a[2] == NULL || a[3] == NULL ? "" : ", ",
-		    a[2] == NULL || a[3] == NULL ? "" : a[3]);
-		return ERR_PROTO;
+	for (size_t i = 0; i < ARGS_MAX && op->args[i] != NULL; i++) {
+		size_t len = strlen(names);
+
+		(void)snprintf(names + len, sizeof(names) - len, "%s%s",
+		    len == 0 ? "" : ", ", op->args[i]);
+		if (json_object_get(args, op->args[i]) != NULL)
+			known++;
 	}
-	return ERR_OK;
+	if (json_object_size(args) == known)
+		return ERR_OK;
+	diag_set(diag, "%s takes %s, and nothing else", op->public.name,
+	    names[0] == '\0' ? "an empty object" : names);
+	return ERR_PROTO;
 }
 
 static enum err
@@ -139,15 +129,6 @@ get_title(const struct call *call, const char **ret, struct diag *diag)
 	return ERR_OK;
 }
 
-static int64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* ---- operations ---- */
 
 static enum err
@@ -210,10 +191,10 @@ list_messages(const struct call *call, json_t **ret, struct diag *diag)
 	for (size_t i = 0; i < messages.count; i++)
 		(void)json_array_append_new(list,
 		    chat_json_message(query.chat, &messages.items[i]));
-	*ret = json_made(json_pack("{s:s, s:o, s:I, s:I, s:I}", "chat_id",
-	    query.chat, "messages", list, "page", (json_int_t)query.page,
-	    "limit", (json_int_t)query.limit, "total",
-	    (json_int_t)messages.total));
+	*ret = json_made(
+	    json_pack("{s:s, s:o, s:I, s:I, s:I}", "chat_id", query.chat,
+		"messages", list, "page", (json_int_t)query.page, "limit",
+		(json_int_t)query.limit, "total", (json_int_t)messages.total));
 	store_messages_done(&messages);
 	return ERR_OK;
 }
@@ -231,7 +212,7 @@ tell_chat(const struct call *call, const char *event, const char *id,
 		return err;
 	*ret = json_made(json_pack("{s:o}", "chat", chat_json_chat(&chat)));
 	store_chat_done(&chat);
-	notify_event(call->caller->owner, event, json_incref(*ret));
+	notify_event(call->caller->owner, event, json_deep_copy(*ret));
 	return ERR_OK;
 }
 
@@ -246,7 +227,8 @@ create_chat(const struct call *call, json_t **ret, struct diag *diag)
 		return err;
 	crypt_random_hex(id, ID_BYTES);
 	err = call->store->ops->add_chat(call->store, call->caller->owner, id,
-	    title, now_ms(), (int64_t)call->config->chat->max_chats, diag);
+	    title, clock_unix_ms(), (int64_t)call->config->chat->max_chats,
+	    diag);
 	return err != ERR_OK ? err
 			     : tell_chat(call, "chat_created", id, ret, diag);
 }
@@ -265,7 +247,7 @@ rename_chat(const struct call *call, json_t **ret, struct diag *diag)
 	}
 	if (err == ERR_OK)
 		err = call->store->ops->rename_chat(call->store,
-		    call->caller->owner, id, title, now_ms(), diag);
+		    call->caller->owner, id, title, clock_unix_ms(), diag);
 	return err != ERR_OK ? err
 			     : tell_chat(call, "chat_updated", id, ret, diag);
 }
@@ -282,7 +264,8 @@ delete_chat(const struct call *call, json_t **ret, struct diag *diag)
 	if (err != ERR_OK)
 		return err;
 	*ret = json_made(json_pack("{s:s}", "chat_id", id));
-	notify_event(call->caller->owner, "chat_deleted", json_incref(*ret));
+	notify_event(call->caller->owner, "chat_deleted",
+	    json_deep_copy(*ret));
 	return ERR_OK;
 }
 

@@ -3,7 +3,7 @@
 #define BROKER_CHAT_OPS_H
 
 #include <jansson.h>
-#include <stddef.h>
+#include <stdbool.h>
 
 #include "broker/chat/caller.h"
 #include "broker/config/config.h"
@@ -27,6 +27,7 @@
 struct chat_op {
 	const char *name;   /* "list_chats" */
 	const char *answer; /* "chats_list" */
+	bool tells; /* all of the owner's sockets, by an event of this name */
 };
 
 /* NULL: there is no such operation. */

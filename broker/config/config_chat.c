@@ -41,6 +41,7 @@ static enum err
 build_url(struct conf_section *section, struct config_chat *chat,
     struct diag *diag)
 {
+	static const char end[] = ENDPOINT;
 	struct config_url url = { .tls = false };
 	struct diag why;
 	size_t len;
@@ -56,6 +57,10 @@ build_url(struct conf_section *section, struct config_chat *chat,
 		err = check_url(section, chat, &url, diag);
 	config_url_done(&url);
 	len = strlen(text);
+	/* as it stands in an example of curl's */
+	if (len >= sizeof(end) - 1 &&
+	    strcmp(text + len - (sizeof(end) - 1), end) == 0)
+		len -= sizeof(end) - 1;
 	while (len > 0 && text[len - 1] == '/')
 		len--;
 	chat->url = xasprintf("%.*s" ENDPOINT, (int)len, text);

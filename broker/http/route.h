@@ -13,7 +13,7 @@
  * is GET.  Then admission: broker/http/access.h, with one rule for every route
  * but the health ones: who has a foreign Origin, or none without
  * `missing_origin', is answered 403.  A page of an admitted Origin may read
- * every answer, errors too, and Retry-After
+ * every answer, errors too, with Retry-After and X-Anon-Id
  * (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol), also with cookies
  * where its Origin is listed by name.  Its preflight is answered here, and
  * allows the headers that it names.  A foreign page gets no CORS header.

@@ -5,6 +5,9 @@
 
 #include "common/json.h"
 
+/* as much as Engine.IO takes */
+#define ANY_LENGTH SIZE_MAX
+
 static void
 greet(struct sio_socket *socket, const json_t *auth)
 {
@@ -48,11 +51,13 @@ disconnected(struct sio_socket *socket, const char *reason)
 }
 
 const struct sio_app echo_main = { .namespace = "/",
+	.max_text_bytes = ANY_LENGTH,
 	.connect = greet,
 	.event = answer,
 	.disconnected = disconnected };
 
 const struct sio_app echo_custom = { .namespace = "/custom",
+	.max_text_bytes = ANY_LENGTH,
 	.connect = greet,
 	.event = ignore,
 	.disconnected = disconnected };
@@ -83,14 +88,19 @@ closed(void *arg, struct eio *eio, const char *reason)
 	(void)reason;
 }
 
-void
-echo_start(const struct config_socketio *config)
+enum err
+echo_start(const struct config_socketio *config, struct diag *diag)
 {
 	static const struct eio_events events = { .opened = opened,
 		.message = send_back,
 		.closed = closed };
 
 	server = eio_server_new(config->engine_path, config, &events, NULL);
+	if (server == NULL) {
+		diag_set(diag, "there are too many servers of Engine.IO");
+		return ERR_LIMIT;
+	}
+	return ERR_OK;
 }
 
 void

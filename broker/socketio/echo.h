@@ -18,7 +18,8 @@ extern const struct sio_app echo_main;	 /* "/" */
 extern const struct sio_app echo_custom; /* "/custom" */
 
 /* The bare Engine.IO, at config's engine_path.  The hub runs. */
-void echo_start(const struct config_socketio *config);
+enum err echo_start(const struct config_socketio *config,
+    struct diag *diag) MUST_CHECK;
 void echo_stop(void); /* harmless where nothing was started */
 
 #endif

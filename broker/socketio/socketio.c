@@ -15,13 +15,21 @@
 
 #define APPS_MAX 8
 
+/* What may be said to a namespace that says nothing of it, or is none. */
+#define TEXT_BYTES (16 * 1024)
+
+/* How often a client may ask to connect: so many times, then in a period. */
+#define CONNECT_BURST	  20
+#define CONNECT_PERIOD_MS 1000
+
 /* For connection state recovery: enough for some minutes of a chat. */
-#define ROOM_PACKETS   256
-#define ROOM_BYTES     (256 * 1024)
-#define ALL_BYTES      (64 * 1024 * 1024)
-#define TIDY_MS	       1000
-#define OFFSETS_PER_S  1000000
-#define RECOVERY_SLACK 1000 /* ms, for timers that come late */
+#define ROOM_PACKETS	    256
+#define ROOM_BYTES	    (1024 * 1024)
+#define ALL_BYTES	    (64 * 1024 * 1024)
+#define RECOVERY_TEXT_BYTES 64 /* of a pid or an offset */
+#define TIDY_MS		    1000
+#define OFFSETS_PER_S	    1000000
+#define RECOVERY_SLACK	    1000 /* ms, for timers that come late */
 
 /* A client that is there: a connection of Engine.IO. */
 struct client {
@@ -32,7 +40,8 @@ struct client {
 	struct sio_packet packet; /* whose attachments are still to come */
 	bool incomplete;	  /* there is such a one */
 	size_t packet_bytes;
-	bool closing; /* what it says counts no more */
+	int64_t connects_ms; /* until then, it has used up its CONNECTs */
+	bool closing;	     /* what it says counts no more */
 };
 
 enum state {
@@ -205,13 +214,22 @@ find_socket(const struct client *client, const char *namespace)
 	return NULL;
 }
 
-/* A string of this name, which the caller frees; NULL: none. */
-static char *
-copy_string(const json_t *auth, const char *name)
+/*
+ * What a client says of its last connection.  An offset that is none is kept as
+ * one that nobody has; who has none yet, has been told nothing.
+ */
+static void
+read_recovery(struct sio_socket *socket, const json_t *auth)
 {
-	const char *text = json_string_value(json_object_get(auth, name));
+	const json_t *offset = json_object_get(auth, "offset");
+	const char *pid, *text = json_string_value(offset);
 
-	return text == NULL ? NULL : xstrdup(text);
+	if (json_get_string(auth, "pid", RECOVERY_TEXT_BYTES, &pid) != ERR_OK)
+		return;
+	socket->pid = xstrdup(pid);
+	if (offset != NULL)
+		socket->offset =
+		    xstrndup(text == NULL ? "" : text, RECOVERY_TEXT_BYTES);
 }
 
 static struct sio_socket *
@@ -222,10 +240,8 @@ socket_new(struct client *client, const struct sio_app *app, const json_t *auth)
 	socket->client = client;
 	socket->app = app;
 	socket->refs = 1; /* the client's */
-	if (socketio.recovery_ms > 0) {
-		socket->pid = copy_string(auth, "pid");
-		socket->offset = copy_string(auth, "offset");
-	}
+	if (socketio.recovery_ms > 0)
+		read_recovery(socket, auth);
 	TAILQ_INSERT_TAIL(&client->sockets, socket, entry);
 	return socket;
 }
@@ -247,16 +263,22 @@ sio_unref(struct sio_socket *socket)
 	free(socket);
 }
 
+static struct sio_socket *
+find_connected(const struct client *client)
+{
+	struct sio_socket *socket;
+
+	TAILQ_FOREACH (socket, &client->sockets, entry)
+		if (socket->state == CONNECTED)
+			break;
+	return socket;
+}
+
 /* Somebody who is in no namespace does not stay. */
 static void
 watch_connect(struct client *client)
 {
-	const struct sio_socket *socket;
-	bool wait = !client->closing;
-
-	TAILQ_FOREACH (socket, &client->sockets, entry)
-		wait = wait && socket->state != CONNECTED;
-	if (wait)
+	if (!client->closing && find_connected(client) == NULL)
 		loop_timer_set(client->connect_timer,
 		    socketio.connect_timeout_ms);
 	else
@@ -312,6 +334,16 @@ sio_is_recovered(const struct sio_socket *socket)
 }
 
 static void
+end_sockets(struct client *client, const char *reason)
+{
+	struct sio_socket *socket;
+
+	while ((socket = TAILQ_FIRST(&client->sockets)) != NULL)
+		socket_end(socket, true, reason);
+}
+
+/* Its sockets end now, and its connection when all has been sent. */
+static void
 client_close(struct client *client, const char *reason)
 {
 	if (client->closing)
@@ -319,6 +351,7 @@ client_close(struct client *client, const char *reason)
 	client->closing = true;
 	loop_timer_stop(client->connect_timer);
 	eio_close(client->eio, reason);
+	end_sockets(client, reason);
 }
 
 /* ---- connecting -------------------------------------------------------- */
@@ -332,7 +365,6 @@ recover(struct sio_socket *socket, const char *room)
 {
 	struct sio_session *session = NULL;
 	struct sio_socket *old;
-	struct client *broken;
 
 	if (socket->pid != NULL)
 		session =
@@ -341,11 +373,8 @@ recover(struct sio_socket *socket, const char *room)
 	if (session == NULL)
 		return NULL;
 	old = sio_session_socket(session);
-	if (old != NULL) {
-		broken = old->client;
-		socket_end(old, true, "transport close");
-		client_close(broken, "transport close");
-	}
+	if (old != NULL)
+		client_close(old->client, "transport close");
 	sio_session_take(session, socket);
 	return session;
 }
@@ -473,31 +502,42 @@ sio_each(const char *namespace, const char *room,
 	free(visited.sockets);
 }
 
+static void
+leave(struct sio_socket *socket)
+{
+	send_plain(socket->client, SIO_DISCONNECT, socket->app->namespace,
+	    NULL);
+	socket_end(socket, false, "server namespace disconnect");
+}
+
 void
 sio_disconnect(struct sio_socket *socket, bool close)
 {
-	static const char reason[] = "server namespace disconnect";
 	struct client *client = socket->client;
-	struct sio_socket *other;
 
 	if (socket->state != CONNECTED)
 		return;
-	if (!close) {
-		send_plain(client, SIO_DISCONNECT, socket->app->namespace,
-		    NULL);
-		socket_end(socket, false, reason);
+	leave(socket);
+	if (!close)
 		return;
-	}
-	TAILQ_FOREACH (other, &client->sockets, entry)
-		if (other->state == CONNECTED)
-			send_plain(client, SIO_DISCONNECT,
-			    other->app->namespace, NULL);
+	while ((socket = find_connected(client)) != NULL)
+		leave(socket);
 	client_close(client, "forced close");
-	while ((other = TAILQ_FIRST(&client->sockets)) != NULL)
-		socket_end(other, false, reason);
 }
 
 /* ---- what clients say -------------------------------------------------- */
+
+/* An application may have a signature to check, or more, each time. */
+static bool
+connects_too_often(struct client *client)
+{
+	int64_t now = clock_ms();
+
+	if (client->connects_ms < now)
+		client->connects_ms = now;
+	client->connects_ms += CONNECT_PERIOD_MS;
+	return client->connects_ms > now + CONNECT_BURST * CONNECT_PERIOD_MS;
+}
 
 static void
 on_connect(struct client *client, const struct sio_packet *packet)
@@ -505,6 +545,10 @@ on_connect(struct client *client, const struct sio_packet *packet)
 	const struct sio_app *app = find_app(packet->namespace);
 	struct sio_socket *socket;
 
+	if (connects_too_often(client)) {
+		client_close(client, "forced close");
+		return;
+	}
 	if (app == NULL) {
 		send_plain(client, SIO_CONNECT_ERROR, packet->namespace,
 		    json_made(
@@ -563,14 +607,30 @@ finish_packet(struct client *client)
 	sio_packet_done(&packet);
 }
 
+/* Whether the payload behind the head of a packet is too long to be read. */
+static bool
+is_too_long(const struct sio_packet *head, size_t len)
+{
+	const struct sio_app *app = find_app(head->namespace);
+	size_t max = app == NULL ? 0 : app->max_text_bytes;
+
+	return len > (max == 0 ? TEXT_BYTES : max);
+}
+
 static enum err
 take_text(struct client *client, const char *text, size_t len)
 {
+	struct sio_packet head;
+	size_t at = 0;
 	enum err err;
 
 	if (client->incomplete)
 		return ERR_PROTO; /* an attachment is to come */
-	err = sio_packet_parse(text, len, &client->packet, NULL);
+	err = sio_packet_peek(text, len, &head, &at, NULL);
+	if (err == ERR_OK && is_too_long(&head, len - at))
+		err = ERR_LIMIT;
+	if (err == ERR_OK)
+		err = sio_packet_parse(text, len, &client->packet, NULL);
 	if (err != ERR_OK)
 		return err;
 	client->packet_bytes = len;
@@ -642,13 +702,11 @@ static void
 closed(void *arg, struct eio *eio, const char *reason)
 {
 	struct client *client = eio_data(eio);
-	struct sio_socket *socket;
 
 	(void)arg;
 	client->closing = true;
+	end_sockets(client, reason);
 	loop_timer_free(client->connect_timer);
-	while ((socket = TAILQ_FIRST(&client->sockets)) != NULL)
-		socket_end(socket, true, reason);
 	sio_packet_done(&client->packet);
 	free(client);
 }
@@ -661,9 +719,10 @@ begin(void *arg)
 	const struct config_socketio *config = arg;
 	struct sio_room_limits limits = {
 		.recovery_ms = config->recovery_ms,
-		/* a lost connection is noticed after the first two */
-		.keep_ms = config->ping_interval_ms + config->ping_timeout_ms +
-		    config->recovery_ms + RECOVERY_SLACK,
+		/* how long it may take to notice a loss comes first */
+		.keep_ms = config->ping_interval_ms +
+		    2 * config->ping_timeout_ms + config->recovery_ms +
+		    RECOVERY_SLACK,
 		.lost_max = (size_t)config->max_sessions,
 		.room_packets = ROOM_PACKETS,
 		.room_bytes = ROOM_BYTES,
@@ -709,6 +768,11 @@ socketio_start(const struct config_socketio *config,
 		return ERR_UNAVAIL;
 	}
 	socketio.server = eio_server_new(config->path, config, &events, NULL);
+	if (socketio.server == NULL) {
+		(void)!hub_call(end, NULL);
+		diag_set(diag, "there are too many servers of Engine.IO");
+		return ERR_LIMIT;
+	}
 	return ERR_OK;
 }
 

@@ -520,3 +520,16 @@ test("polls that wait take no thread", async (t) => {
 	for (const { answer } of waiting)
 		assert.equal((await answer).body, "1");
 });
+
+test("a payload may have any number of packets", async (t) => {
+	const { site } = await open(t);
+	const { sid } = await handshake(site);
+	const packets = Array.from({ length: 1000 }, (_, i) => `4${i}`);
+
+	assert.equal((await post(site, sid, packets.join("\x1e"))).body, "ok");
+	assert.equal((await poll(site, sid)).body, packets.join("\x1e"));
+	// one that is bad ends what goes before, too
+	packets.push("x");
+	assert.equal((await post(site, sid, packets.join("\x1e"))).status, 400);
+	await assert_gone(site, sid);
+});

@@ -31,7 +31,7 @@ struct request {
 	const char *token, *query_id;		      /* query */
 	const char *client, *scheme;
 	const struct config *config;
-	char set_cookie[4096];
+	char set_cookie[4096], new_id[128];
 };
 
 const char *
@@ -75,6 +75,10 @@ request_config(const struct request *req)
 void
 request_add_header(struct request *req, const char *name, const char *value)
 {
+	if (strcmp(name, "X-Anon-Id") == 0) {
+		(void)snprintf(req->new_id, sizeof(req->new_id), "%s", value);
+		return;
+	}
 	assert_string_equal(name, "Set-Cookie");
 	(void)snprintf(req->set_cookie, sizeof(req->set_cookie), "%s", value);
 }
@@ -416,6 +420,8 @@ gives_an_id_to_who_has_none(void **state)
 		assert_true(caller.is_new);
 		assert_int_equal(strlen(caller.id), 32);
 		assert_string_not_equal(caller.id, last);
+		caller_set_cookie(&req, &caller);
+		assert_string_equal(req.new_id, caller.id);
 		free(last);
 		last = xstrdup(caller.id);
 		caller_done(&caller);
@@ -565,6 +571,7 @@ sets_a_cookie_that_goes_nowhere_else(void **state)
 
 	(void)state;
 	free(cookie_of(&req, "anonymous-id", false));
+	assert_string_equal(req.new_id, "");
 	assert_non_null(strstr(req.set_cookie,
 	    "; Path=/api/v1/messages; Max-Age=960; HttpOnly; SameSite=Lax; "
 	    "Secure"));

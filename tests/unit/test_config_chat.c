@@ -94,6 +94,14 @@ gives_a_server_of_ones_own_no_key_of_openais(void **state)
 	/* or the name of this machine could not be dialled */
 	assert_true(config->chat->allow_private);
 	config_unref(config);
+	/* as it stands in an example of curl's */
+	config = load("",
+	    "models = {m} url = \"http://localhost/v1/chat/completions\"",
+	    &diag);
+	assert_non_null(config);
+	assert_string_equal(config->chat->url,
+	    "http://localhost/v1/chat/completions");
+	config_unref(config);
 	config = load("", "models = {m} api_key = \"\"", &diag);
 	assert_non_null(config);
 	assert_int_equal(config->chat->header_count, 0);

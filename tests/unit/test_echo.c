@@ -46,8 +46,7 @@ set_up_engine(void **state)
 {
 	(void)state;
 	double_init();
-	echo_start(&config);
-	return 0;
+	return echo_start(&config, NULL) == ERR_OK ? 0 : -1;
 }
 
 static int

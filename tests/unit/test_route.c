@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "broker/anam/anam.h"
+#include "broker/chat/chat_http.h"
 #include "broker/http/route.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
@@ -199,6 +200,24 @@ openai_ask_error_form(const char *code, const char *message)
 	return NULL;
 }
 
+void
+chat_http_chats_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
+void
+chat_http_chat_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
+void
+chat_http_usage_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
 /* ---- who is answered what ---- */
 
 #define TOKEN "/api/livekit/token"
@@ -208,7 +227,7 @@ openai_ask_error_form(const char *code, const char *message)
 
 #define VARY	       "Vary: Origin\n"
 #define MAY_AS(origin) VARY "Access-Control-Allow-Origin: " origin "\n"
-#define EXPOSE	       "Access-Control-Expose-Headers: Retry-After\n"
+#define EXPOSE	       "Access-Control-Expose-Headers: Retry-After, X-Anon-Id\n"
 #define MAY	       MAY_AS(GOOD) "Access-Control-Allow-Credentials: true\n" EXPOSE
 #define POSTS	       "Allow: POST, OPTIONS\n"
 #define GETS	       "Allow: GET, HEAD, OPTIONS\n"
@@ -346,6 +365,29 @@ vendors_paths_are_served_like_the_others(void **state)
 }
 
 static void
+chats_are_read_changed_and_taken_away(void **state)
+{
+	static const char id[] = "/api/v1/chats/0a";
+	static const struct row rows[] = {
+		{ "GET", "/api/v1/chats", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/v1/chats", GOOD, HERE, 200, MAY },
+		{ "GET", "/api/v1/chats/0a/messages", GOOD, HERE, 200, MAY },
+		{ "PATCH", id, GOOD, HERE, 200, MAY },
+		{ "DELETE", id, GOOD, HERE, 200, MAY },
+		{ "DELETE", id, EVIL, HERE, 403, VARY },
+		{ "GET", "/api/v1/usage", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/v1/usage", GOOD, HERE, 405, MAY GETS },
+		{ "DELETE", "/api/v1/chats", GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
+		{ "PUT", id, GOOD, HERE, 405,
+		    MAY "Allow: PATCH, DELETE, OPTIONS\n" },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
 a_path_that_is_configured_is_served_with_all_its_methods(void **state)
 {
 	static const struct row rows[] = {
@@ -447,19 +489,82 @@ a_page_that_is_not_named_may_not_use_cookies(void **state)
 	config_unref(open);
 }
 
+/* Browsers send no Origin then; for all else, they do. */
 static void
 a_page_of_the_site_may_read_without_an_origin(void **state)
 {
-	struct request req = { .method = "GET",
-		.path = "/nothing",
-		.client = HERE,
-		.fetch_site = "same-origin",
-		.config = config };
+	static const struct {
+		const char *method, *fetch_site;
+		int status;
+	} cases[] = {
+		{ "GET", "same-origin", 200 },
+		{ "HEAD", "same-origin", 200 },
+		{ "POST", "same-origin", 403 },
+		{ "OPTIONS", "same-origin", 403 },
+		{ "GET", "same-site", 403 },
+		{ "GET", NULL, 403 },
+	};
 
 	(void)state;
-	route_handle(&req);
-	assert_int_equal(req.status, 404);
-	assert_string_equal(req.headers, VARY);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct request req = { .method = cases[i].method,
+			.path = "/configured/",
+			.client = HERE,
+			.fetch_site = cases[i].fetch_site,
+			.config = config };
+
+		route_handle(&req);
+		assert_int_equal(req.status, cases[i].status);
+		assert_int_equal(req.handled, cases[i].status == 200);
+		assert_string_equal(req.headers, VARY);
+	}
+}
+
+#define CHATS "/api/v1/chats"
+
+static void
+a_path_may_take_several_methods(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", "/configured/", GOOD, HERE, 200, MAY },
+		{ "HEAD", "/configured/", GOOD, HERE, 200, MAY },
+		{ "POST", "/configured/", GOOD, HERE, 200, MAY },
+		{ "PUT", "/configured/", GOOD, HERE, 405,
+		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
+		{ "OPTIONS", CHATS "/x", GOOD, HERE, 204,
+		    MAY "Allow: PATCH, DELETE, OPTIONS\n"
+			"Access-Control-Allow-Methods: PATCH, DELETE, "
+			"OPTIONS\n" MAX_AGE },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+a_part_of_a_path_may_be_a_name(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", CHATS "/x/messages", GOOD, HERE, 200, MAY },
+		{ "HEAD", CHATS "/x.y~z/messages", GOOD, HERE, 200, MAY },
+		{ "POST", CHATS "/x/messages", GOOD, HERE, 405, MAY GETS },
+		{ "GET", CHATS "/x", GOOD, HERE, 405,
+		    MAY "Allow: PATCH, DELETE, OPTIONS\n" },
+		{ "PATCH", CHATS "/", GOOD, HERE, 404, MAY },
+		{ "PATCH", CHATS "/x/", GOOD, HERE, 404, MAY },
+		{ "PATCH", CHATS "/x/y", GOOD, HERE, 404, MAY },
+		{ "PATCH", CHATS "x", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/messages", GOOD, HERE, 405,
+		    MAY "Allow: PATCH, DELETE, OPTIONS\n" },
+		{ "GET", CHATS "//messages", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/x/y/messages", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/x/messages/", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/x/messagesx", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/x/message", GOOD, HERE, 404, MAY },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
 }
 
 static void
@@ -528,6 +633,7 @@ main(void)
 		cmocka_unit_test(readiness_is_what_was_last_set),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
 		cmocka_unit_test(vendors_paths_are_served_like_the_others),
+		cmocka_unit_test(chats_are_read_changed_and_taken_away),
 		cmocka_unit_test(
 		    a_path_that_is_configured_is_served_with_all_its_methods),
 		cmocka_unit_test(
@@ -535,6 +641,8 @@ main(void)
 		cmocka_unit_test(a_preflight_allows_the_headers_that_it_names),
 		cmocka_unit_test(a_page_that_is_not_named_may_not_use_cookies),
 		cmocka_unit_test(a_page_of_the_site_may_read_without_an_origin),
+		cmocka_unit_test(a_path_may_take_several_methods),
+		cmocka_unit_test(a_part_of_a_path_may_be_a_name),
 		cmocka_unit_test(
 		    other_paths_and_methods_are_refused_in_words_a_page_may_read),
 		cmocka_unit_test(who_is_refused_is_told_why),
