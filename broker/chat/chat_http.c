@@ -17,10 +17,13 @@
 
 /* ---- answers ---- */
 
-/* Our own failures are for the log, not for the client. */
+/*
+ * Our own failures are for the log, not for the client.  caller NULL: it is
+ * not known.
+ */
 static void
 refuse(struct request *req, const char *op, enum err err,
-    const struct diag *diag)
+    const struct caller *caller, const struct diag *diag)
 {
 	bool ours = err_http_status(err) >= 500;
 
@@ -31,8 +34,9 @@ refuse(struct request *req, const char *op, enum err err,
 		request_add_header(req, "WWW-Authenticate", "Bearer");
 	if (err == ERR_UNAVAIL)
 		request_add_header(req, "Retry-After", "5");
-	request_reply_error(req, err,
-	    ours || diag->text[0] == '\0' ? NULL : diag->text);
+	request_reply_status(req, err_http_status(err),
+	    chat_json_code(err, caller),
+	    ours || diag->text[0] == '\0' ? err_text(err) : diag->text);
 }
 
 static void
@@ -47,7 +51,7 @@ run(struct request *req, const struct caller *caller, const char *name,
 	if (err == ERR_OK)
 		request_reply_json(req, status, result);
 	else
-		refuse(req, name, err, &diag);
+		refuse(req, name, err, caller, &diag);
 }
 
 /* Do an operation for whoever asks; takes args (NULL: none). */
@@ -59,7 +63,7 @@ answer(struct request *req, const char *name, json_t *args, int status)
 	enum err err = caller_of_request(req, false, &caller, &diag);
 
 	if (err != ERR_OK) {
-		refuse(req, name, err, &diag);
+		refuse(req, name, err, NULL, &diag);
 	} else {
 		if (caller.is_new)
 			request_add_header(req, "X-Anon-Id", caller.id);
@@ -121,7 +125,7 @@ answer_list(struct request *req, const char *name, const char *chat)
 	enum err err = add_query(req, names, args, &diag);
 
 	if (err != ERR_OK) {
-		refuse(req, name, err, &diag);
+		refuse(req, name, err, NULL, &diag);
 		json_decref(args);
 		return;
 	}
@@ -141,7 +145,7 @@ answer_body(struct request *req, const char *name, const char *chat, int status)
 	json_t *args;
 
 	if (err != ERR_OK) {
-		refuse(req, name, err, &diag);
+		refuse(req, name, err, NULL, &diag);
 		return;
 	}
 	args = json_made(json_deep_copy(body));
