@@ -29,7 +29,7 @@ function jwt(secret, claims) {
 async function open(t, more = "") {
 	const site = await Site.open(t);
 	site.user_secret = site.canary("users' secret");
-	await site.serve({ rest: `
+	await site.broker(site.config({ rest: `
 store { path = "${site.file("culvert.db")}" }
 chat {
 	url = "http://127.0.0.1:1"
@@ -38,7 +38,7 @@ chat {
 	${more}
 }
 socketio { recovery_ms = 0 }
-` }, { broker: { env: { USER_SECRET: site.user_secret } } });
+` }), { env: { USER_SECRET: site.user_secret } });
 	return site;
 }
 
@@ -251,6 +251,7 @@ test("what one socket changes all of the owner's are told", async (t) => {
 	const token = jwt(site.user_secret, { sub: "ann" });
 	const polling = await Polling.connect(site, { token });
 	await polling.event();
+	await site.tunnel();
 	const ws = await site.connect(site.direct(), SOCKET);
 	const text = async () => (await ws.message()).payload.toString();
 	assert.match(await text(), /^0\{/);
@@ -282,14 +283,14 @@ const blocks = (language) => [...manual.matchAll(
 async function open_manual(t) {
 	const site = await Site.open(t);
 	const sim = await site.sim();
-	await site.serve({ rest: `
+	await site.broker(site.config({ rest: `
 store { path = "${site.file("culvert.db")}" }
 chat {
 	url = "http://127.0.0.1:${sim.ws_port}/v1"
 	api_key = "env:OPENAI_API_KEY"
 	models = {m}
 }
-` });
+` }));
 	const front = await site.front("lighttpd");
 	return `http://127.0.0.1:${front.where.port}`;
 }
