@@ -8,7 +8,7 @@ import fs from "node:fs";
 import path from "node:path";
 
 import * as fcgi from "../lib/fcgi.mjs";
-import { Site, needs, run, srcdir, table } from "../lib/harness.mjs";
+import { Site, builddir, needs, run, srcdir, table } from "../lib/harness.mjs";
 import { frame, OP } from "../lib/rawws.mjs";
 import { test } from "../lib/tap.mjs";
 
@@ -26,15 +26,16 @@ function jwt(secret, claims) {
 	    .digest("base64url")}`;
 }
 
-async function open(t, more = "") {
+async function open(t, more = "", users = "balance = false") {
 	const site = await Site.open(t);
 	site.user_secret = site.canary("users' secret");
 	await site.broker(site.config({ rest: `
 store { path = "${site.file("culvert.db")}" }
+prices "m" { input_text = "1" output_text = "2" }
 chat {
 	url = "http://127.0.0.1:1"
 	models = {m}
-	users { secret = "env:USER_SECRET" balance = false }
+	users { secret = "env:USER_SECRET" ${users} }
 	${more}
 }
 socketio { recovery_ms = 0 }
@@ -272,6 +273,20 @@ test("what one socket changes all of the owner's are told", async (t) => {
 	assert.deepEqual(await polling.event(),
 	    ["chat_deleted", { chat_id: id }]);
 	assert.match(await text(), /^42\/chats,\["chat_deleted",/);
+});
+
+test("a socket is told of a top-up at once", async (t) => {
+	const site = await open(t, "", "balance = true");
+	const token = jwt(site.user_secret, { sub: "ann" });
+	const socket = await Polling.connect(site, { token });
+	assert.equal((await socket.event())[1].balance, "0.000000");
+	const { code, output } = await run([path.join(builddir, "culvertctl"),
+		"--socket", site.control_sock, "topup", "ann", "4.5"]);
+
+	assert.equal(code, 0, output);
+	assert.deepEqual(await socket.event(), ["usage_info", { kind: "user",
+		user: "ann", balance: "4.500000", balance_micro: 4500000,
+		reserved_micro: 0, currency: "USD" }]);
 });
 
 // ---- the manual ----------------------------------------------------------
