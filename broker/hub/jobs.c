@@ -10,8 +10,11 @@
 #include "common/thread.h"
 #include "common/xalloc.h"
 
-#define JOBS_MAX 10000 /* that wait, of all lanes */
-#define BUCKETS	 1024  /* a power of two */
+/* That wait: of all lanes, and of one, so that one client leaves some. */
+#define JOBS_MAX 10000
+#define LANE_MAX 1000
+
+#define BUCKETS 1024 /* a power of two */
 
 struct job {
 	jobs_run *work, *done;
@@ -22,6 +25,7 @@ struct job {
 /* Is ready, and has jobs, or is in the hands of one thread. */
 struct lane {
 	unsigned long number;
+	size_t waiting;
 	STAILQ_HEAD(, job) jobs;
 	STAILQ_ENTRY(lane) ready;
 	LIST_ENTRY(lane) same; /* of its bucket */
@@ -73,6 +77,7 @@ run_next(void)
 	STAILQ_REMOVE_HEAD(&jobs.ready, ready);
 	STAILQ_REMOVE_HEAD(&lane->jobs, next);
 	jobs.waiting--;
+	lane->waiting--;
 	(void)pthread_mutex_unlock(&jobs.lock);
 	run_job(job);
 	(void)pthread_mutex_lock(&jobs.lock);
@@ -150,22 +155,34 @@ find_lane(unsigned long number)
 	return lane;
 }
 
+/* Locked. */
+static enum err
+push(unsigned long number, const struct job *job)
+{
+	struct lane *lane;
+	struct job *copy;
+
+	if (!jobs.open || jobs.waiting >= JOBS_MAX)
+		return ERR_UNAVAIL;
+	lane = find_lane(number);
+	if (lane->waiting >= LANE_MAX)
+		return ERR_UNAVAIL;
+	copy = xcalloc(1, sizeof(*copy));
+	*copy = *job;
+	STAILQ_INSERT_TAIL(&lane->jobs, copy, next);
+	lane->waiting++;
+	jobs.waiting++;
+	return ERR_OK;
+}
+
 enum err
 jobs_add(unsigned long lane, jobs_run *work, jobs_run *done, void *arg)
 {
-	enum err err = ERR_UNAVAIL;
-	struct job *job;
+	struct job job = { .work = work, .done = done, .arg = arg };
+	enum err err;
 
 	(void)pthread_mutex_lock(&jobs.lock);
-	if (jobs.open && jobs.waiting < JOBS_MAX) {
-		job = xcalloc(1, sizeof(*job));
-		job->work = work;
-		job->done = done;
-		job->arg = arg;
-		STAILQ_INSERT_TAIL(&find_lane(lane)->jobs, job, next);
-		jobs.waiting++;
-		err = ERR_OK;
-	}
+	err = push(lane, &job);
 	(void)pthread_mutex_unlock(&jobs.lock);
 	return err;
 }

@@ -22,8 +22,9 @@ enum err jobs_start(unsigned threads, struct diag *diag) MUST_CHECK;
 void jobs_stop(void);
 
 /*
- * ERR_UNAVAIL where too many wait already or jobs have been stopped: nothing
- * is called then, and arg is still the caller's.  done may be NULL.
+ * ERR_UNAVAIL where too many wait already (of the lane, or of all) or jobs have
+ * been stopped: nothing is called then, and arg is still the caller's.  done
+ * may be NULL.
  */
 enum err jobs_add(unsigned long lane, jobs_run *work, jobs_run *done,
     void *arg) MUST_CHECK;

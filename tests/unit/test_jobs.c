@@ -180,15 +180,24 @@ refuses_more_than_its_maximum(void **state)
 	unsigned taken = 0;
 
 	(void)state;
-	assert_int_equal(jobs_add(1, work_waiting, NULL, NULL), ERR_OK);
-	wait_for_entry();
-	while (jobs_add(1, work, NULL, NULL) == ERR_OK)
+	for (unsigned lane = 0; lane < THREADS; lane++)
+		assert_int_equal(jobs_add(lane, work_waiting, NULL, NULL),
+		    ERR_OK);
+	for (unsigned i = 0; i < THREADS; i++)
+		wait_for_entry();
+	for (unsigned lane = 0; lane < 9; lane++) {
+		while (jobs_add(lane, work, NULL, NULL) == ERR_OK)
+			taken++;
+		/* another lane has room, until all is taken */
+		assert_int_equal(taken, 1000 * (lane + 1));
+	}
+	while (jobs_add(taken, work, NULL, NULL) == ERR_OK)
 		taken++;
 	assert_int_equal(taken, 10000);
-	assert_int_equal(jobs_add(2, work, NULL, NULL), ERR_UNAVAIL);
-	let_leave();
+	for (unsigned i = 0; i < THREADS; i++)
+		let_leave();
 	jobs_stop();
-	assert_int_equal(world.works, 10001);
+	assert_int_equal(world.works, 10000 + THREADS);
 }
 
 static void

@@ -712,6 +712,50 @@ refuses_more_than_descriptors_allow(void **state)
 	stop();
 }
 
+/* What a CGI program is: it cannot give its connection away. */
+static enum err
+write_text(void *arg, int64_t deadline_ms, const char *data, size_t len)
+{
+	(void)deadline_ms;
+	(void)strncat(arg, data, len);
+	return ERR_OK;
+}
+
+static enum err
+end_text(void *arg)
+{
+	(void)arg;
+	return ERR_OK;
+}
+
+static void
+refuses_where_there_is_no_fastcgi(void **state)
+{
+	static const struct request_io io = {
+		.write = write_text,
+		.end = end_text,
+	};
+	static char method[] = "REQUEST_METHOD=GET", uri[] = "REQUEST_URI=/x";
+	static char *const envp[] = { method, uri, NULL };
+	char text[1024] = "";
+	struct request_source source = {
+		.io = &io,
+		.io_arg = text,
+		.envp = envp,
+		.started_ms = clock_ms(),
+	};
+
+	(void)state;
+	start("threads = 1", handle);
+	source.config = config_current();
+	request_run(&source, handle);
+	await('r');
+	assert_int_equal(strncmp(text, "Status: 503", 11), 0);
+	assert_non_null(strstr(text, "\"unavailable\""));
+	config_unref((struct config *)(uintptr_t)source.config);
+	stop();
+}
+
 int
 main(void)
 {
@@ -734,6 +778,7 @@ main(void)
 		cmocka_unit_test(hangs_up_on_unfinished_answers_at_the_stop),
 		cmocka_unit_test(drops_what_comes_when_there_is_no_hub),
 		cmocka_unit_test(refuses_more_than_descriptors_allow),
+		cmocka_unit_test(refuses_where_there_is_no_fastcgi),
 	};
 
 	return cmocka_run_group_tests_name("parked", tests, NULL, NULL);

@@ -380,7 +380,7 @@ chats_are_read_changed_and_taken_away(void **state)
 		{ "DELETE", "/api/v1/chats", GOOD, HERE, 405,
 		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
 		{ "PUT", id, GOOD, HERE, 405,
-		    MAY "Allow: GET, HEAD, PATCH, DELETE, OPTIONS\n" },
+		    MAY "Allow: PATCH, DELETE, OPTIONS\n" },
 	};
 
 	(void)state;
@@ -520,6 +520,8 @@ a_page_of_the_site_may_read_without_an_origin(void **state)
 	}
 }
 
+#define CHATS "/api/v1/chats"
+
 static void
 a_path_may_take_several_methods(void **state)
 {
@@ -529,6 +531,36 @@ a_path_may_take_several_methods(void **state)
 		{ "POST", "/configured/", GOOD, HERE, 200, MAY },
 		{ "PUT", "/configured/", GOOD, HERE, 405,
 		    MAY "Allow: GET, HEAD, POST, OPTIONS\n" },
+		{ "OPTIONS", CHATS "/x", GOOD, HERE, 204,
+		    MAY "Allow: PATCH, DELETE, OPTIONS\n"
+			"Access-Control-Allow-Methods: PATCH, DELETE, "
+			"OPTIONS\n" MAX_AGE },
+	};
+
+	(void)state;
+	check_rows(rows, COUNT(rows));
+}
+
+static void
+a_part_of_a_path_may_be_a_name(void **state)
+{
+	static const struct row rows[] = {
+		{ "GET", CHATS "/x/messages", GOOD, HERE, 200, MAY },
+		{ "HEAD", CHATS "/x.y~z/messages", GOOD, HERE, 200, MAY },
+		{ "POST", CHATS "/x/messages", GOOD, HERE, 405, MAY GETS },
+		{ "GET", CHATS "/x", GOOD, HERE, 405,
+		    MAY "Allow: PATCH, DELETE, OPTIONS\n" },
+		{ "PATCH", CHATS "/", GOOD, HERE, 404, MAY },
+		{ "PATCH", CHATS "/x/", GOOD, HERE, 404, MAY },
+		{ "PATCH", CHATS "/x/y", GOOD, HERE, 404, MAY },
+		{ "PATCH", CHATS "x", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/messages", GOOD, HERE, 405,
+		    MAY "Allow: PATCH, DELETE, OPTIONS\n" },
+		{ "GET", CHATS "//messages", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/x/y/messages", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/x/messages/", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/x/messagesx", GOOD, HERE, 404, MAY },
+		{ "GET", CHATS "/x/message", GOOD, HERE, 404, MAY },
 	};
 
 	(void)state;
@@ -610,6 +642,7 @@ main(void)
 		cmocka_unit_test(a_page_that_is_not_named_may_not_use_cookies),
 		cmocka_unit_test(a_page_of_the_site_may_read_without_an_origin),
 		cmocka_unit_test(a_path_may_take_several_methods),
+		cmocka_unit_test(a_part_of_a_path_may_be_a_name),
 		cmocka_unit_test(
 		    other_paths_and_methods_are_refused_in_words_a_page_may_read),
 		cmocka_unit_test(who_is_refused_is_told_why),

@@ -285,6 +285,27 @@ refuses_foreign_and_doubled_origins(void **state)
 	assert_int_equal(answer.err, ERR_PROTO);
 }
 
+static void
+takes_no_origin_only_from_its_own_pages(void **state)
+{
+	struct tunnel_answer answer;
+
+	config.access.missing_origin = false;
+	answer = ASK(*state, "/plain", "Host: localhost:8080");
+	assert_int_equal(answer.err, ERR_DENIED);
+	answer = ASK(*state, "/plain", "Host: evil.example",
+	    "Sec-Fetch-Site: same-origin");
+	assert_int_equal(answer.err, ERR_DENIED);
+	answer = ASK(*state, "/plain", "Host: localhost:8080",
+	    "Sec-Fetch-Site: same-site", "Sec-Fetch-Site: same-origin");
+	assert_int_equal(answer.err, ERR_PROTO);
+	answer = ASK(*state, "/plain", "Host: localhost:8080",
+	    "Sec-Fetch-Site: same-origin");
+	assert_int_equal(answer.err, ERR_OK);
+	tunnel_answer_free(&answer);
+	config.access.missing_origin = true;
+}
+
 /* What became of an offer: the answer's subprotocol, and those offered on. */
 struct subprotocol_case {
 	const char *target;
@@ -466,6 +487,7 @@ main(void)
 		cmocka_unit_test(says_what_the_web_server_has_to_send),
 		cmocka_unit_test(believes_no_header_of_a_peer_over_tcp),
 		cmocka_unit_test(refuses_foreign_and_doubled_origins),
+		cmocka_unit_test(takes_no_origin_only_from_its_own_pages),
 		cmocka_unit_test(
 		    answers_or_passes_subprotocols_but_never_a_key),
 		cmocka_unit_test(never_offers_a_key_even_if_configured),
