@@ -169,6 +169,7 @@ integration_tests = \
 	%D%/integration/chats.mjs \
 	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
+	%D%/integration/engineio.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
@@ -178,6 +179,7 @@ integration_tests = \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
+	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
 	%D%/integration/vendors.mjs
