@@ -12,8 +12,7 @@
 #include "common/str.h"
 #include "common/xalloc.h"
 
-#define CHATS_PATH   "/api/v1/chats/"
-#define MESSAGES_END "/messages"
+#define CHATS_PATH "/api/v1/chats/"
 
 /* ---- answers ---- */
 
@@ -173,25 +172,18 @@ chat_http_chat_handle(struct request *req)
 {
 	const char *method = request_method(req);
 	const char *rest = request_path(req) + strlen(CHATS_PATH);
-	size_t len = strcspn(rest, "/");
-	bool messages = strcmp(rest + len, MESSAGES_END) == 0;
-	bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 	char *chat;
 
 	if (!is_there(req))
 		return;
-	if (messages != reads || (!messages && rest[len] != '\0')) {
-		request_reply_error(req, ERR_NOTFOUND, NULL);
-		return;
-	}
-	chat = xstrndup(rest, len);
-	if (reads)
-		answer_list(req, "list_messages", chat);
-	else if (strcmp(method, "PATCH") == 0)
+	chat = xstrndup(rest, strcspn(rest, "/"));
+	if (strcmp(method, "PATCH") == 0)
 		answer_body(req, "rename_chat", chat, 200);
-	else
+	else if (strcmp(method, "DELETE") == 0)
 		answer(req, "delete_chat",
 		    json_made(json_pack("{s:s}", "chat_id", chat)), 200);
+	else
+		answer_list(req, "list_messages", chat);
 	free(chat);
 }
 
