@@ -7,7 +7,10 @@ EXTRA_PROGRAMS = %D%/chat_load %D%/ws_load
 CLEANFILES += $(EXTRA_PROGRAMS)
 EXTRA_DIST += %D%/chat.mjs %D%/run.mjs
 
-bench: $(EXTRA_PROGRAMS) culvert-broker culvert-tunnel tests/sim/culvert-sim
+if HAVE_MHD
+bench_vendor = tests/sim/culvert-sim
+endif
+bench: $(EXTRA_PROGRAMS) culvert-broker culvert-tunnel $(bench_vendor)
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 		$(top_srcdir)/tests/node $(srcdir)/bench/run.mjs
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
