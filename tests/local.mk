@@ -289,4 +289,4 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
 	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
-	%D%/lib/servers.mjs %D%/lib/tap.mjs
+	%D%/lib/servers.mjs %D%/lib/sse.mjs %D%/lib/tap.mjs
