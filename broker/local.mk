@@ -32,9 +32,11 @@ libbroker_a_SOURCES = \
 	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
 	%D%/config/config_value.c %D%/config/config_value.h \
+	%D%/tunnels/control_connection.c %D%/tunnels/control_connection.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
+	%D%/tunnels/control_operator.c %D%/tunnels/control_operator.h \
 	%D%/tunnels/control_peer.c %D%/tunnels/control_peer.h \
-	%D%/tunnels/control_report.c %D%/tunnels/control_report.h \
+	%D%/tunnels/control_questions.c %D%/tunnels/control_questions.h \
 	%D%/tunnels/control_server.c %D%/tunnels/control_server.h \
 	%D%/http/http_client.c %D%/http/http_client.h \
 	%D%/store/database.c %D%/store/database.h \

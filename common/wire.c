@@ -190,6 +190,12 @@ TABLE(report, TEXT(wire_report, from, "from", DAY_BYTES, wire_is_day),
     TEXT(wire_report, to, "to", DAY_BYTES, wire_is_day),
     TEXT(wire_report, by, "by", WORD_BYTES, wire_is_sum, .optional = true));
 
+TABLE(top_up, TEXT(wire_account, user, "user", WORD_BYTES, wire_is_line),
+    TEXT(wire_account, amount, "amount", WORD_BYTES, wire_is_amount),
+    TEXT(wire_account, id, "id", WORD_BYTES, str_is_token));
+
+TABLE(balance, TEXT(wire_account, user, "user", WORD_BYTES, wire_is_line));
+
 static const struct table list_table = { "list", NULL, 0 };
 
 static const struct table *const packets[] = {
@@ -204,6 +210,8 @@ static const struct table *const packets[] = {
 	[WIRE_REPLY] = &reply_table,
 	[WIRE_LOG] = &log_table,
 	[WIRE_REPORT] = &report_table,
+	[WIRE_TOP_UP] = &top_up_table,
+	[WIRE_BALANCE] = &balance_table,
 };
 
 /* Every member of the packet's union starts where it starts. */

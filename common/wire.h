@@ -31,17 +31,19 @@
 #define WIRE_RECORDS_MAX      512 /* of one log packet */
 
 enum wire_type {
-	WIRE_OPEN,   /* tunnel -> broker: may this request be tunnelled? */
-	WIRE_GRANT,  /* broker -> tunnel: yes, and this is how */
-	WIRE_DENY,   /* broker -> tunnel: no, answer this */
-	WIRE_USAGE,  /* tunnel -> broker: totals so far, the vendor's usage */
-	WIRE_END,    /* tunnel -> broker: it is over, last totals */
-	WIRE_CLOSE,  /* operator -> broker -> tunnel: end it */
-	WIRE_LIMITS, /* broker -> tunnel: new limits */
-	WIRE_LIST,   /* operator -> broker: the open leases */
-	WIRE_REPLY,  /* broker -> operator: a JSON value */
-	WIRE_LOG,    /* tunnel -> broker: for the route's message log */
-	WIRE_REPORT, /* operator -> broker: what was used */
+	WIRE_OPEN,    /* tunnel -> broker: may this request be tunnelled? */
+	WIRE_GRANT,   /* broker -> tunnel: yes, and this is how */
+	WIRE_DENY,    /* broker -> tunnel: no, answer this */
+	WIRE_USAGE,   /* tunnel -> broker: totals so far, the vendor's usage */
+	WIRE_END,     /* tunnel -> broker: it is over, last totals */
+	WIRE_CLOSE,   /* operator -> broker -> tunnel: end it */
+	WIRE_LIMITS,  /* broker -> tunnel: new limits */
+	WIRE_LIST,    /* operator -> broker: the open leases */
+	WIRE_REPLY,   /* broker -> operator: a JSON value */
+	WIRE_LOG,     /* tunnel -> broker: for the route's message log */
+	WIRE_REPORT,  /* operator -> broker: what was used */
+	WIRE_TOP_UP,  /* operator -> broker: add to a user's balance */
+	WIRE_BALANCE, /* operator -> broker: what a user has */
 };
 
 struct wire_header {
@@ -179,6 +181,13 @@ struct wire_report {
 	char *by;	 /* "day", "route", "user", "model"; NULL: all four */
 };
 
+struct wire_account {
+	char *user;
+	/* WIRE_TOP_UP only: */
+	char *amount; /* "5.00"; below 0 it is taken back */
+	char *id;     /* so that it is booked once */
+};
+
 struct wire_packet {
 	enum wire_type type;
 	union {
@@ -191,6 +200,7 @@ struct wire_packet {
 		json_t *reply;
 		struct wire_log log;
 		struct wire_report report;
+		struct wire_account account; /* WIRE_TOP_UP, WIRE_BALANCE */
 	};
 };
 

@@ -113,3 +113,22 @@ wire_is_sum(const char *s, size_t len)
 	return strcmp(s, "day") == 0 || strcmp(s, "route") == 0 ||
 	    strcmp(s, "user") == 0 || strcmp(s, "model") == 0;
 }
+
+/* Six decimals: micro-units are all that is counted. */
+bool
+wire_is_amount(const char *s, size_t len)
+{
+	static const char digits[] = "0123456789";
+	const char *p = s + (s[0] == '-');
+	size_t whole = strspn(p, digits), part = 0;
+
+	p += whole;
+	if (*p == '.') {
+		part = strspn(p + 1, digits);
+		if (part == 0)
+			return false;
+		p += 1 + part;
+	}
+	return p == s + len && whole > 0 && whole <= 7 && part <= 6 &&
+	    strpbrk(s, "123456789") != NULL;
+}

@@ -24,5 +24,6 @@ wire_text_check wire_is_form;	 /* how a client speaks: "beta", "text" */
 wire_text_check wire_is_day;	 /* "2026-01-31" */
 wire_text_check wire_is_sum;	 /* "day", "route", "user", "model" */
 wire_text_check wire_is_log;	 /* "metadata", "full" */
+wire_text_check wire_is_amount;	 /* "5.00", "-0.5": of money, and not nothing */
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "common/clock.h"
@@ -26,6 +27,7 @@ struct options {
 	bool json;
 	const char *from, *to, *by; /* usage */
 	const char *code, *reason;  /* close */
+	const char *id, *back;	    /* topup; back: an amount below 0 */
 	char **args;
 	int arg_count;
 };
@@ -39,6 +41,8 @@ struct command {
 static int run_sessions(const struct options *options);
 static int run_close(const struct options *options);
 static int run_usage(const struct options *options);
+static int run_topup(const struct options *options);
+static int run_balance(const struct options *options);
 
 static const struct command commands[] = {
 	{ "sessions", run_sessions, "", "the tunnels that are open" },
@@ -46,6 +50,9 @@ static const struct command commands[] = {
 	    "end one of them" },
 	{ "usage", run_usage, "[--from DAY] [--to DAY] [--by WHAT]",
 	    "what was used, by day, route, user, model or all of them" },
+	{ "topup", run_topup, "USER AMOUNT [--id KEY]",
+	    "add to a user's balance; below 0: take back" },
+	{ "balance", run_balance, "USER", "what a user has" },
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -200,6 +207,66 @@ run_usage(const struct options *options)
 	return ask(options, question, show_usage, NULL);
 }
 
+/* What a top-up is booked once by, however often it is sent. */
+static char *
+make_id(void)
+{
+	unsigned char bytes[16];
+	char *id = xcalloc(1, 2 * sizeof(bytes) + 1);
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		abort(); /* never for so few */
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		(void)sprintf(id + 2 * i, "%02x", bytes[i]);
+	return id;
+}
+
+static int
+run_topup(const struct options *options)
+{
+	const char *amount = options->back, *fault = NULL;
+	struct wire_packet *order;
+	char *id;
+	int rc;
+
+	if (amount == NULL && options->arg_count == 2)
+		amount = options->args[1];
+	else if (amount == NULL || options->arg_count != 1)
+		fault = "which USER, and what AMOUNT?";
+	if (fault == NULL && !wire_is_amount(amount, strlen(amount)))
+		fault = "AMOUNT: a decimal number as 5.00, or below 0";
+	if (fault == NULL && options->id != NULL &&
+	    !str_is_token(options->id, strlen(options->id)))
+		fault = "--id: letters, digits, `-', `_', `.'";
+	if (fault != NULL)
+		return misused(fault);
+	id = options->id == NULL ? make_id() : xstrdup(options->id);
+	order = wire_packet_new(WIRE_TOP_UP);
+	order->account.user = xstrdup(options->args[0]);
+	order->account.amount = xstrdup(amount);
+	order->account.id = xstrdup(id);
+	rc = ask(options, order, show_account, NULL);
+	if (rc != 0 && options->id == NULL)
+		(void)fprintf(stderr,
+		    "culvertctl: whether it was booked or not, this books it "
+		    "once: --id %s\n",
+		    id);
+	free(id);
+	return rc;
+}
+
+static int
+run_balance(const struct options *options)
+{
+	struct wire_packet *question;
+
+	if (options->arg_count != 1)
+		return misused("balance has one argument, the USER");
+	question = wire_packet_new(WIRE_BALANCE);
+	question->account.user = xstrdup(options->args[0]);
+	return ask(options, question, show_account, NULL);
+}
+
 /* ---- options ----------------------------------------------------------- */
 
 enum {
@@ -210,6 +277,7 @@ enum {
 	BY,
 	CODE,
 	REASON,
+	ID,
 	HELP,
 	VERSION_OPTION,
 };
@@ -222,17 +290,21 @@ static const struct option known[] = {
 	{ "by", required_argument, NULL, BY },
 	{ "code", required_argument, NULL, CODE },
 	{ "reason", required_argument, NULL, REASON },
+	{ "id", required_argument, NULL, ID },
 	{ "help", no_argument, NULL, HELP },
 	{ "version", no_argument, NULL, VERSION_OPTION },
 	{ NULL, 0, NULL, 0 },
 };
+
+/* So that an amount below 0 is no strange option. */
+static const char digits[] = "0::1::2::3::4::5::6::7::8::9::";
 
 static void
 parse_options(int argc, char *argv[], struct options *options)
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, digits, known, NULL)) != -1) {
 		switch (c) {
 		case SOCKET:
 			options->socket = optarg;
@@ -261,7 +333,14 @@ parse_options(int argc, char *argv[], struct options *options)
 		case VERSION_OPTION:
 			(void)printf("culvertctl %s\n", PACKAGE_VERSION);
 			exit(0);
+		case ID:
+			options->id = optarg;
+			break;
 		default:
+			if (c >= '0' && c <= '9') {
+				options->back = argv[optind - 1];
+				break;
+			}
 			usage(stderr);
 			exit(EXIT_USAGE);
 		}
@@ -276,9 +355,11 @@ fits(const struct options *options, const struct command *command)
 {
 	bool is_close = command->run == run_close;
 	bool is_usage = command->run == run_usage;
+	bool is_topup = command->run == run_topup;
 
 	return (is_close ||
 		   (options->code == NULL && options->reason == NULL)) &&
+	    (is_topup || (options->id == NULL && options->back == NULL)) &&
 	    (is_usage ||
 		(options->from == NULL && options->to == NULL &&
 		    options->by == NULL));

@@ -227,3 +227,28 @@ show_usage(const json_t *answer, FILE *out)
 		    "culvert.conf(5)\n",
 		    (unsigned long long)number_of(total, "unpriced"));
 }
+
+/* ---- accounts ---------------------------------------------------------- */
+
+static const struct table_column account_columns[] = {
+	{ "USER", false },
+	{ "BALANCE", true },
+	{ "RESERVED", true },
+	{ "CURRENCY", false },
+	{ "ID", false },
+};
+
+void
+show_account(const json_t *answer, FILE *out)
+{
+	static const char *const names[] = { "user", "balance", "reserved",
+		"currency", "id" };
+	struct table *table =
+	    table_new(account_columns, COUNT(account_columns));
+
+	table_add_row(table);
+	for (size_t i = 0; i < COUNT(names); i++)
+		table_put(table, i, text_of(answer, names[i]));
+	table_print(table, out);
+	table_free(table);
+}

@@ -13,4 +13,7 @@ void show_sessions(const json_t *answer, FILE *out);
 /* What `report' is answered with. */
 void show_usage(const json_t *answer, FILE *out);
 
+/* What `top_up' and `balance' are answered with. */
+void show_account(const json_t *answer, FILE *out);
+
 #endif

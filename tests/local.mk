@@ -147,7 +147,9 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
-	%D%/unit/store_conformance.c %D%/unit/store_conformance.h
+	%D%/unit/store_conformance.c %D%/unit/store_conformance.h \
+	%D%/unit/store_conformance_chat.c \
+	%D%/unit/store_conformance_money.c
 
 # Integration and client tests: Node.js scripts that speak TAP.  By hand:
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs

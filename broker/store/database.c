@@ -18,9 +18,12 @@
 #define BUSY_MS	      250
 #define OPEN_MS	      2000 /* another process may just make it */
 #define OPEN_RETRY_MS 10
+#define ENTER_S	      2 /* each who waits before may wait for BUSY_MS */
 
 struct database {
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* of these two */
+	pthread_cond_t left;
+	bool in_use;
 	char *path;
 	const struct database_schema *schema;
 	sqlite3 *sqlite; /* NULL: to be opened when it is used next */
@@ -264,8 +267,13 @@ struct database *
 database_new(const char *path, const struct database_schema *schema)
 {
 	struct database *db = xcalloc(1, sizeof(*db));
+	pthread_condattr_t monotonic;
 
 	(void)pthread_mutex_init(&db->lock, NULL);
+	(void)pthread_condattr_init(&monotonic);
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&db->left, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
 	db->path = xstrdup(path);
 	db->schema = schema;
 	db->statements =
@@ -293,6 +301,7 @@ database_free(struct database *db)
 	if (db == NULL)
 		return;
 	disconnect(db);
+	(void)pthread_cond_destroy(&db->left);
 	(void)pthread_mutex_destroy(&db->lock);
 	free(db->statements);
 	free(db->path);
@@ -381,19 +390,51 @@ has_moved(const struct database *db)
 	    st.st_ino != db->inode;
 }
 
+/* Have it alone; false where that takes too long. */
+static bool
+occupy(struct database *db)
+{
+	struct timespec limit;
+	bool got;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &limit);
+	limit.tv_sec += ENTER_S;
+	(void)pthread_mutex_lock(&db->lock);
+	while (db->in_use &&
+	    pthread_cond_timedwait(&db->left, &db->lock, &limit) == 0)
+		;
+	got = !db->in_use;
+	if (got)
+		db->in_use = true;
+	(void)pthread_mutex_unlock(&db->lock);
+	return got;
+}
+
+static void
+vacate(struct database *db)
+{
+	(void)pthread_mutex_lock(&db->lock);
+	db->in_use = false;
+	(void)pthread_cond_signal(&db->left);
+	(void)pthread_mutex_unlock(&db->lock);
+}
+
 enum err
 database_enter(struct database *db, struct diag *diag)
 {
 	enum err err = ERR_OK;
 
-	(void)pthread_mutex_lock(&db->lock);
+	if (!occupy(db)) {
+		diag_set(diag, "the store: too many wait for it");
+		return ERR_UNAVAIL;
+	}
 	if (db->sqlite != NULL && has_moved(db))
 		disconnect(db);
 	if (db->sqlite == NULL)
 		err = connect_once(db, diag);
 	if (err == ERR_OK)
 		return ERR_OK;
-	(void)pthread_mutex_unlock(&db->lock);
+	vacate(db);
 	return ERR_UNAVAIL; /* somebody may mend it */
 }
 
@@ -402,7 +443,7 @@ database_leave(struct database *db)
 {
 	if (db->broken)
 		disconnect(db);
-	(void)pthread_mutex_unlock(&db->lock);
+	vacate(db);
 }
 
 /* Take up a statement that is prepared when it is first used. */

@@ -52,7 +52,10 @@ enum err database_check(const char *path, const struct database_schema *schema,
 
 /* ---- using it ---- */
 
-/* Lock it; ERR_UNAVAIL, and nothing is locked, where it cannot be used now. */
+/*
+ * Lock it; ERR_UNAVAIL, and nothing is locked, where it cannot be used now: who
+ * waits in a row of others is told so after two seconds.
+ */
 enum err database_enter(struct database *db, struct diag *diag) MUST_CHECK;
 void database_leave(struct database *db);
 

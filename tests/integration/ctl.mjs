@@ -2,6 +2,7 @@
 // culvertctl and a broker, with tunnels that are real, and with ones that are
 // played where they have to report usage, or to die.
 import assert from "node:assert/strict";
+import crypto from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 
@@ -63,14 +64,14 @@ const event = (n, input_tokens, output_tokens, more = {}) => ({ n,
 	    total_tokens: input_tokens + output_tokens }, ...more });
 
 // A site whose broker keeps a store.
-async function site_with_store(t, rest = PRICES) {
+async function site_with_store(t, rest = PRICES, options = {}) {
 	const site = await Site.open(t);
 	const db = site.file("culvert.db");
 	// a grant, which the one who plays prints, has no key here
 	const config = site.config({
 		relays: [["/raw", 'upstream = "ws://127.0.0.1:9/"']],
 		rest: `store { path = "${db}" }\n${rest}` });
-	return { site, db, config, broker: await site.broker(config) };
+	return { site, db, config, broker: await site.broker(config, options) };
 }
 
 const days = ["--from", "2000-01-01", "--to", "2999-12-31"];
@@ -252,7 +253,7 @@ test("writes the message log of a route that has one", async (t) => {
 
 test("a broker without a store says so", async (t) => {
 	const { site } = await relay_site(t);
-	await fails(1, /no usage is kept: there is no `store'/,
+	await fails(1, /nothing is kept: there is no `store'/,
 	    ctl(site, "usage"));
 });
 
@@ -296,11 +297,72 @@ test("says what to do where there is no broker", async (t) => {
 	}
 });
 
+const CHAT = `chat {
+	url = "http://127.0.0.1:9/v1/chat/completions"
+	models = {gpt-test}
+	users { secret = "env:USER_SECRET" balance = true }
+}
+prices "gpt-test" { input_text = "1.00" output_text = "2.00" currency = "EUR" }
+`;
+const account = (balance, more = {}) => ({ user: "ann", balance,
+	balance_micro: Math.round(balance * 1e6), reserved: "0.000000",
+	reserved_micro: 0, currency: "EUR", ...more });
+
+test("adds to a balance, once for each id", async (t) => {
+	const options = { env: {
+		USER_SECRET: crypto.randomBytes(32).toString("hex") } };
+	const { site, broker, config } = await site_with_store(t, CHAT, options);
+	assert.deepEqual(await ask(site, "balance", "ann"),
+	    account("0.000000"));
+	const { id, ...first } = await ask(site, "topup", "ann", "5.00");
+	assert.deepEqual(first, account("5.000000"));
+	assert.match(id, /^[0-9a-f]{32}$/);
+	await broker.wait_for(new RegExp(
+	    `account\\.top_up id=${id} amount=5\\.00`));
+	// a retry is no second one, by whatever broker, and no other one
+	broker.may_fail = true;
+	await broker.stop("SIGKILL");
+	await site.broker(config, options);
+	assert.deepEqual(await ask(site, "topup", "ann", "5", "--id", id),
+	    account("5.000000", { id }));
+	await fails(1, /this id was used for another top-up/,
+	    ctl(site, "topup", "ann", "6", "--id", id));
+	await fails(1, /this id was used for another top-up/,
+	    ctl(site, "topup", "bob", "5", "--id", id));
+	// below 0 it is taken back, and no more than there is
+	assert.deepEqual(await ask(site, "topup", "ann", "-1.5", "--id", "b"),
+	    account("3.500000", { id: "b" }));
+	assert.deepEqual(await ask(site, "topup", "--id", "c", "ann", "--",
+	    "-0.000001"), account("3.499999", { id: "c" }));
+	await fails(1, /less than that is there.*--id [0-9a-f]{32}$/ms,
+	    ctl(site, "topup", "ann", "-3.5"));
+	const table = await ctl(site, "balance", "ann");
+	assert.match(table.stdout, /^USER +BALANCE +RESERVED +CURRENCY\n/);
+	assert.match(table.stdout, /^ann +3\.499999 +0\.000000 +EUR$/m);
+	// whoever it is: a name is a name
+	const odd = "Ann O'Hara; DROP TABLE account -- \u00e4";
+	assert.equal((await ask(site, "topup", odd, "1")).user, odd);
+	assert.equal((await ask(site, "balance", odd)).balance, "1.000000");
+	assert.equal((await ask(site, "balance", "Ann")).balance, "0.000000");
+});
+
+test("adds to no balance where no store keeps it", async (t) => {
+	const site = await Site.open(t);
+	const none = path.join(site.dir, "none.sock");
+	await fails(1, /is the broker running.*--id [0-9a-f]{32}/ms,
+	    run([CTL, "--socket", none, "topup", "ann", "1"]));
+	await site.broker(site.config({
+		relays: [["/raw", 'upstream = "ws://127.0.0.1:9/"']] }));
+	await fails(1, /there is no `store'/, ctl(site, "topup", "ann", "1"));
+	await fails(1, /there is no `store'/, ctl(site, "balance", "ann"));
+});
+
 test("explains itself", async (t) => {
 	const site = await Site.open(t);
 	const help = await ctl(site, "--help");
 	assert.equal(help.code, 0);
-	for (const word of ["sessions", "close LEASE", "usage", "--json"])
+	for (const word of ["sessions", "close LEASE", "usage", "--json",
+		"topup USER AMOUNT", "balance USER"])
 		assert.ok(help.stdout.includes(word), word);
 	assert.match((await ctl(site, "--version")).stdout, /^culvertctl \d/);
 	const wrong = [[], ["nonsense"], ["sessions", "x"], ["close"],
@@ -310,7 +372,14 @@ test("explains itself", async (t) => {
 		["usage", "--by", "hour"], ["usage", "--from", "yesterday"],
 		["usage", "--from", "2026-02-30"], ["usage", "x"],
 		["usage", "--from", "2026-02-02", "--to", "2026-02-01"],
-		["sessions", "--by", "day"], ["usage", "--code", "4000"]];
+		["sessions", "--by", "day"], ["usage", "--code", "4000"],
+		["topup"], ["topup", "ann"], ["topup", "-5"], ["topup", "ann",
+		"5", "6"], ["topup", "ann", "5", "-6"], ["topup", "ann", "0"],
+		["topup", "ann", "-5x"], ["topup", "ann", "5,00"],
+		["topup", "ann", "1e3"], ["topup", "ann", "0.0000001"],
+		["topup", "ann", "5", "--id", "a b"], ["topup", "ann", "5",
+		"--id", ""], ["balance"], ["balance", "a", "b"],
+		["balance", "ann", "--id", "x"], ["balance", "ann", "-5"]];
 	for (const args of wrong)
 		await fails(2, /usage: culvertctl/, ctl(site, ...args));
 });

@@ -7,21 +7,14 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <pthread.h>
 
 #include "store_conformance.h"
 
-#define NOW	1767225600 /* 2026-01-01 */
 #define DAY	86400
 #define THREADS 8
 #define ROWS	25 /* of each thread */
 
-/* What is written is only read. */
-#define TEXT(s) ((char *)(uintptr_t)(s))
-
-#define OPS(store, verb, ...) (store)->ops->verb((store), __VA_ARGS__)
-
-static void
+void
 assert_ok(enum err err, const struct diag *diag)
 {
 	if (err != ERR_OK)
@@ -413,24 +406,18 @@ sums_nothing_to_nothing(void **state)
 
 /* ---- threads ----------------------------------------------------------- */
 
-struct racer {
-	pthread_t thread;
-	struct store *store;
-	int number;
-	enum err err;
-};
-
-static void
-race(struct store_pair *pair, struct racer *racers, void *(*run)(void *))
+void
+race(struct store_pair *pair, struct racer *racers, int count,
+    void *(*run)(void *))
 {
-	for (int i = 0; i < THREADS; i++) {
+	for (int i = 0; i < count; i++) {
 		racers[i].store = i % 2 == 0 ? pair->one : pair->other;
 		racers[i].number = i;
 		assert_int_equal(pthread_create(&racers[i].thread, NULL, run,
 				     &racers[i]),
 		    0);
 	}
-	for (int i = 0; i < THREADS; i++)
+	for (int i = 0; i < count; i++)
 		assert_int_equal(pthread_join(racers[i].thread, NULL), 0);
 }
 
@@ -456,7 +443,7 @@ lets_one_of_many_threads_have_a_token(void **state)
 	struct racer racers[THREADS];
 	int winners = 0;
 
-	race(pair, racers, put_same_token);
+	race(pair, racers, THREADS, put_same_token);
 	for (int i = 0; i < THREADS; i++) {
 		winners += racers[i].err == ERR_OK;
 		assert_true(
@@ -492,7 +479,7 @@ books_what_many_threads_report(void **state)
 	struct store_pair *pair = *state;
 	struct racer racers[THREADS];
 
-	race(pair, racers, add_rows);
+	race(pair, racers, THREADS, add_rows);
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(racers[i].err, ERR_OK);
 	assert_int_equal(count_events(pair->one), THREADS / 2 * ROWS);

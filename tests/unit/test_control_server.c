@@ -20,9 +20,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "broker/chat/notify.h"
 #include "broker/config/config.h"
 #include "broker/store/ledger.h"
 #include "broker/store/store_sqlite.h"
+#include "broker/tunnels/control_questions.h"
 #include "broker/tunnels/control_server.h"
 #include "common/log.h"
 #include "common/service.h"
@@ -537,6 +539,147 @@ reports_without_keeping_others_waiting(void **state)
 	(void)close(tunnel);
 }
 
+#define TOP_UP(amount)                                                       \
+	"{\"v\":1,\"type\":\"top_up\",\"user\":\"ann\",\"amount\":\"" amount \
+	"\",\"id\":\"one\"}"
+#define BALANCE "{\"v\":1,\"type\":\"balance\",\"user\":\"ann\"}"
+
+/* A store that knows one account, and is as slow. */
+static enum err
+get_account_slowly(struct store *store, const char *user,
+    struct store_account *ret, struct diag *diag)
+{
+	(void)store;
+	(void)diag;
+	assert_string_equal(user, "ann");
+	(void)pthread_mutex_lock(&gate);
+	(void)pthread_mutex_unlock(&gate);
+	*ret = (struct store_account){ .balance = 4500000, .reserved = 1 };
+	return ERR_OK;
+}
+
+static enum err
+top_up_once(struct store *store, const struct store_top_up *in,
+    struct store_account *ret, struct diag *diag)
+{
+	(void)store;
+	assert_string_equal(in->user, "ann");
+	assert_string_equal(in->id, "one");
+	if (in->amount != -500000) {
+		diag_set(diag, "this id was used for another top-up");
+		return ERR_MISMATCH;
+	}
+	*ret = (struct store_account){ .balance = 4500000 };
+	return ERR_OK;
+}
+
+static const struct store_ops account_ops = {
+	.sum_usage = sum_slowly,
+	.get_account = get_account_slowly,
+	.top_up = top_up_once,
+};
+static struct store account_store = { .ops = &account_ops };
+
+static _Atomic unsigned told;
+
+static void
+tell_usage(const char *owner)
+{
+	assert_string_equal(owner, "u:ann");
+	told++;
+}
+
+static const struct notify_sink sink = { .usage = tell_usage };
+
+static void
+assert_account(json_t *value, const char *balance, const char *id)
+{
+	const char *text = json_string_value(json_object_get(value, "balance"));
+
+	assert_non_null(text);
+	assert_string_equal(text, balance);
+	text = json_string_value(json_object_get(value, "id"));
+	if (id == NULL)
+		assert_null(text);
+	else
+		assert_string_equal(text, id);
+	assert_int_equal(json_integer_value(
+			     json_object_get(value, "balance_micro")),
+	    4500000);
+	json_decref(value);
+}
+
+static int
+stop_accounts(void **state)
+{
+	notify_set_sink(NULL);
+	return stop_reports(state);
+}
+
+static void
+tops_up_and_tells_who_listens(void **state)
+{
+	struct world *world = *state;
+	int one;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	notify_set_sink(&sink);
+	one = peer(world);
+	say(one, TOP_UP("-0.5"));
+	assert_refused(hear_report(one), "there is no `store'");
+	store_set_current(&account_store);
+	say(one, TOP_UP("-0.5"));
+	assert_account(hear_report(one), "4.500000", "one");
+	assert_int_equal(told, 1);
+	say(one, TOP_UP("0.5"));
+	assert_refused(hear_report(one), "another top-up");
+	say(one, TOP_UP("1000000.1"));
+	assert_refused(hear_report(one), "at most a million");
+	say(one, TOP_UP("-9999999"));
+	assert_refused(hear_report(one), "at most a million");
+	assert_int_equal(told, 1);
+	say(one, BALANCE);
+	assert_account(hear_report(one), "4.500000", NULL);
+	(void)close(one);
+}
+
+static void
+answers_about_accounts_while_others_are_asked(void **state)
+{
+	struct world *world = *state;
+	int askers[CONTROL_QUESTIONS_MAX], one, tunnel;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	store_set_current(&account_store);
+	(void)pthread_mutex_lock(&gate);
+	for (int i = 0; i < CONTROL_QUESTIONS_MAX - 1; i++) {
+		askers[i] = peer(world);
+		say(askers[i], i == 0 ? REPORT : BALANCE);
+	}
+	one = peer(world);
+	say(one, TOP_UP("-0.5")); /* which does not wait for them */
+	assert_account(hear_report(one), "4.500000", "one");
+	say(one, BALANCE);
+	tunnel = peer(world);
+	say(tunnel, OPEN("/free"));
+	hear_grant(tunnel);
+	askers[CONTROL_QUESTIONS_MAX - 1] = peer(world);
+	say(askers[CONTROL_QUESTIONS_MAX - 1], TOP_UP("-0.5"));
+	assert_refused(hear_report(askers[CONTROL_QUESTIONS_MAX - 1]),
+	    "too much is asked");
+	(void)close(askers[1]); /* and does not wait for its answer */
+	(void)pthread_mutex_unlock(&gate);
+	assert_account(hear_report(one), "4.500000", NULL);
+	assert_reported(hear_report(askers[0]));
+	for (int i = 2; i < CONTROL_QUESTIONS_MAX - 1; i++)
+		assert_account(hear_report(askers[i]), "4.500000", NULL);
+	for (int i = 0; i < CONTROL_QUESTIONS_MAX; i++)
+		if (i != 1)
+			(void)close(askers[i]);
+	(void)close(one);
+	(void)close(tunnel);
+}
+
 static void
 outlives_who_leaves_as_its_report_comes(void **state)
 {
@@ -919,6 +1062,9 @@ serves_the_users_of_the_configuration_alone(void **state)
 	assert_int_equal(answered_as(world, NOBODY, OPEN("/free")), 0);
 	assert_int_equal(answered_as(world, NOBODY, LIST), 1);
 	assert_int_equal(answered_as(world, NOBODY, REPORT), 1);
+	assert_int_equal(answered_as(world, NOBODY, TOP_UP("5")), 1);
+	assert_int_equal(answered_as(world, NOBODY, BALANCE), 1);
+	assert_int_equal(answered_as(world, 0, TOP_UP("5")), 0);
 	assert_int_equal(answered_as(world, NOBODY - 1, OPEN("/free")), 1);
 	assert_int_equal(answered_as(world, 0, LIST), 0);
 }
@@ -958,6 +1104,11 @@ main(void)
 		    reports_without_keeping_others_waiting, stop_reports),
 		cmocka_unit_test_teardown(
 		    outlives_who_leaves_as_its_report_comes, stop_reports),
+		cmocka_unit_test_teardown(tops_up_and_tells_who_listens,
+		    stop_accounts),
+		cmocka_unit_test_teardown(
+		    answers_about_accounts_while_others_are_asked,
+		    stop_accounts),
 		SERVER_TEST(tells_a_tunnel_that_the_operator_ends_it),
 		SERVER_TEST(frees_the_lease_when_the_tunnel_says_so),
 		SERVER_TEST(frees_the_lease_of_a_tunnel_that_vanishes),

@@ -26,13 +26,7 @@
 #include "common/xalloc.h"
 #include "store_conformance.h"
 
-#define NOW	  1767225600
 #define PROCESSES 6
-
-/* What is written is only read. */
-#define TEXT(s) ((char *)(uintptr_t)(s))
-
-#define OPS(store, verb, ...) (store)->ops->verb((store), __VA_ARGS__)
 
 static char dir[64], path[96];
 static struct store_pair pair;
@@ -101,6 +95,24 @@ sql(const char *text)
 	if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
 		fail_msg("%s", sqlite3_errmsg(db));
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* The number that a query of the file, past the store, has as its answer. */
+static int64_t
+number(const char *text)
+{
+	sqlite3_stmt *stmt;
+	sqlite3 *db;
+	int64_t ret;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	if (sqlite3_prepare_v2(db, text, -1, &stmt, NULL) != SQLITE_OK)
+		fail_msg("%s", sqlite3_errmsg(db));
+	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+	ret = sqlite3_column_int64(stmt, 0);
+	assert_int_equal(sqlite3_finalize(stmt), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	return ret;
 }
 
 static enum err
@@ -233,6 +245,40 @@ refuses_a_newer_schema(void **state)
 	pair.one = open_store();
 }
 
+/* The schema as it was released first. */
+static const char *const migrations[] = {
+#define MIGRATION(sql) sql,
+#include "broker/store/store_sqlite_base.def"
+};
+
+static void
+takes_over_a_file_of_version_1(void **state)
+{
+	struct store_anam session;
+	char *first = xasprintf("%s"
+				"PRAGMA application_id = 0x43554c56;"
+				"PRAGMA user_version = 1;"
+				"INSERT INTO anam VALUES ('id', 'ann', 'p',"
+				"  'jti', '{\"a\":1}', %d, %d);"
+				"INSERT INTO usage VALUES ('l', 1, 's', 'r',"
+				"  NULL, NULL, 'e', NULL, NULL, %d,"
+				"  1, 2, 3, 4, 5, 6, 7, 8, 9, 0.5, '{}')",
+	    migrations[0], NOW, NOW + 60, NOW);
+	struct diag diag = { "" };
+
+	(void)state;
+	sql(first);
+	free(first);
+	assert_ok(store_sqlite_check(path, &diag), &diag);
+	pair.one = open_store();
+	assert_ok(OPS(pair.one, get_anam, "id", NOW, &session, &diag), &diag);
+	assert_string_equal(session.user, "ann");
+	store_anam_done(&session);
+	assert_int_equal(count_events(pair.one), 1);
+	say(pair.one, NULL, 1, "Hello", "Hi");
+	assert_int_equal(number("PRAGMA user_version"), 2);
+}
+
 static void
 refuses_what_is_not_its_own(void **state)
 {
@@ -284,19 +330,32 @@ checks_without_leaving_a_trace(void **state)
 }
 
 static void
-never_changes_a_row_of_the_ledger(void **state)
+never_changes_what_was_booked(void **state)
 {
 	static const char *const orders[] = {
 		"UPDATE usage SET input_text = 0",
 		"DELETE FROM usage",
+		"UPDATE account_entry SET amount = 0",
+		"DELETE FROM account_entry",
+		"INSERT INTO account_entry VALUES (1, 'x', 'ann', -501, 0)",
+		"INSERT INTO account_entry VALUES (0, 'id', 'ann', 1, 0)",
 	};
+	struct store_account account;
 	sqlite3 *db;
 
 	(void)state;
 	pair.one = open_store();
 	assert_int_equal(add(pair.one, 1, "{}"), ERR_OK);
+	assert_int_equal(OPS(pair.one, top_up,
+			     (&(const struct store_top_up){
+				 .id = "id",
+				 .user = "ann",
+				 .amount = 500,
+			     }),
+			     &account, NULL),
+	    ERR_OK);
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
 		assert_int_equal(sqlite3_exec(db, orders[i], NULL, NULL, NULL),
 		    SQLITE_CONSTRAINT);
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
@@ -543,6 +602,291 @@ is_shared_by_processes_from_the_beginning(void **state)
 	assert_int_equal(count_events(pair.one), PROCESSES);
 }
 
+/* ---- a chat, and what goes wrong around it ------------------------------ */
+
+/* Whatever happened: each balance is what its entries and answers say. */
+static void
+assert_books_balance(void)
+{
+	assert_int_equal(number("SELECT count(*) FROM account AS a WHERE "
+				"balance <> (SELECT sum(amount) FROM "
+				" account_entry AS e WHERE e.user = a.user) OR "
+				"reserved <> (SELECT coalesce(sum(reserved), 0)"
+				" FROM generation AS g WHERE g.user = a.user "
+				" AND g.state = 0)"),
+	    0);
+	assert_int_equal(number("SELECT count(*) FROM chat WHERE turns <> "
+				"(SELECT count(DISTINCT turn) FROM message "
+				" WHERE message.chat = chat.number)"),
+	    0);
+	assert_int_equal(number("SELECT count(*) FROM generation WHERE number "
+				"NOT IN (SELECT generation FROM message "
+				" WHERE generation IS NOT NULL)"),
+	    0);
+}
+
+static int64_t
+hundred(const struct store_messages *history, void *arg)
+{
+	(void)history;
+	(void)arg;
+	return 100;
+}
+
+/* Ann's to pay. */
+static void
+paid_init(struct beginning *one, const char *chat, int n)
+{
+	beginning_init(one, chat, n);
+	one->in.user = "ann";
+	one->in.reserve = hundred;
+	one->in.max_chats = INT64_MAX;
+}
+
+static void
+pay_in(struct store *store, int64_t amount)
+{
+	const struct store_top_up in = {
+		.id = "first",
+		.user = "ann",
+		.amount = amount,
+		.at = NOW,
+	};
+	struct store_account account;
+	struct diag diag = { "" };
+
+	assert_ok(OPS(store, top_up, &in, &account, &diag), &diag);
+}
+
+static void
+goes_on_when_it_is_no_longer_locked(void **state)
+{
+	const struct store_piece piece = { "g1", 1, 1, "id: 1\n\n", "Hi" };
+	struct store_finish in = ending("g1", "Hi");
+	struct store_finished finished;
+	struct store_chats chats;
+	struct beginning one;
+	int64_t locked_ms;
+	sqlite3 *db;
+
+	(void)state;
+	pair.one = open_store();
+	pay_in(pair.one, 1000);
+	paid_init(&one, NULL, 1);
+	assert_int_equal(try_begin(pair.one, &one.in), ERR_OK);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+	    SQLITE_OK);
+	in.charge = 30;
+	paid_init(&one, NULL, 2);
+	for (locked_ms = clock_ms(); clock_ms() < locked_ms + 2000;) {
+		assert_int_equal(try_begin(pair.one, &one.in), ERR_UNAVAIL);
+		assert_int_equal(OPS(pair.one, add_pieces, &piece, 1, NULL),
+		    ERR_UNAVAIL);
+		assert_int_equal(OPS(pair.one, finish, &in, &finished, NULL),
+		    ERR_UNAVAIL);
+		/* but it can be read */
+		assert_int_equal(OPS(pair.one, list_chats, "u:ann", 0, 1,
+				     &chats, NULL),
+		    ERR_OK);
+		assert_int_equal(chats.total, 1);
+		store_chats_done(&chats);
+	}
+	assert_int_equal(sqlite3_close_v2(db), SQLITE_OK);
+	assert_int_equal(OPS(pair.one, add_pieces, &piece, 1, NULL), ERR_OK);
+	assert_true(end(pair.one, &in).was_running);
+	assert_int_equal(try_begin(pair.one, &one.in), ERR_OK);
+	assert_books_balance();
+}
+
+static void *
+begin_once(void *arg)
+{
+	struct racer *racer = arg;
+	struct beginning one;
+	int64_t began_ms = clock_ms();
+
+	beginning_init(&one, NULL, racer->number);
+	racer->err = try_begin(racer->store, &one.in);
+	racer->number = (int)(clock_ms() - began_ms);
+	return NULL;
+}
+
+static void
+keeps_nobody_long_in_a_row_of_waiters(void **state)
+{
+	enum {
+		WAITERS = 40
+	}; /* in a row that is 10 s */
+	struct racer racers[WAITERS];
+	struct store_pair same;
+	sqlite3 *db;
+
+	(void)state;
+	pair.one = open_store();
+	same = (struct store_pair){ pair.one, pair.one };
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+	    SQLITE_OK);
+	race(&same, racers, WAITERS, begin_once);
+	for (int i = 0; i < WAITERS; i++) {
+		assert_int_equal(racers[i].err, ERR_UNAVAIL);
+		assert_in_range(racers[i].number, 0, 6000);
+	}
+	assert_int_equal(sqlite3_close_v2(db), SQLITE_OK);
+}
+
+static void
+keeps_a_chat_whole_when_the_disk_is_full(void **state)
+{
+	static char large[65536];
+	struct rlimit old, small = { .rlim_cur = 500000 };
+	struct store_finish in = ending("g0", large);
+	struct store_finished finished;
+	struct beginning one;
+	int n, failures = 0;
+
+	(void)state;
+	(void)memset(large, 'x', sizeof(large) - 1);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	pair.one = open_store();
+	pay_in(pair.one, 1000000);
+	paid_init(&one, NULL, 0);
+	assert_int_equal(try_begin(pair.one, &one.in), ERR_OK);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_max = old.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	for (n = 1; failures < 3 && n < 1000; n++) {
+		enum err err;
+
+		paid_init(&one, NULL, n);
+		one.in.content = large;
+		err = try_begin(pair.one, &one.in);
+		assert_true(err == ERR_OK || err == ERR_UNAVAIL);
+		failures = err == ERR_OK ? 0 : failures + 1;
+	}
+	assert_int_equal(failures, 3);
+	in.charge = 30;
+	assert_int_equal(OPS(pair.one, finish, &in, &finished, NULL),
+	    ERR_UNAVAIL);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	finished = end(pair.one, &in);
+	assert_true(finished.was_running);
+	assert_int_equal(finished.charged, 30);
+	paid_init(&one, NULL, n);
+	assert_int_equal(try_begin(pair.one, &one.in), ERR_OK);
+	assert_books_balance();
+}
+
+static int64_t
+die(const struct store_messages *history, void *arg)
+{
+	(void)history;
+	(void)arg;
+	(void)raise(SIGKILL);
+	return 0;
+}
+
+static void
+report(int fd, char what)
+{
+	if (write(fd, &what, 1) != 1)
+		_exit(1);
+}
+
+/*
+ * A broker that says what is committed: B for a beginning, P for a piece, E for
+ * an end; and that begins one last thing, to die in the middle of it.
+ */
+static void
+work_and_die(int fd, int rounds)
+{
+	struct store *store;
+	struct beginning one;
+
+	if (store_sqlite_open(path, &store, NULL) != ERR_OK)
+		_exit(1);
+	for (int i = 1;; i++) {
+		struct store_piece piece = { NULL, 1, 1, "id: 1\n\n", "Hi" };
+		struct store_finish in;
+		struct store_finished finished;
+
+		paid_init(&one, NULL, i);
+		if (i == rounds)
+			one.in.reserve = die;
+		if (try_begin(store, &one.in) != ERR_OK)
+			_exit(1);
+		report(fd, 'B');
+		piece.generation = one.generation;
+		if (OPS(store, add_pieces, &piece, 1, NULL) != ERR_OK)
+			_exit(1);
+		report(fd, 'P');
+		in = ending(one.generation, "Hi you");
+		in.charge = 7;
+		if (OPS(store, finish, &in, &finished, NULL) != ERR_OK)
+			_exit(1);
+		report(fd, 'E');
+	}
+}
+
+/* Kill it after so many reports, or let it die by itself in round `rounds'. */
+static void
+kill_one(int rounds, int reports)
+{
+	int64_t counts[256] = { 0 }, ended;
+	int channel[2], status;
+	unsigned char what;
+	pid_t pid;
+
+	assert_int_equal(pipe(channel), 0);
+	pid = fork();
+	assert_int_not_equal(pid, -1);
+	if (pid == 0)
+		work_and_die(channel[1], rounds);
+	(void)close(channel[1]);
+	for (int n = 0; read(channel[0], &what, 1) == 1; n++) {
+		counts[what]++;
+		if (n == reports)
+			(void)kill(pid, SIGKILL);
+	}
+	(void)close(channel[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	if (rounds > 0)
+		assert_int_equal(counts['B'], rounds - 1);
+	pair.one = open_store();
+	assert_books_balance();
+	/* what was said to be there is; at most one more was not said yet */
+	assert_in_range(number("SELECT count(*) FROM generation"), counts['B'],
+	    counts['B'] + 1);
+	assert_in_range(number("SELECT count(*) FROM piece"), counts['P'],
+	    counts['P'] + 1);
+	ended = number("SELECT count(*) FROM message WHERE content = 'Hi you'");
+	assert_in_range(ended, counts['E'], counts['E'] + 1);
+	assert_int_equal(number("SELECT balance FROM account"),
+	    1000000 - 7 * ended);
+	assert_int_equal(number("SELECT integrity_check = 'ok' "
+				"FROM pragma_integrity_check"),
+	    1);
+}
+
+static void
+loses_nothing_committed_when_killed(void **state)
+{
+	for (int i = 0; i < 24; i++) {
+		struct store *store = open_store();
+
+		pay_in(store, 1000000);
+		close_store(&store);
+		if (i < 4)
+			kill_one(i * 3 + 1, INT32_MAX);
+		else
+			kill_one(0, i * 7 % 50);
+		(void)remove_dir(state);
+		(void)make_dir(state);
+	}
+}
+
 #define CONFORMS(name) \
 	cmocka_unit_test_setup_teardown(name, open_pair, remove_dir),
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
@@ -556,10 +900,11 @@ main(void)
 		TEST(closes_a_file_that_others_could_read),
 		TEST(finds_everything_again_after_a_restart),
 		TEST(refuses_a_newer_schema),
+		TEST(takes_over_a_file_of_version_1),
 		TEST(refuses_what_is_not_its_own),
 		TEST(needs_its_folder),
 		TEST(checks_without_leaving_a_trace),
-		TEST(never_changes_a_row_of_the_ledger),
+		TEST(never_changes_what_was_booked),
 		TEST(keeps_no_more_tickets_than_its_maximum),
 		TEST(is_unavailable_while_it_is_locked),
 		TEST(lets_no_reader_wait_for_a_writer_that_waits),
@@ -567,6 +912,10 @@ main(void)
 		TEST(heals_when_the_disk_has_room_again),
 		TEST(follows_a_file_that_was_replaced),
 		TEST(is_shared_by_processes_from_the_beginning),
+		TEST(goes_on_when_it_is_no_longer_locked),
+		TEST(keeps_nobody_long_in_a_row_of_waiters),
+		TEST(keeps_a_chat_whole_when_the_disk_is_full),
+		TEST(loses_nothing_committed_when_killed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,7 +61,15 @@
 	"{\"v\":1,\"type\":\"report\",\"from\":\"" from "\"," \
 	"\"to\":\"" to "\",\"by\":\"" by "\"}"
 
+#define TOP_UP_(user, amount, id)                             \
+	"{\"v\":1,\"type\":\"top_up\",\"user\":\"" user "\"," \
+	"\"amount\":\"" amount "\",\"id\":\"" id "\"}"
+
 static const char *const legal[] = {
+	TOP_UP_("ann", "5", "id-1"),
+	TOP_UP_("Ann Smith <ann@example.com>", "-0.000001", "a"),
+	TOP_UP_("ann", "1000000.000000", "0123456789abcdef0123456789abcdef"),
+	"{\"v\":1,\"type\":\"balance\",\"user\":\"ann\"}",
 	OPEN_("GET", "/a?b", "[[\"Host\",\"x\"],[\"X\",\"\"]]", LOCAL),
 	OPEN_("GET", "/", "[]", "{\"local\":false,\"address\":\"::1\"}"),
 	GRANT_(PASSED_("true", "[]")),
@@ -252,6 +260,32 @@ refuses_malformed_packets(void **state)
 		{ REPORT_("2025-02-29", "2025-03-01", "day"), ERR_PROTO },
 		{ REPORT_("2100-02-29", "2100-03-01", "day"), ERR_PROTO },
 		{ REPORT_("2026-04-31", "2026-05-01", "day"), ERR_PROTO },
+		{ TOP_UP_("ann", "", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "0", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "-0.000", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "-", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "--5", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "+5", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", ".5", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "5.", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "5.0000000", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "12345678", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "5,00", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "5 ", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "1e3", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "5.0.0", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "nan", "a"), ERR_PROTO },
+		{ TOP_UP_("ann", "5", ""), ERR_PROTO },
+		{ TOP_UP_("ann", "5", "a b"), ERR_PROTO },
+		{ TOP_UP_("", "5", "a"), ERR_PROTO },
+		{ TOP_UP_("a\\nb", "5", "a"), ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"top_up\",\"user\":\"ann\","
+		  "\"amount\":5,\"id\":\"a\"}",
+		    ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"top_up\",\"user\":\"ann\","
+		  "\"amount\":\"5\"}",
+		    ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"balance\"}", ERR_PROTO },
 		{ REPORT_("2026-00-01", "2026-05-01", "day"), ERR_PROTO },
 		{ REPORT_("2026-13-01", "2027-05-01", "day"), ERR_PROTO },
 		{ REPORT_("2026-01-00", "2026-05-01", "day"), ERR_PROTO },

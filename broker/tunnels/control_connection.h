@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_CONTROL_CONNECTION_H
+#define BROKER_CONTROL_CONNECTION_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "broker/config/config.h"
+#include "broker/tunnels/control_log.h"
+#include "broker/tunnels/control_peer.h"
+#include "broker/tunnels/control_questions.h"
+#include "broker/tunnels/leases.h"
+#include "broker/tunnels/refusals.h"
+#include "broker/tunnels/resolver.h"
+#include "common/wire.h"
+
+/*
+ * control_connection: the connections of the control socket, and the states
+ * that they are in.  What is asked over them is for control_server and
+ * control_operator; all of it runs in the control server's thread.
+ */
+enum control_state {
+	CONTROL_STATE_IDLE,	 /* may ask, and has to soon */
+	CONTROL_STATE_RESOLVING, /* asked; the answer waits for a name */
+	CONTROL_STATE_LEASED,	 /* its tunnel is open */
+	CONTROL_STATE_DENIED,	 /* has its refusal, and goes */
+	CONTROL_STATE_ASKING,	 /* asked; the answer waits for the store */
+};
+
+struct control_connection {
+	int fd;
+	enum control_state state;
+	struct control_peer peer;
+	int64_t deadline_ms; /* without a lease */
+	int64_t second_ms;   /* when the count below began */
+	unsigned packets;
+	struct wire_packet *open; /* while resolving ... */
+	struct config *config;	  /* ... and what it began with */
+	struct lease *lease;
+	bool superseded;	   /* was told to make room for another */
+	struct wire_limits limits; /* what its tunnel was told last */
+	TAILQ_ENTRY(control_connection) entry;
+};
+
+TAILQ_HEAD(control_connections, control_connection);
+
+struct control_server {
+	int listen_fd, epoll_fd, stop_fd;
+	int64_t silence_ms; /* most before a peer asks something */
+	struct resolver *resolver;
+	struct leases *leases;
+	struct refusals *refusals;
+	struct control_questions *questions;
+	bool answered; /* some of them */
+	/* Those without a lease, by deadline; those with one. */
+	struct control_connections waiting, leased;
+	unsigned waiting_count, resolving_count;
+	int64_t retry_ms; /* when those that resolve ask again */
+	bool accepting;
+	int64_t accept_again_ms; /* while not accepting */
+	pthread_t thread;
+	char packet[WIRE_MAX_BYTES + 1];
+};
+
+/* Have the loop look at a descriptor; it tells sources by their address. */
+bool control_connection_watch(struct control_server *srv, int fd, void *source);
+
+/* Accept no more for so long; accept again. */
+void control_connection_pause(struct control_server *srv, int64_t pause_ms);
+void control_connection_accept(struct control_server *srv);
+
+/* Take in a new one, in its first state; change the state of one. */
+void control_connection_add(struct control_server *srv,
+    struct control_connection *conn, enum control_state state);
+void control_connection_set(struct control_server *srv,
+    struct control_connection *conn, enum control_state state);
+
+/* The one exit of a connection: with it ends its lease. */
+void control_connection_drop(struct control_server *srv,
+    struct control_connection *conn, enum control_cause cause,
+    const struct wire_usage *end);
+
+/*
+ * Send one packet, with a descriptor or -1, or drop the peer.  Nothing is ever
+ * queued: what a peer may be sent before it has read the last is less than its
+ * socket holds.
+ */
+void control_connection_send_with(struct control_server *srv,
+    struct control_connection *conn, const struct wire_packet *packet, int fd);
+void control_connection_send(struct control_server *srv,
+    struct control_connection *conn, const struct wire_packet *packet);
+
+/* Have a tunnel end itself; that of another connection than the event's. */
+void control_connection_order_close(struct control_connection *tunnel, int code,
+    const char *reason);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/tunnels/control_operator.h"
+
+#include <string.h>
+
+#include "common/xalloc.h"
+
+#define LIST_BYTES (WIRE_MAX_BYTES - 1024)
+
+/* Answer an operator, who may ask again; takes the value. */
+static void
+reply(struct control_server *srv, struct control_connection *conn,
+    json_t *value)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_REPLY);
+
+	packet->reply = value;
+	control_connection_set(srv, conn, CONTROL_STATE_IDLE);
+	control_connection_send(srv, conn, packet);
+	wire_packet_free(packet);
+}
+
+/* Takes the packet. */
+static void
+ask(struct control_server *srv, struct control_connection *conn,
+    struct wire_packet *packet)
+{
+	struct diag diag;
+	enum err err = control_questions_ask(srv->questions, packet, LIST_BYTES,
+	    conn, &diag);
+
+	if (err == ERR_OK)
+		control_connection_set(srv, conn, CONTROL_STATE_ASKING);
+	else
+		reply(srv, conn, control_questions_error(err, &diag));
+}
+
+void
+control_operator_answer(struct control_server *srv)
+{
+	json_t *answer;
+	void *asker;
+
+	srv->answered = false;
+	while (control_questions_take(srv->questions, &asker, &answer))
+		if (asker != NULL)
+			reply(srv, asker, answer);
+		else
+			json_decref(answer);
+}
+
+static struct control_connection *
+find_lease(struct control_server *srv, const char *id)
+{
+	struct control_connection *conn;
+
+	TAILQ_FOREACH (conn, &srv->leased, entry)
+		if (strcmp(lease_peek(conn->lease)->id, id) == 0)
+			return conn;
+	return NULL;
+}
+
+/* An operator's order to a tunnel, which ends by itself then. */
+static void
+close_tunnel(struct control_server *srv, struct control_connection *conn,
+    const struct wire_close *order)
+{
+	struct control_connection *tunnel = find_lease(srv, order->lease);
+
+	reply(srv, conn, json_pack("{s:b}", "closed", tunnel != NULL));
+	if (tunnel != NULL)
+		control_connection_order_close(tunnel, order->code,
+		    order->reason);
+}
+
+bool
+control_operator_is_order(const struct wire_packet *packet)
+{
+	return packet->type == WIRE_LIST || packet->type == WIRE_REPORT ||
+	    packet->type == WIRE_TOP_UP || packet->type == WIRE_BALANCE ||
+	    (packet->type == WIRE_CLOSE && packet->close.lease != NULL);
+}
+
+void
+control_operator_obey(struct control_server *srv,
+    struct control_connection *conn, struct wire_packet *packet)
+{
+	if (!conn->peer.is_operator) {
+		control_connection_drop(srv, conn, CONTROL_NOT_ALLOWED, NULL);
+	} else if (packet->type == WIRE_LIST) {
+		reply(srv, conn, leases_list(srv->leases, LIST_BYTES));
+	} else if (packet->type == WIRE_CLOSE) {
+		close_tunnel(srv, conn, &packet->close);
+	} else {
+		ask(srv, conn, packet);
+		return;
+	}
+	wire_packet_free(packet);
+}
