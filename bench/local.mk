@@ -1,11 +1,15 @@
 # Load for `make bench'; built only then.
-EXTRA_PROGRAMS = %D%/ws_load
+EXTRA_PROGRAMS = %D%/chat_load %D%/ws_load
+%C%_chat_load_SOURCES = %D%/chat_load.c
+%C%_chat_load_LDADD = libcommon.a $(COMMON_LIBS)
 %C%_ws_load_SOURCES = %D%/ws_load.c
 %C%_ws_load_LDADD = libtunnel.a libcommon.a $(TUNNEL_LIBS)
 CLEANFILES += $(EXTRA_PROGRAMS)
-EXTRA_DIST += %D%/run.mjs
+EXTRA_DIST += %D%/chat.mjs %D%/run.mjs
 
-bench: $(EXTRA_PROGRAMS) culvert-broker culvert-tunnel
+bench: $(EXTRA_PROGRAMS) culvert-broker culvert-tunnel tests/sim/culvert-sim
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 		$(top_srcdir)/tests/node $(srcdir)/bench/run.mjs
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+		$(top_srcdir)/tests/node $(srcdir)/bench/chat.mjs
 .PHONY: bench

@@ -10,8 +10,8 @@
 import fs from "node:fs";
 import path from "node:path";
 
-import { Site, builddir, descendants_of, find_program,
-    memory_of, run, unix_listening } from "../tests/lib/harness.mjs";
+import { Site, builddir, cpu_us, descendants_of, find_program, memory_of, run,
+    unix_listening } from "../tests/lib/harness.mjs";
 
 const LOAD = path.join(builddir, "bench/ws_load");
 const json = process.argv.includes("--json");
@@ -51,13 +51,11 @@ function family(pid) {
 	return [pid, ...descendants_of(pid)];
 }
 
-// CPU time of a process and its descendants so far, in us: the scheduler's own
-// count, because ticks are too coarse for steps of a few microseconds.
-function cpu_us(pid) {
+// CPU time of a process and its descendants so far, in us.
+function family_cpu_us(pid) {
 	return family(pid).reduce((sum, p) => {
 		try {
-			return sum + Number(fs.readFileSync(`/proc/${p}/schedstat`,
-			    "latin1").split(" ")[0]) / 1000;
+			return sum + cpu_us(p);
 		} catch {
 			return sum; // ended since it was listed
 		}
@@ -67,9 +65,9 @@ function cpu_us(pid) {
 // CPU used a second, while all connections are open: the second half of a run.
 async function cpu_us_per_s(pid) {
 	await new Promise((resolve) => setTimeout(resolve, ms * 0.4));
-	const from = [cpu_us(pid), performance.now()];
+	const from = [family_cpu_us(pid), performance.now()];
 	await new Promise((resolve) => setTimeout(resolve, ms * 0.5));
-	return (cpu_us(pid) - from[0]) * 1000 / (performance.now() - from[1]);
+	return (family_cpu_us(pid) - from[0]) * 1000 / (performance.now() - from[1]);
 }
 
 function pss_kb(pid) {

@@ -17,6 +17,24 @@ libbroker_a_SOURCES = \
 	%D%/chat/chat_json.c %D%/chat/chat_json.h \
 	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
 	%D%/chat/chat_socket.c %D%/chat/chat_socket.h \
+	%D%/chat/completion.c %D%/chat/completion.h \
+	%D%/chat/chat_json.c %D%/chat/chat_json.h \
+	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
+	%D%/chat/chat_cost.c %D%/chat/chat_cost.h \
+	%D%/chat/chat_news.c %D%/chat/chat_news.h \
+	%D%/chat/chat_reader.c %D%/chat/chat_reader.h \
+	%D%/chat/chat_recovery.c %D%/chat/chat_recovery.h \
+	%D%/chat/chat_refusal.c %D%/chat/chat_refusal.h \
+	%D%/chat/chat_request.c %D%/chat/chat_request.h \
+	%D%/chat/chat_upstream.c %D%/chat/chat_upstream.h \
+	%D%/chat/generation.c %D%/chat/generation.h \
+	%D%/chat/generations.c %D%/chat/generations.h \
+	%D%/chat/messages.c %D%/chat/messages.h \
+	%D%/chat/messages_resume.c %D%/chat/messages_resume.h \
+	%D%/chat/messages_test.c %D%/chat/messages_test.h \
+	%D%/chat/scribe.c %D%/chat/scribe.h \
+	%D%/chat/sse_text.c %D%/chat/sse_text.h \
+	%D%/chat/stream_log.c %D%/chat/stream_log.h \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
 	%D%/config/config_chat.c %D%/config/config_chat.h \

@@ -32,6 +32,7 @@ unit_tests = \
 	%D%/unit/test_chat_ops \
 	%D%/unit/test_chat_socket \
 	%D%/unit/test_clock \
+	%D%/unit/test_completion \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_config \
 	%D%/unit/test_config_anam \
@@ -56,6 +57,7 @@ unit_tests = \
 	%D%/unit/test_http \
 	%D%/unit/test_http_client \
 	%D%/unit/test_http_head \
+	%D%/unit/test_http_stream \
 	%D%/unit/test_hub \
 	%D%/unit/test_jobs \
 	%D%/unit/test_json \
@@ -88,6 +90,7 @@ unit_tests = \
 	%D%/unit/test_session_rules \
 	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_anam \
+	%D%/unit/test_sim_chat \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_sio_packet \
@@ -157,6 +160,7 @@ integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/chats.mjs \
+	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
@@ -175,6 +179,8 @@ client_tests = \
 	%D%/clients/agents.mjs \
 	%D%/clients/anam.mjs \
 	%D%/clients/browser.mjs \
+	%D%/clients/chat.mjs \
+	%D%/clients/chat_pages.mjs \
 	%D%/clients/keys.mjs \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
@@ -186,6 +192,7 @@ client_tests = \
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
 	%D%/fuzz/fuzz_anam \
+	%D%/fuzz/fuzz_completion \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_eio_payload \
@@ -221,6 +228,8 @@ endif
 
 %C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
 %C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_completion_SOURCES = %D%/fuzz/fuzz_completion.c $(fuzz_main)
+%C%_fuzz_fuzz_completion_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
 %C%_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_dialect_SOURCES = %D%/fuzz/fuzz_dialect.c $(fuzz_main)
@@ -265,7 +274,7 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
 	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
-	%D%/clients/lib/browser.mjs %D%/clients/lib/openai-talk.mjs \
-	%D%/clients/lib/setup.mjs \
-	%D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
+	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
+	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
 	%D%/lib/servers.mjs %D%/lib/tap.mjs

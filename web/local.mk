@@ -3,6 +3,8 @@ webdir = $(pkgdatadir)/web
 dist_web_DATA = \
 	%D%/app.js \
 	%D%/ask.js \
+	%D%/chat.js \
+	%D%/chat_view.js \
 	%D%/events.js \
 	%D%/icon.svg \
 	%D%/index.html \

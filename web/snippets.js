@@ -75,6 +75,41 @@ rt.on("response.output_audio_transcript.delta",
   (event) => console.log(event.delta));
 `,
   }, {
+    name: "the chat, by fetch",
+    code: `const answer = await fetch("${http}/api/v1/messages/send", {
+  method: "POST",
+  headers: {
+    "Content-Type": "application/json",
+    "x-anon-id": "an-id-that-you-keep", // or Authorization: Bearer JWT
+    "Idempotency-Key": crypto.randomUUID(), // the same when you try again
+  },
+  body: JSON.stringify({ content: "Hello" }),
+});
+const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+let text = "";
+for (;;) {
+  const { done, value } = await reader.read();
+  if (done)
+    break;
+  text += value;
+  const events = text.split("\\n\\n");
+  text = events.pop();
+  for (const event of events)
+    console.log(event); // event: assistant_delta, data: {"delta":...
+}
+`,
+  }, {
+    name: "the chat, by Socket.IO",
+    code: `import { io } from "socket.io-client";
+
+const socket = io("${http}/chats", {
+  auth: { anon_id: "an-id-that-you-keep" }, // or token: JWT
+});
+socket.on("usage_info", (usage) => console.log(usage));
+socket.on("chats_list", ({ chats }) => console.log(chats));
+socket.emit("list_chats", { page: 0, limit: 20 });
+`,
+  }, {
     name: "Anam's SDK",
     code: `import { createClient } from "@anam-ai/js-sdk";
 

@@ -15,25 +15,33 @@
  *
  * Server-sent events (https://html.spec.whatwg.org/#parsing-an-event-stream)
  * whose data are `chat.completion.chunk's, or an error, or [DONE].  A vendor
- * may leave out [DONE], finish_reason, usage; send comments, null contents and
- * errors of several shapes.  What is no such stream is an error.  Everything
- * is bounded: an event to COMPLETION_EVENT_MAX.
+ * may leave out [DONE], finish_reason, usage, the last empty line; send
+ * comments, null contents, events that say nothing and errors of several
+ * shapes.  Escapes of characters that are none (lone surrogates, NUL) become
+ * U+FFFD.  What is no such stream is an error, and so are JSON that is none and
+ * bytes that are no UTF-8.  Everything is bounded: an event to
+ * COMPLETION_EVENT_MAX.
  */
 struct completion;
 
 #define COMPLETION_EVENT_MAX (256 * 1024)
 
 struct completion_events {
-	/* Text of the first choice, UTF-8, not empty. */
+	/* Text of the first choice, UTF-8 without NUL, not empty. */
 	void (*delta)(void *arg, const char *text, size_t len);
 };
 
+/* Known where both counts are, and can be right: to COMPLETION_TOKENS_MAX. */
+#define COMPLETION_TOKENS_MAX 1000000000
+
 struct completion_usage {
 	bool known;
+	/* cached ones are among the input's */
 	uint64_t input_tokens, cached_tokens, output_tokens, total_tokens;
-	json_t *raw; /* as it came; borrowed */
+	json_t *raw; /* as it came, known or not; NULL: none came; borrowed */
 };
 
+/* The events are borrowed.  It is not to be freed in them. */
 struct completion *completion_new(const struct completion_events *events,
     void *arg);
 void completion_free(struct completion *completion); /* NULL is allowed */
@@ -48,7 +56,8 @@ enum err completion_feed(struct completion *completion, const void *data,
 
 /*
  * It has ended: ERR_UPSTREAM where an answer was cut (neither [DONE] nor a
- * finish_reason), or there was none at all.
+ * finish_reason), or there was none at all, or completion_feed() has failed.  A
+ * delta may come in this call, too: of a last event without its empty line.
  */
 enum err completion_end(struct completion *completion,
     struct diag *diag) MUST_CHECK;

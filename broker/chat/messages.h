@@ -6,22 +6,15 @@
 #include "common/err.h"
 
 /*
- * messages: the routes that stream the chat (server-sent events).
+ * messages: the routes that have the chat answer (server-sent events).
  *
  *   POST /api/v1/messages/send        {chat_id?,model?,content,temperature?,..}
  *   POST /api/v1/messages/regenerate  {chat_id,message_id?,model?,..}
- *   POST /api/v1/messages/stop        {chat_id?,message_id?}
- *   GET  /api/v1/messages/stream      ?chat_id=: what runs, from Last-Event-ID
- *   GET  /api/v1/messages/send        the same
- *   GET, POST /api/v1/messages/test-sse
  *
  * docs/chat.md has the events.
  */
 void messages_send_handle(struct request *req);
 void messages_regenerate_handle(struct request *req);
-void messages_stop_handle(struct request *req);
-void messages_stream_handle(struct request *req);
-void messages_test_handle(struct request *req);
 
 /*
  * Before anything is served: end in the store what a broker left behind that

@@ -80,8 +80,8 @@ struct http_stream_events {
 };
 
 /*
- * Begin; no event comes in this call.  Everything of the request is copied.
- * The hub's thread alone.
+ * Begin; no event comes in this call.  Everything of the request and the events
+ * is copied.  The hub's thread alone.
  */
 struct http_stream *http_stream_start(const struct http_client_request *request,
     int64_t idle_ms, const struct http_stream_events *events, void *arg);
@@ -91,6 +91,12 @@ struct http_stream *http_stream_start(const struct http_client_request *request,
  * in its events; NULL is allowed.
  */
 void http_stream_free(struct http_stream *stream);
+
+/*
+ * Close the connections that wait to be used again; all streams have been
+ * freed. In the hub's thread before it stops: hub_call(http_stream_done, NULL).
+ */
+void http_stream_done(void *unused);
 
 /* Once, before threads start, and at the end. */
 enum err http_client_init(struct diag *diag) MUST_CHECK;

@@ -7,6 +7,9 @@
 
 #include "broker/anam/anam.h"
 #include "broker/chat/chat_http.h"
+#include "broker/chat/messages.h"
+#include "broker/chat/messages_resume.h"
+#include "broker/chat/messages_test.h"
 #include "broker/http/access.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
@@ -20,7 +23,7 @@
 #define CORS_HEADERS_MAX_BYTES 1024
 
 /* What a page may read beside the headers that every page may. */
-#define CORS_EXPOSE_HEADERS "Retry-After, X-Anon-Id"
+#define CORS_EXPOSE_HEADERS "Idempotent-Replayed, Retry-After, X-Anon-Id"
 
 #define CORS_MAX_AGE_S "600"
 
@@ -85,6 +88,16 @@ static const struct route routes[] = {
 	{ "DELETE", "/api/v1/chats/*", .handler = chat_http_chat_handle },
 	{ "GET", "/api/v1/chats/*/messages", .handler = chat_http_chat_handle },
 	{ "GET", "/api/v1/usage", .handler = chat_http_usage_handle },
+	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle },
+	{ "GET", "/api/v1/messages/send", .handler = messages_stream_handle },
+	{ "GET", "/api/v1/messages/stream", .handler = messages_stream_handle },
+	{ "POST", "/api/v1/messages/regenerate",
+	    .handler = messages_regenerate_handle },
+	{ "POST", "/api/v1/messages/stop", .handler = messages_stop_handle },
+	{ "GET", "/api/v1/messages/test-sse",
+	    .handler = messages_test_handle },
+	{ "POST", "/api/v1/messages/test-sse",
+	    .handler = messages_test_handle },
 	{ "GET", .takes = eio_takes, .handler = eio_handle },
 	{ "POST", .takes = eio_takes, .handler = eio_handle },
 };

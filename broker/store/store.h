@@ -235,6 +235,7 @@ struct store_begun {
 	char *question; /* NULL: an answer is made anew ... */
 	char *replaces; /* ... and this was its last version until now */
 	bool new_chat;
+	int64_t version; /* of the answer; 0 where repeated */
 	enum store_state state;
 	int64_t reserved;
 	/*

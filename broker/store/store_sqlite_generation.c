@@ -166,6 +166,7 @@ add_answer(struct database *db, const struct store_begin *in,
 			TEXT(in->generation),
 			NUMBER(in->now_ms / 1000 + in->key_s)),
 		    diag);
+	begun->version = place->version;
 	begun->answer = xstrdup(in->new_answer);
 	begun->generation = xstrdup(in->generation);
 	return err;

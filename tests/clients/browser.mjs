@@ -125,6 +125,68 @@ test("the page makes a session with a persona of Anam's", async (t) => {
 	await up.wait_for(/anam\.refused .*persona=sim-400 /);
 }, { timeout: 60000 });
 
+test("the page chats, regenerates, and lists its chats", async (t) => {
+	const { up, page, errors } = await open(t);
+	const models = () => page.$$eval("#chat-log .model",
+	    (list) => list.map((el) => el.textContent.replace(/^.*You/, "You")));
+	const ends = (n) => page.waitForFunction((count) => document
+	    .querySelectorAll("#chat-log .note").length === count &&
+	    document.getElementById("chat-stop").disabled, n);
+	await page.waitForSelector("#chat-status[data-state=open]");
+	assert.match(await page.textContent("#chat-status"),
+	    /^\d+ of \d+ messages left$/);
+	await page.fill("#chat-message", "Hello");
+	await page.press("#chat-message", "Enter");
+	await ends(1);
+	await page.click("#chat-regenerate");
+	await ends(1);
+	assert.deepEqual(await models(), ["You said: Hello"]);
+	await page.fill("#chat-message", "Again");
+	await page.click("#chat-send");
+	await ends(2);
+	assert.deepEqual(await models(),
+	    ["You said: Hello", "You said: Again"]);
+
+	// as somebody who has signed in: another's chats are not there
+	const [, token] = await up.wait_for(/Bearer ([\w-]+\.[\w-]+\.[\w-]+)/);
+	await page.fill("#chat-token", token);
+	await page.press("#chat-token", "Tab");
+	await page.waitForFunction(() => /^demo: 5\.0+ USD left$/.test(
+	    document.getElementById("chat-status").textContent));
+	await page.waitForFunction(() =>
+	    document.querySelectorAll("#chat-choice option").length === 1);
+	await page.fill("#chat-token", "");
+	await page.press("#chat-token", "Tab");
+	await page.waitForFunction(() =>
+	    document.querySelectorAll("#chat-choice option").length === 2);
+	await page.selectOption("#chat-choice", { index: 1 });
+	await page.waitForFunction(() =>
+	    document.querySelectorAll("#chat-log .model").length === 2);
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
+test("an answer goes on after a reload, and stops when it is told to",
+    async (t) => {
+	const { page, errors } = await open(t);
+	const words = Array.from({ length: 200 }, (_, i) => `w${i}`).join(" ");
+	await page.fill("#chat-message", words);
+	await page.press("#chat-message", "Enter");
+	const has_word = (n) => page.waitForFunction((word) => document
+	    .querySelector("#chat-log .model")?.textContent.includes(word),
+	    `w${n} `);
+	await has_word(10);
+	await page.reload();
+	await has_word(30);
+	assert.match(await page.textContent("#chat-log .model"),
+	    /^I was sent .*You said: w0 w1 w2 /);
+	await page.click("#chat-stop");
+	await page.waitForSelector("#chat-stop:disabled");
+	assert.match(await page.textContent("#chat-log .note"), /^stopped/);
+	assert.ok(!(await page.textContent("#chat-log .model"))
+	    .includes("w199"));
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
 test("the page says that a model is refused", async (t) => {
 	const { page } = await open(t);
 	await page.fill("#model", "no-such-model");

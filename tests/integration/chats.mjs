@@ -4,9 +4,11 @@
 // and what all sockets of an owner are told.
 import assert from "node:assert/strict";
 import crypto from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
 
 import * as fcgi from "../lib/fcgi.mjs";
-import { Site, table } from "../lib/harness.mjs";
+import { Site, needs, run, srcdir, table } from "../lib/harness.mjs";
 import { frame, OP } from "../lib/rawws.mjs";
 import { test } from "../lib/tap.mjs";
 
@@ -270,3 +272,59 @@ test("what one socket changes all of the owner's are told", async (t) => {
 	    ["chat_deleted", { chat_id: id }]);
 	assert.match(await text(), /^42\/chats,\["chat_deleted",/);
 });
+
+// ---- the manual ----------------------------------------------------------
+
+const manual = fs.readFileSync(path.join(srcdir, "docs/chat.md"), "utf8");
+const blocks = (language) => [...manual.matchAll(
+    new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "gms"))].map((m) => m[1]);
+
+async function open_manual(t) {
+	const site = await Site.open(t);
+	const sim = await site.sim();
+	await site.serve({ rest: `
+store { path = "${site.file("culvert.db")}" }
+chat {
+	url = "http://127.0.0.1:${sim.ws_port}/v1"
+	api_key = "env:OPENAI_API_KEY"
+	models = {m}
+}
+` });
+	const front = await site.front("lighttpd");
+	return `http://127.0.0.1:${front.where.port}`;
+}
+
+test("the manual's lines for the shell work as they stand", async (t) => {
+	const base = await open_manual(t);
+	const lines = blocks("sh").flatMap((block) =>
+	    block.replaceAll("\\\n", " ").split("\n").filter(Boolean));
+	const answers = [];
+
+	for (const line of lines) {
+		assert.match(line, /^curl .*http:\/\/127\.0\.0\.1:8080\//);
+		const { code, stdout, output } = await run(["sh", "-c",
+		    line.replace("http://127.0.0.1:8080", base)
+		    .replace("curl ", "curl -sS -f -m 20 ")]);
+		assert.equal(code, 0, `${line}: ${output}`);
+		answers.push(stdout);
+	}
+	assert.match(answers[0], /^event: assistant_complete$/m);
+	assert.equal(JSON.parse(answers.at(-3)).total, 1);
+	assert.equal(JSON.parse(answers.at(-2)).chat.title, "Recipes");
+	assert.equal(JSON.parse(answers.at(-1)).used, 1);
+}, { skip: needs("lighttpd", "curl") });
+
+test("the manual's sendMessage works as it stands", async (t) => {
+	const base = await open_manual(t);
+	const [code] = blocks("js");
+	const lines = [];
+	const run_it = new Function("fetch", "console",
+	    code.replace("sendMessage({ content", "return sendMessage({ content"));
+
+	await run_it((target, options) => fetch(base + target, options),
+	    { log: (...words) => lines.push(words), error: assert.fail });
+	assert.equal(lines[0][0], "in chat");
+	assert.equal(lines.at(-1)[0], "left:");
+	// the deltas are the answer
+	assert.equal(lines.slice(1, -2).flat().join(""), lines.at(-2)[0]);
+}, { skip: needs("lighttpd") });

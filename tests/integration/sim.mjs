@@ -216,3 +216,130 @@ test("the journal shows bodies, and what came over TLS", async (t) => {
 	assert.equal(noted.body_bytes, 20000);
 	assert.equal(noted.body, "é".repeat(8192));
 });
+
+// Ask for a completion; the answer's response, whose body is read by whom it
+// concerns.
+function complete(sim, content, { messages = [], signal, ...more } = {}) {
+	return fetch(`http://127.0.0.1:${sim.http_port}/v1/chat/completions`, {
+		method: "POST", signal,
+		headers: { Authorization: `Bearer ${sim.key}` },
+		body: JSON.stringify({ model: "gpt-4o-mini", stream: true,
+		    messages: [...messages, { role: "user", content }],
+		    ...more }),
+	});
+}
+
+async function chat_site(t, args) {
+	const { site, sim, post } = await sim_site(t, args);
+
+	sim.key = site.vendor_key;
+	sim.count = async () => (await fetch(
+	    `http://127.0.0.1:${sim.http_port}/sim/chat`)).json();
+	return { sim, post };
+}
+
+const text_of = (body) => body.split("\n\n")
+    .filter((event) => event.startsWith("data: {"))
+    .map((event) => JSON.parse(event.slice(6)))
+    .map((chunk) => chunk.choices[0]?.delta.content ?? "").join("");
+
+test("a completion says what it was sent, in a stream or whole", async (t) => {
+	const { sim } = await chat_site(t);
+	const messages = [{ role: "system", content: "Be kind." },
+	    { role: "user", content: "a" }, { role: "assistant", content: "b" }];
+	const said = "I was sent 4 messages (1 system, 2 user, 1 assistant). " +
+	    "You said: grüß dich";
+	const streamed = await complete(sim, "grüß dich", { messages });
+	const text = await streamed.text();
+	const whole = await (await complete(sim, "grüß dich",
+	    { messages, stream: false })).json();
+
+	assert.match(streamed.headers.get("content-type"), /^text\/event-stream/);
+	assert.equal(text_of(text), said);
+	assert.ok(text.endsWith("data: [DONE]\n\n"));
+	assert.equal(whole.choices[0].message.content, said);
+	assert.deepEqual(await sim.count(), { calls: 2, open: 0, deltas: 15,
+	    complete: 2, gone: 0, broken: 0 });
+});
+
+test("a completion is refused as OpenAI would", async (t) => {
+	const { sim, post } = await chat_site(t, ["--chat-models", "gpt-4o*"]);
+	const status = async (more, content = "a") =>
+	    (await complete(sim, content, more)).status;
+
+	assert.equal(await status({ model: "other" }), 404);
+	assert.equal(await status({ model: undefined }), 400);
+	assert.equal(await status({ api_base: "http://x" }), 400);
+	assert.equal(await status({ temperature: 3 }), 400);
+	assert.equal(await status({ max_tokens: 0 }), 400);
+	assert.equal(await status({ stream: false,
+	    stream_options: { include_usage: true } }), 400);
+	assert.equal(await status({ messages: [{ role: "x", content: "" }] }), 400);
+	assert.equal(await status({}, "/sim nonsense"), 400);
+	assert.equal((await post("/v1/chat/completions", "{", sim.key)).status,
+	    400);
+	assert.equal((await post("/v1/chat/completions", {}, "wrong")).status,
+	    401);
+	assert.equal((await post("/v1/chat/completions", {})).status, 401);
+});
+
+test("a completion goes wrong as it is told, or as the script says",
+    async (t) => {
+	const { sim, post } = await chat_site(t);
+	const limited = await complete(sim, "/sim 429-usage retry_after=7");
+	assert.equal(limited.status, 429);
+	assert.equal(limited.headers.get("retry-after"), "7");
+	await post("/sim/openai", { mode: "503", path: "/v1/chat/*",
+	    retry_after: "9" });
+	const scripted = await complete(sim, "a");
+	assert.equal(scripted.status, 503);
+	assert.equal(scripted.headers.get("retry-after"), "9");
+	const page = await complete(sim, "/sim html-200");
+	assert.equal(page.status, 200);
+	assert.match(await page.text(), /^<html>/);
+
+	await post("/sim/openai", { mode: "chat", query: "cut&after=2&count=5" });
+	for (const content of ["a", "/sim reset after=2 count=5"]) {
+		const cut = await complete(sim, content);
+		await assert.rejects(cut.text(), /terminated/);
+	}
+	assert.equal((await sim.count()).broken, 2);
+	assert.equal((await sim.count()).deltas, 4);
+	const error = await (await complete(sim, "/sim error after=1")).text();
+	assert.match(error, /"delta":\{"content":"I "\}[^]*\{"error":/);
+	assert.doesNotMatch(error, /DONE/);
+});
+
+test("a client that leaves is noted at once, silent or not", async (t) => {
+	const { sim, post } = await chat_site(t);
+
+	for (const content of ["/sim silence after=1", "/sim endless per_s=20",
+	    "/sim delay ms=60000"]) {
+		await post("/sim/reset", "");
+		const leave = new AbortController();
+		const asked = complete(sim, content, { signal: leave.signal });
+		asked.catch(() => {}); // it is left
+		await until(async () => (await sim.count()).open === 1,
+		    "the call is open");
+		leave.abort();
+		await until(async () => (await sim.count()).gone === 1,
+		    "the client's leaving is noted");
+	}
+});
+
+test("500 streams keep their pace", async (t) => {
+	const { sim } = await chat_site(t);
+	const begin = performance.now();
+	const bodies = await Promise.all(Array.from({ length: 500 }, async () =>
+	    (await complete(sim, "/sim count=20 per_s=20 stamp")).text()));
+
+	for (const body of bodies) {
+		const stamps = text_of(body).trim().split(" ")
+		    .map((word) => Number(word.split(":")[1]));
+		assert.equal(stamps.length, 20);
+		assert.deepEqual(stamps, [...stamps].sort((a, b) => a - b));
+	}
+	assert.ok(performance.now() - begin >= 1000);
+	assert.deepEqual(await sim.count(), { calls: 500, open: 0, deltas: 10000,
+	    complete: 500, gone: 0, broken: 0 });
+});

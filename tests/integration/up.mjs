@@ -123,6 +123,30 @@ test("serves seed 004's page and seed 003's client as they stand", async (t) => 
 	assert.equal((await up.stop("SIGINT")).code, 0);
 }, { timeout: 60000 });
 
+test("serves the chat, by the lines that it prints", async (t) => {
+	const { up } = await bring_up(t);
+	const [, line] = await up.wait_for(/^ *(curl -N .*\/messages\/send)$/m);
+	const [, option] = await up.wait_for(/^ *(-H 'Authorization: .*')$/m);
+	await up.wait_for(/^Ctrl-C/m);
+	const shell = async (text) => {
+		const { code, stdout } = await run(["/bin/sh", "-c", text]);
+		assert.equal(code, 0, stdout);
+		const data = (event) => JSON.parse(new RegExp(
+		    `^event: ${event}\\ndata: (.*)$`, "m").exec(stdout)[1]);
+		assert.match(data("assistant_complete").message.content,
+		    /You said: Hello$/);
+		return data("usage_info");
+	};
+	const visitor = await shell(line);
+	assert.equal(visitor.kind, "anonymous");
+	assert.equal(visitor.used, 1);
+	const user = await shell(`${line} ${option}`);
+	assert.equal(user.user, "demo");
+	assert.ok(user.balance_micro > 4900000 && user.balance_micro < 5000000,
+	    "5.00 less one answer");
+	assert.equal((await up.stop("SIGINT")).code, 0);
+}, { timeout: 60000 });
+
 test("runs beside another one", async (t) => {
 	const one = await bring_up(t);
 	const two = await bring_up(t, ["--port", "0", "--tls-port", "0"],

@@ -80,7 +80,7 @@ daemon off;
 worker_processes 1;
 pid ${site.file("nginx.pid")};
 error_log ${site.file("nginx-error.log")} notice;
-events { worker_connections 512; }
+events { worker_connections 4096; }
 http {
 	access_log ${site.file("nginx-access.log")};
 	client_body_temp_path ${site.file("nginx-body")};

@@ -2,20 +2,21 @@
 #include "http.h"
 
 #include <microhttpd.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "chat_api.h"
 #include "common/buf.h"
 #include "common/xalloc.h"
+#include "pacer.h"
 
-#define TIMEOUT_S 60
-#define HEAD_MAX  (64 * 1024)
+#define TIMEOUT_S   60
+#define HEAD_MAX    (64 * 1024)
+#define BLOCK_BYTES (16 * 1024)
 
 /* One for what came in the clear, one for what came over TLS. */
 enum side {
@@ -25,109 +26,133 @@ enum side {
 };
 
 struct server {
-	struct http *http;
 	struct MHD_Daemon *daemon;
 	bool tls;
 };
 
 /* One request: the head again as text, as the journal reads it. */
 struct exchange {
-	TAILQ_ENTRY(exchange) held_entry;
+	struct http *http;
 	struct MHD_Connection *connection;
-	struct timespec until;
+	struct waiter waiter;
 	char *target;
 	struct request *request;
 	struct record *record;
 	struct buf *body;
 	bool too_long;
 	struct reply *reply;
+	const char *text; /* of the chat, and what is left of it */
+	size_t text_len;
+	bool broken;
 };
 
 struct http {
 	const struct routes *routes;
 	struct server servers[SIDES];
-	/* Who waits before the answer is sent, and the thread that waits. */
-	pthread_mutex_t mutex;
-	pthread_cond_t changed;
-	pthread_t thread;
-	bool started, stopping;
-	TAILQ_HEAD(, exchange) held;
+	struct pacer *pacer;
 };
 
 /* ---- answers that are late ---- */
 
-static bool
-is_before(const struct timespec *a, const struct timespec *b)
+static void
+resume(void *arg)
 {
-	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec
-				      : a->tv_nsec < b->tv_nsec;
+	struct exchange *x = arg;
+
+	MHD_resume_connection(x->connection);
 }
 
-/* The one that is due first, or NULL; with the mutex held. */
-static struct exchange *
-first_held(const struct http *http)
+static int
+socket_of(struct MHD_Connection *connection)
 {
-	struct exchange *x, *first = NULL;
-
-	TAILQ_FOREACH (x, &http->held, held_entry)
-		if (first == NULL || is_before(&x->until, &first->until))
-			first = x;
-	return first;
-}
-
-/* Once the server stops, nobody has to wait any longer. */
-static void *
-release_main(void *arg)
-{
-	struct http *http = arg;
-	struct exchange *x;
-
-	pthread_mutex_lock(&http->mutex);
-	while ((x = first_held(http)) != NULL || !http->stopping) {
-		struct timespec now;
-
-		clock_gettime(CLOCK_REALTIME, &now);
-		if (x == NULL) {
-			pthread_cond_wait(&http->changed, &http->mutex);
-		} else if (http->stopping || !is_before(&now, &x->until)) {
-			TAILQ_REMOVE(&http->held, x, held_entry);
-			MHD_resume_connection(x->connection);
-		} else {
-			struct timespec until = x->until;
-
-			pthread_cond_timedwait(&http->changed, &http->mutex,
-			    &until);
-		}
-	}
-	pthread_mutex_unlock(&http->mutex);
-	return NULL;
+	return MHD_get_connection_info(connection,
+	    MHD_CONNECTION_INFO_CONNECTION_FD)
+	    ->connect_fd;
 }
 
 /* False once the server stops: it may then be sent at once. */
 static bool
-hold(struct http *http, struct MHD_Connection *connection, struct exchange *x)
+hold(struct exchange *x, int64_t ms)
 {
-	int ms = x->reply->delay_ms;
-	bool ok;
+	MHD_suspend_connection(x->connection);
+	if (pacer_wait(x->http->pacer, &x->waiter, socket_of(x->connection), ms,
+		x))
+		return true;
+	MHD_resume_connection(x->connection);
+	return false;
+}
 
-	x->reply->delay_ms = 0;
-	x->connection = connection;
-	clock_gettime(CLOCK_REALTIME, &x->until);
-	x->until.tv_sec += ms / 1000;
-	x->until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (x->until.tv_nsec >= 1000000000) {
-		x->until.tv_sec++;
-		x->until.tv_nsec -= 1000000000;
+/* ---- answers in pieces ---- */
+
+static int64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Unlike a close of the socket, not preceded by the end of TCP. */
+static void
+reset(int fd)
+{
+	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+
+	(void)connect(fd, &nobody, sizeof(nobody));
+}
+
+/* The next text of the chat; false where *ret is to be said instead. */
+static bool
+next_text(struct exchange *x, ssize_t *ret)
+{
+	uint64_t deltas = chat_deltas(x->reply->chat);
+	int64_t wait_ms = 0;
+
+	*ret = MHD_CONTENT_READER_END_WITH_ERROR;
+	if (x->waiter.gone)
+		return false;
+	switch (chat_step(x->reply->chat, now_ns(), &x->text, &x->text_len,
+	    &wait_ms)) {
+	case CHAT_SEND:
+		if (chat_deltas(x->reply->chat) > deltas)
+			record_delta(x->record);
+		return true;
+	case CHAT_WAIT:
+		if (hold(x, wait_ms))
+			*ret = 0;
+		return false;
+	case CHAT_END:
+		*ret = MHD_CONTENT_READER_END_OF_STREAM;
+		return false;
+	case CHAT_RESET:
+		reset(socket_of(x->connection));
+		break;
+	case CHAT_CUT:
+		break;
 	}
-	pthread_mutex_lock(&http->mutex);
-	ok = !http->stopping;
-	if (ok) {
-		MHD_suspend_connection(connection);
-		TAILQ_INSERT_TAIL(&http->held, x, held_entry);
-		pthread_cond_signal(&http->changed);
-	}
-	pthread_mutex_unlock(&http->mutex);
-	return ok;
+	x->broken = true;
+	return false;
+}
+
+static ssize_t
+read_chat(void *arg, uint64_t pos, char *data, size_t max)
+{
+	struct exchange *x = arg;
+	uint64_t piece = chat_peek_knobs(x->reply->chat)->piece;
+	ssize_t other;
+	size_t n;
+
+	(void)pos;
+	if (x->text_len == 0 && !next_text(x, &other))
+		return other;
+	n = x->text_len < max ? x->text_len : max;
+	if (piece > 0 && n > piece)
+		n = (size_t)piece;
+	memcpy(data, x->text, n);
+	x->text += n;
+	x->text_len -= n;
+	return (ssize_t)n;
 }
 
 /* ---- requests ---- */
@@ -139,16 +164,23 @@ send_reply(struct MHD_Connection *connection, struct exchange *x)
 	struct MHD_Response *response;
 	enum MHD_Result result;
 
-	if (reply->drop)
+	x->broken = reply->drop;
+	if (reply->drop || x->waiter.gone)
 		return MHD_NO;
-	response = MHD_create_response_from_buffer(reply->len, reply->text,
-	    MHD_RESPMEM_MUST_COPY);
+	response = reply->chat != NULL
+	    ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES,
+		  read_chat, x, NULL)
+	    : MHD_create_response_from_buffer(reply->len, reply->text,
+		  MHD_RESPMEM_MUST_COPY);
 	MHD_add_response_header(response, "Content-Type", reply->type);
 	MHD_add_response_header(response, "Access-Control-Allow-Origin", "*");
 	MHD_add_response_header(response, "Access-Control-Allow-Headers",
 	    "authorization, content-type");
 	if (reply->location != NULL)
 		MHD_add_response_header(response, "Location", reply->location);
+	if (reply->retry_after != NULL)
+		MHD_add_response_header(response, "Retry-After",
+		    reply->retry_after);
 	if (x->record != NULL)
 		record_status(x->record, reply->status);
 	result =
@@ -190,7 +222,8 @@ on_target(void *arg, const char *target, struct MHD_Connection *connection)
 {
 	struct exchange *x = xcalloc(1, sizeof(*x));
 
-	(void)arg, (void)connection;
+	x->http = arg;
+	x->connection = connection;
 	x->target = xstrdup(target);
 	return x;
 }
@@ -214,11 +247,16 @@ answer(struct server *server, struct MHD_Connection *connection,
 			record_body(x->record, body, len);
 		x->reply = x->too_long
 		    ? reply_text(413, "text/plain", "The body is too long.")
-		    : routes_answer(server->http->routes, x->request, body, len,
+		    : routes_answer(x->http->routes, x->request, body, len,
 			  server->tls);
 	}
-	if (x->reply->delay_ms > 0 && hold(server->http, connection, x))
-		return MHD_YES;
+	if (x->reply->delay_ms > 0) {
+		int ms = x->reply->delay_ms;
+
+		x->reply->delay_ms = 0;
+		if (hold(x, ms))
+			return MHD_YES;
+	}
 	return send_reply(connection, x);
 }
 
@@ -236,8 +274,10 @@ on_request(void *arg, struct MHD_Connection *connection, const char *url,
 			return MHD_NO;
 		x->body = buf_new(HTTP_BODY_MAX);
 		if (strncmp(url, "/sim/", 5) != 0)
-			x->record = journal_note(server->http->routes->journal,
+			x->record = journal_note(x->http->routes->journal,
 			    x->request, server->tls);
+		if (strcmp(url, CHAT_PATH) == 0)
+			record_chat(x->record);
 		return MHD_YES;
 	}
 	if (*upload_len > 0) {
@@ -254,9 +294,18 @@ on_done(void *arg, struct MHD_Connection *connection, void **state,
 {
 	struct exchange *x = *state;
 
-	(void)arg, (void)connection, (void)why;
+	(void)arg, (void)connection;
 	if (x == NULL)
 		return;
+	pacer_forget(x->http->pacer, &x->waiter);
+	if (x->record != NULL)
+		record_outcome(x->record,
+		    why == MHD_REQUEST_TERMINATED_COMPLETED_OK
+			? OUTCOME_COMPLETE
+			: x->broken ||
+			    why == MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN
+			? OUTCOME_BROKEN
+			: OUTCOME_GONE);
 	record_end(x->record);
 	request_free(x->request);
 	buf_free(x->body);
@@ -273,13 +322,12 @@ start_server(struct http *http, enum side side)
 {
 	struct server *server = &http->servers[side];
 
-	server->http = http;
 	server->tls = side == TLS;
 	server->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD |
 		MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME,
 	    0, NULL, NULL, on_request, server, MHD_OPTION_CONNECTION_TIMEOUT,
 	    (unsigned)TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	    (size_t)HEAD_MAX, MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL,
+	    (size_t)HEAD_MAX, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
 	    MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, MHD_OPTION_END);
 	return server->daemon != NULL;
 }
@@ -290,13 +338,8 @@ http_new(const struct routes *routes, struct http **ret, struct diag *diag)
 	struct http *http = xcalloc(1, sizeof(*http));
 
 	http->routes = routes;
-	pthread_mutex_init(&http->mutex, NULL);
-	pthread_cond_init(&http->changed, NULL);
-	TAILQ_INIT(&http->held);
-	http->started =
-	    pthread_create(&http->thread, NULL, release_main, http) == 0;
-	if (!http->started || !start_server(http, CLEAR) ||
-	    !start_server(http, TLS)) {
+	if (pacer_new(resume, &http->pacer) != ERR_OK ||
+	    !start_server(http, CLEAR) || !start_server(http, TLS)) {
 		diag_set(diag, "libmicrohttpd does not start");
 		http_free(http);
 		return ERR_SYS;
@@ -310,18 +353,11 @@ http_free(struct http *http)
 {
 	if (http == NULL)
 		return;
-	if (http->started) {
-		pthread_mutex_lock(&http->mutex);
-		http->stopping = true;
-		pthread_cond_signal(&http->changed);
-		pthread_mutex_unlock(&http->mutex);
-		pthread_join(http->thread, NULL);
-	}
+	pacer_stop(http->pacer); /* what is suspended cannot be stopped */
 	for (int i = 0; i < SIDES; i++)
 		if (http->servers[i].daemon != NULL)
 			MHD_stop_daemon(http->servers[i].daemon);
-	pthread_cond_destroy(&http->changed);
-	pthread_mutex_destroy(&http->mutex);
+	pacer_free(http->pacer);
 	free(http);
 }
 

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "common/clock.h"
@@ -24,7 +25,9 @@ struct record {
 	int64_t start_ms, end_ms;
 	json_int_t id;
 	int status;
-	bool upgrade, tls, open, kept;
+	bool upgrade, tls, open, kept, chat;
+	enum outcome outcome;
+	json_int_t deltas;
 };
 
 TAILQ_HEAD(records, record);
@@ -34,6 +37,14 @@ struct journal {
 	struct records records;
 	size_t count;
 	json_int_t next_id, forgotten;
+	/* of chat completions */
+	json_int_t open, outcomes[OUTCOME_BROKEN + 1], deltas;
+};
+
+static const char *const outcome_names[] = {
+	[OUTCOME_COMPLETE] = "complete",
+	[OUTCOME_GONE] = "gone",
+	[OUTCOME_BROKEN] = "broken",
 };
 
 struct journal *
@@ -73,7 +84,8 @@ journal_reset(struct journal *j)
 	pthread_mutex_lock(&j->mutex);
 	while (!TAILQ_EMPTY(&j->records))
 		forget(j, TAILQ_FIRST(&j->records));
-	j->forgotten = 0;
+	j->forgotten = j->deltas = 0;
+	memset(j->outcomes, 0, sizeof(j->outcomes));
 	pthread_mutex_unlock(&j->mutex);
 }
 
@@ -132,6 +144,13 @@ record_json(const struct record *r)
 		    json_integer((json_int_t)r->body_bytes));
 		json_object_set(out, "body",
 		    r->body == NULL ? json_null() : r->body);
+		json_object_set_new(out, "ended",
+		    r->outcome == OUTCOME_NONE
+			? json_null()
+			: json_string(outcome_names[r->outcome]));
+		if (r->chat)
+			json_object_set_new(out, "deltas",
+			    json_integer(r->deltas));
 		return out;
 	}
 	json_object_set_new(out, "received",
@@ -161,6 +180,57 @@ journal_json(struct journal *j)
 	pthread_mutex_unlock(&j->mutex);
 	return json_pack("{s:o, s:o, s:I}", "handshakes", handshakes,
 	    "requests", requests, "forgotten", forgotten);
+}
+
+json_t *
+journal_chat_json(struct journal *j)
+{
+	json_t *out;
+	json_int_t calls;
+
+	pthread_mutex_lock(&j->mutex);
+	calls = j->open;
+	for (int i = OUTCOME_COMPLETE; i <= OUTCOME_BROKEN; i++)
+		calls += j->outcomes[i];
+	out = json_pack("{s:I, s:I, s:I}", "calls", calls, "open", j->open,
+	    "deltas", j->deltas);
+	for (int i = OUTCOME_COMPLETE; i <= OUTCOME_BROKEN; i++)
+		json_object_set_new(out, outcome_names[i],
+		    json_integer(j->outcomes[i]));
+	pthread_mutex_unlock(&j->mutex);
+	return out;
+}
+
+void
+record_chat(struct record *r)
+{
+	pthread_mutex_lock(&r->journal->mutex);
+	r->chat = true;
+	r->journal->open++;
+	pthread_mutex_unlock(&r->journal->mutex);
+}
+
+void
+record_delta(struct record *r)
+{
+	pthread_mutex_lock(&r->journal->mutex);
+	r->deltas++;
+	r->journal->deltas++;
+	pthread_mutex_unlock(&r->journal->mutex);
+}
+
+void
+record_outcome(struct record *r, enum outcome outcome)
+{
+	struct journal *j = r->journal;
+
+	pthread_mutex_lock(&j->mutex);
+	r->outcome = outcome;
+	if (r->chat) {
+		j->open--;
+		j->outcomes[outcome]++;
+	}
+	pthread_mutex_unlock(&j->mutex);
 }
 
 void

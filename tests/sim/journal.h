@@ -29,10 +29,16 @@ void journal_free(struct journal *journal);
 struct record *journal_note(struct journal *journal,
     const struct request *request, bool tls);
 
+/*
+ * How many chat completions there were, and how they ended: {"calls","open",
+ * "complete","gone","broken","deltas"}.
+ */
+json_t *journal_chat_json(struct journal *journal);
+
 /* {"handshakes":[...],"requests":[...],"forgotten":n}: upgrades, the rest. */
 json_t *journal_json(struct journal *journal);
 
-/* Forget all records. */
+/* Forget all records; chat completions that are open are counted on. */
 void journal_reset(struct journal *journal);
 
 enum direction {
@@ -48,6 +54,19 @@ void record_status(struct record *record, int status);
  */
 #define JOURNAL_BODY_MAX (16 * 1024)
 void record_body(struct record *record, const void *data, size_t len);
+
+/* How the answer to an HTTP request ended. */
+enum outcome {
+	OUTCOME_NONE, /* it has not */
+	OUTCOME_COMPLETE,
+	OUTCOME_GONE,	/* the client left */
+	OUTCOME_BROKEN, /* the simulator broke it off */
+};
+
+/* It is a chat completion: before its end, if at all. */
+void record_chat(struct record *record);
+void record_delta(struct record *record);
+void record_outcome(struct record *record, enum outcome outcome);
 
 /* A piece of a message; final where the message ends with it. */
 void record_data(struct record *record, enum direction direction, bool binary,

@@ -25,6 +25,8 @@ static const char help[] =
     "  --wss-port N, --https-port N\n"
     "  --models A,B,...   OpenAI models there are, * is a wildcard,\n"
     "                     default gpt-realtime and its successors\n"
+    "  --chat-models A,B,...\n"
+    "                     those of chat completions, default any\n"
     "  --subprotocols A,B,...\n"
     "                     subprotocols that are selected besides OpenAI's,\n"
     "                     default v1.example,v2.example\n"
@@ -41,6 +43,10 @@ static const char help[] =
     "  /v1/realtime?model=|call_id=|intent=transcription   OpenAI Realtime\n"
     "  /echo                every message back; gather=1: in one frame each\n"
     "  GET /v1/models       OpenAI's list\n"
+    "  POST /v1/chat/completions\n"
+    "                       OpenAI's chat completions; a first line\n"
+    "                       \"/sim WORD...\" of the last message has knobs:\n"
+    "                       README.md has them all\n"
     "  POST /v1/realtime/client_secrets, /v1/realtime/calls\n"
     "                       OpenAI's short-lived keys, WebRTC calls\n"
     "  POST /v1/auth/session-token, /v1/engine/session, /v1/metrics/client,\n"
@@ -55,6 +61,8 @@ static const char help[] =
     "  GET /sim/script      what of that is left\n"
     "  GET /rtc/validate    LiveKit's check of access_token=\n"
     "  GET /sim/journal     what came in, as JSON\n"
+    "  GET /sim/chat        how many chat completions there were, and how\n"
+    "                       they ended\n"
     "  POST /sim/reset      forget it\n"
     "\n"
     "Knobs, in the query of any WebSocket URL: sim=WORD[,WORD...]\n"
@@ -124,6 +132,7 @@ enum {
 	OPT_CERT,
 	OPT_KEY,
 	OPT_MODELS,
+	OPT_CHAT_MODELS,
 	OPT_SUBPROTOCOLS,
 	OPT_PACE,
 	OPT_DIE,
@@ -142,6 +151,7 @@ static const struct option longopts[] = {
 	{ "tls-cert", required_argument, NULL, OPT_CERT },
 	{ "tls-key", required_argument, NULL, OPT_KEY },
 	{ "models", required_argument, NULL, OPT_MODELS },
+	{ "chat-models", required_argument, NULL, OPT_CHAT_MODELS },
 	{ "subprotocols", required_argument, NULL, OPT_SUBPROTOCOLS },
 	{ "pace", required_argument, NULL, OPT_PACE },
 	{ "die-with-parent", no_argument, NULL, OPT_DIE },
@@ -216,6 +226,10 @@ option(struct options *o, int opt, const char *text)
 		list_done(&o->models);
 		o->models = list_parse(text);
 		break;
+	case OPT_CHAT_MODELS:
+		list_done(&o->chat_models);
+		o->chat_models = list_parse(text);
+		break;
 	case OPT_SUBPROTOCOLS:
 		list_done(&o->subprotocols);
 		o->subprotocols = list_parse(text);
@@ -264,6 +278,7 @@ options_new(int argc, char **argv)
 	o->models = list_parse("gpt-realtime,gpt-realtime-1.5,gpt-realtime-2,"
 			       "gpt-realtime-2.1,gpt-realtime-2.1-mini,"
 			       "gpt-realtime-mini,gpt-realtime-*");
+	o->chat_models = list_parse("*");
 	o->subprotocols = list_parse("v1.example,v2.example");
 	while ((opt = getopt_long(argc, argv, "", longopts, NULL)) != -1) {
 		if (opt >= OPT_WS_PORT && opt <= OPT_HTTPS_PORT)
@@ -294,6 +309,7 @@ options_free(struct options *o)
 	free(o->cert);
 	free(o->key);
 	list_done(&o->models);
+	list_done(&o->chat_models);
 	list_done(&o->subprotocols);
 	secret_free(o->openai_key);
 	secret_free(o->anam_key);
@@ -302,13 +318,25 @@ options_free(struct options *o)
 	free(o);
 }
 
+static bool
+has_model(const struct list *models, const char *model)
+{
+	for (size_t i = 0; i < models->count; i++)
+		if (str_match(models->items[i], model))
+			return true;
+	return false;
+}
+
 bool
 options_has_model(const struct options *o, const char *model)
 {
-	for (size_t i = 0; i < o->models.count; i++)
-		if (str_match(o->models.items[i], model))
-			return true;
-	return false;
+	return has_model(&o->models, model);
+}
+
+bool
+options_has_chat_model(const struct options *o, const char *model)
+{
+	return has_model(&o->chat_models, model);
 }
 
 bool

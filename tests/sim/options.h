@@ -24,6 +24,7 @@ struct options {
 	int ws_port, http_port, raw_port, wss_port, https_port; /* -1: none */
 	char *cert, *key;
 	struct list models;	  /* patterns */
+	struct list chat_models;  /* likewise, of chat completions */
 	struct list subprotocols; /* that /echo selects */
 	int pace_ms;
 	bool die_with_parent;
@@ -41,6 +42,9 @@ void options_free(struct options *options);
 
 /* Does a model of a request fit --models? */
 bool options_has_model(const struct options *options, const char *model);
+
+/* The same of --chat-models. */
+bool options_has_chat_model(const struct options *options, const char *model);
 
 /* Is this OpenAI's key?  Any is where the environment gave none. */
 bool options_is_main_key(const struct options *options, const char *key,

@@ -42,6 +42,8 @@ reply_free(struct reply *reply)
 		return;
 	free(reply->text);
 	free(reply->location);
+	free(reply->retry_after);
+	chat_free(reply->chat);
 	free(reply);
 }
 
@@ -53,7 +55,7 @@ reply_error(enum vendor vendor, int status, const char *code,
 		return reply_json(status,
 		    json_pack("{s:s, s:s}", "error", code, "message", message));
 	return reply_json(status,
-	    json_pack("{s:{s:s, s:s, s:n, s:s}}", "error", "message", message,
+	    json_pack("{s:{s:s, s:s, s:n, s:s?}}", "error", "message", message,
 		"type",
 		status >= 500 ? "server_error" : "invalid_request_error",
 		"param", "code", code));

@@ -6,15 +6,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "chat.h"
+
 /* reply: the answer to an HTTP request, before it is sent.  Pure. */
 struct reply {
 	int status;
-	const char *type; /* Content-Type; static */
+	const char *type; /* Content-Type; static, or the chat's */
 	char *text;
 	size_t len;
-	char *location; /* header of that name, or NULL */
-	int delay_ms;	/* before it is sent */
-	bool drop;	/* hang up instead */
+	char *location; /* headers of these names, or NULL */
+	char *retry_after;
+	struct chat *chat; /* an answer in pieces, instead of the text */
+	int delay_ms;	   /* before it is sent */
+	bool drop;	   /* hang up instead */
 };
 
 /* The text, or the value, is taken over.  The caller frees the reply. */

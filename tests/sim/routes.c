@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "chat_api.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/json.h"
@@ -79,6 +80,8 @@ answer_test(const struct routes *routes, const struct request *r,
 
 	if (strcmp(path, "/sim/journal") == 0 && !post)
 		return reply_json(200, journal_json(routes->journal));
+	if (strcmp(path, "/sim/chat") == 0 && !post)
+		return reply_json(200, journal_chat_json(routes->journal));
 	if (strcmp(path, "/sim/reset") == 0 && post) {
 		journal_reset(routes->journal);
 		script_reset(routes->script);
@@ -112,6 +115,8 @@ routes_answer(const struct routes *routes, const struct request *r,
 		reply = get_validate(o, r);
 	if (reply == NULL)
 		reply = openai_api_answer(o, routes->script, r, body, len, now);
+	if (reply == NULL)
+		reply = chat_api_answer(o, routes->script, r, body, len, now);
 	if (reply == NULL)
 		reply = anam_api_answer(routes->anam, r, body, len, tls, now);
 	if (reply == NULL)

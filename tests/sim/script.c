@@ -113,8 +113,8 @@ find_change(const char *name)
 bool
 script_knows(const char *mode)
 {
-	static const char *const others[] = { "answer", "drop", "fields",
-		"huge", "plain", "signalling", "stall" };
+	static const char *const others[] = { "answer", "chat", "drop",
+		"fields", "huge", "plain", "signalling", "stall" };
 
 	for (size_t i = 0; i < COUNT(others); i++)
 		if (strcmp(others[i], mode) == 0)
@@ -186,7 +186,7 @@ script_add(struct script *s, enum vendor vendor, const json_t *entry,
 
 	if (!json_is_object(entry) || !is_text(entry, "mode") ||
 	    !is_text(entry, "path") || !is_text(entry, "query") ||
-	    !is_text(entry, "type") ||
+	    !is_text(entry, "type") || !is_text(entry, "retry_after") ||
 	    !is_number(entry, "count", 1, COUNT_MAX) ||
 	    !is_number(entry, "ms", 0, MS_MAX) ||
 	    !is_number(entry, "status", 200, 599)) {
@@ -312,8 +312,8 @@ reply_huge(void)
 	return reply_new(200, "application/json", text, HUGE_BYTES);
 }
 
-struct reply *
-script_reply(const json_t *entry, enum vendor vendor)
+static struct reply *
+make_reply(const json_t *entry, enum vendor vendor)
 {
 	const char *mode = mode_of(entry);
 	const struct mode *error = find_error(mode);
@@ -336,6 +336,18 @@ script_reply(const json_t *entry, enum vendor vendor)
 		return NULL;
 	reply = reply_text(500, "text/plain", "");
 	reply->drop = true;
+	return reply;
+}
+
+struct reply *
+script_reply(const json_t *entry, enum vendor vendor)
+{
+	struct reply *reply = make_reply(entry, vendor);
+	const char *after =
+	    json_string_value(json_object_get(entry, "retry_after"));
+
+	if (reply != NULL && after != NULL)
+		reply->retry_after = xstrdup(after);
 	return reply;
 }
 

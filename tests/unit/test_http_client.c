@@ -227,6 +227,9 @@ refuses_answers_that_will_not_do(void **state)
 		{ "", ERR_UPSTREAM },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
 		    ERR_UPSTREAM },
+		{ "HTTP/1.1 200 OK\r\nContent-Le", ERR_UPSTREAM },
+		{ "HTTP/1.1 200 OK\r\n", ERR_UPSTREAM },
+		{ "HTTP/1.1 103 Hints\r\n\r\n", ERR_UPSTREAM },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 65\r\n\r\n"
 		  "0123456789012345678901234567890123456789"
 		  "0123456789012345678901234",

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/chat/messages_resume.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/chat/caller.h"
+#include "broker/chat/chat_request.h"
+#include "broker/chat/generations.h"
+#include "broker/chat/sse_text.h"
+#include "broker/hub/hub.h"
+#include "broker/hub/jobs.h"
+#include "broker/store/store.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/xalloc.h"
+
+#define STREAM_TYPE "text/event-stream"
+#define LOST_ID	    "lost" /* no event's: who shows it has nothing to get */
+#define ID_SIZE	    (STORE_ID_MAX + 1)
+
+/* A client that comes back, on its way to what it wants. */
+struct resume {
+	struct parked *parked;
+	char *owner;
+	char *chat;		   /* NULL: any */
+	char *message;		   /* NULL: any */
+	char generation[ID_SIZE]; /* "": none is named */
+	int64_t after;
+	bool must; /* it is there: it was said to be */
+	/* what the store has */
+	enum err err;
+	struct diag why;
+	bool is_kept;
+	char *events;
+};
+
+static void
+resume_free(struct resume *resume)
+{
+	free(resume->owner);
+	free(resume->chat);
+	free(resume->message);
+	if (resume->events != NULL)
+		explicit_bzero(resume->events, strlen(resume->events));
+	free(resume->events);
+	free(resume);
+}
+
+/* ---- an answer that is over: from the store ----------------------------- */
+
+static const struct parked_events no_events = { .gone = NULL };
+
+static void
+reply_empty(struct parked *parked)
+{
+	parked_begin(parked, &no_events, NULL);
+	parked_reply(parked, 204, NULL, NULL, 0);
+}
+
+static void
+reply_error(struct parked *parked, enum err err)
+{
+	parked_begin(parked, &no_events, NULL);
+	if (err == ERR_UNAVAIL)
+		parked_add_header(parked, "Retry-After", "5");
+	parked_reply_error(parked, err, NULL);
+}
+
+/* Whole: it will not grow. */
+static void
+reply_events(struct parked *parked, const char *events, size_t len)
+{
+	parked_begin(parked, &no_events, NULL);
+	parked_reply(parked, 200, STREAM_TYPE, events, len);
+}
+
+static void
+reply_lost(struct parked *parked)
+{
+	struct sse_text text = { .data = NULL };
+	struct sse_id id = { .stream = LOST_ID };
+
+	sse_text_add(&text, id, "session_lost", json_made(json_object()));
+	reply_events(parked, text.data, text.len);
+	sse_text_done(&text);
+}
+
+/* A job: it waits for the store. */
+static void
+look_up(void *arg)
+{
+	struct resume *resume = arg;
+	struct store *store = store_current();
+	struct store_generation found;
+
+	resume->err = store->ops->get_generation(store, resume->owner,
+	    resume->generation, &found, &resume->why);
+	if (resume->err != ERR_OK)
+		return;
+	resume->is_kept = found.has_events;
+	store_generation_done(&found);
+	if (!resume->is_kept)
+		return;
+	resume->err = store->ops->get_events(store, resume->generation,
+	    resume->after, &resume->events, &resume->why);
+	if (resume->err == ERR_NOTFOUND) { /* just now */
+		resume->err = ERR_OK;
+		resume->is_kept = false;
+	}
+}
+
+static void
+found(void *arg)
+{
+	struct resume *resume = arg;
+
+	if (resume->err == ERR_NOTFOUND && !resume->must)
+		reply_empty(resume->parked); /* as if none had been named */
+	else if (resume->err != ERR_OK) {
+		log_warning("chat.not_resumed", "reason=\"%s\"",
+		    resume->why.text);
+		reply_error(resume->parked, resume->err);
+	} else if (!resume->is_kept)
+		reply_lost(resume->parked);
+	else if (*resume->events == '\0')
+		reply_empty(resume->parked);
+	else
+		reply_events(resume->parked, resume->events,
+		    strlen(resume->events));
+	resume_free(resume);
+}
+
+/* Jobs of one owner come one after another. */
+static unsigned long
+lane_of(const char *owner)
+{
+	unsigned long lane = 5381;
+
+	for (; *owner != '\0'; owner++)
+		lane = lane * 33 + (unsigned char)*owner;
+	return lane;
+}
+
+static void
+ask_store(struct resume *resume)
+{
+	if (jobs_add(lane_of(resume->owner), look_up, found, resume) == ERR_OK)
+		return;
+	reply_error(resume->parked, ERR_UNAVAIL);
+	resume_free(resume);
+}
+
+/* ---- an answer that is being made --------------------------------------- */
+
+/* What it names, if it runs; else what runs in the chat, from its start. */
+static enum err
+attach(struct resume *resume)
+{
+	struct generation *running;
+	enum err err = ERR_NOTFOUND;
+
+	if (resume->generation[0] != '\0')
+		err = generations_attach(resume->owner, resume->generation,
+		    resume->parked, resume->after);
+	if (err != ERR_NOTFOUND || resume->must)
+		return err;
+	running = generations_find(resume->owner, resume->chat, NULL);
+	return running == NULL ? ERR_NOTFOUND
+			       : generation_attach(running, resume->parked, 0);
+}
+
+static void
+resume_in_hub(void *arg)
+{
+	struct resume *resume = arg;
+	enum err err = attach(resume);
+
+	if (err == ERR_NOTFOUND && resume->generation[0] != '\0') {
+		ask_store(resume);
+		return;
+	}
+	if (err == ERR_NOTFOUND)
+		reply_empty(resume->parked);
+	else if (err != ERR_OK)
+		reply_error(resume->parked, err);
+	resume_free(resume);
+}
+
+void
+messages_resume_from_start(struct parked *parked, const char *owner,
+    const char *generation)
+{
+	struct resume *resume = xcalloc(1, sizeof(*resume));
+
+	resume->parked = parked;
+	resume->owner = xstrdup(owner);
+	(void)strncpy(resume->generation, generation, ID_SIZE - 1);
+	resume->must = true;
+	resume_in_hub(resume);
+}
+
+/* ---- the requests ------------------------------------------------------- */
+
+/* What is no id of ours says nothing. */
+static void
+take_event_id(const char *text, struct resume *resume)
+{
+	if (text != NULL)
+		resume->after = sse_id_parse(text, resume->generation, ID_SIZE);
+	if (resume->after == 0)
+		resume->generation[0] = '\0';
+}
+
+static char *
+copy(const char *text)
+{
+	return text == NULL ? NULL : xstrdup(text);
+}
+
+static enum err
+read_resume(struct request *req, struct resume *resume, struct diag *diag)
+{
+	struct caller caller;
+	const char *chat, *id;
+	enum err err;
+
+	if (request_config(req)->chat == NULL || store_current() == NULL)
+		return ERR_NOTFOUND;
+	err = caller_of_request(req, true, &caller, diag);
+	if (err != ERR_OK)
+		return err;
+	resume->owner = xstrdup(caller.owner);
+	caller_done(&caller);
+	err = request_query(req, "chat_id", &chat, diag);
+	if (err == ERR_OK)
+		err = request_query(req, "last_event_id", &id, diag);
+	if (err != ERR_OK)
+		return err;
+	resume->chat = copy(chat);
+	/* a browser that reconnects knows better than the page's address */
+	if (request_header(req, "last-event-id") != NULL)
+		id = request_header(req, "last-event-id");
+	take_event_id(id, resume);
+	return ERR_OK;
+}
+
+static enum err
+read_stop(struct request *req, struct resume *resume, struct diag *diag)
+{
+	const struct config_chat *chat = request_config(req)->chat;
+	struct chat_request body;
+	struct caller caller;
+	const json_t *json;
+	enum err err;
+
+	if (chat == NULL || store_current() == NULL)
+		return ERR_NOTFOUND;
+	err = caller_of_request(req, false, &caller, diag);
+	if (err != ERR_OK)
+		return err;
+	resume->owner = xstrdup(caller.owner);
+	caller_done(&caller);
+	err = request_json(req, &json, diag);
+	if (err == ERR_OK)
+		err = chat_request_parse(chat, CHAT_STOP, json, &body, diag);
+	if (err != ERR_OK)
+		return err;
+	resume->chat = copy(body.chat_id);
+	resume->message = copy(body.message_id);
+	chat_request_done(&body);
+	return ERR_OK;
+}
+
+static void
+stop_in_hub(void *arg)
+{
+	static const char nothing[] =
+	    "{\"stopped\":false,\"message_id\":null}";
+	struct resume *resume = arg;
+	struct generation *running =
+	    generations_find(resume->owner, resume->chat, resume->message);
+
+	if (running == NULL) {
+		parked_begin(resume->parked, &no_events, NULL);
+		parked_reply(resume->parked, 200, "application/json", nothing,
+		    sizeof(nothing) - 1);
+	} else {
+		generation_stop(running, STORE_STOPPED);
+		generation_reply_stopped(running, resume->parked);
+	}
+	resume_free(resume);
+}
+
+static void
+handle(struct request *req, enum err (*read)(struct request *req,
+				struct resume *resume, struct diag *diag),
+    hub_run *run)
+{
+	struct resume *resume = xcalloc(1, sizeof(*resume));
+	struct diag diag = { "" };
+	enum err err = read(req, resume, &diag);
+
+	if (err == ERR_OK)
+		err = parked_take(req, &resume->parked, &diag);
+	if (err != ERR_OK) {
+		if (err == ERR_UNAVAIL)
+			request_add_header(req, "Retry-After", "5");
+		request_reply_error(req, err,
+		    diag.text[0] == '\0' ? NULL : diag.text);
+		resume_free(resume);
+	} else if (!hub_post(run, resume)) {
+		parked_drop(resume->parked);
+		resume_free(resume);
+	}
+}
+
+void
+messages_stream_handle(struct request *req)
+{
+	handle(req, read_resume, resume_in_hub);
+}
+
+void
+messages_stop_handle(struct request *req)
+{
+	handle(req, read_stop, stop_in_hub);
+}
