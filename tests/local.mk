@@ -171,6 +171,7 @@ integration_tests = \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
+	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
 	%D%/integration/vendors.mjs

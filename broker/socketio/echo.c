@@ -5,6 +5,9 @@
 
 #include "common/json.h"
 
+/* as much as Engine.IO takes */
+#define ANY_LENGTH SIZE_MAX
+
 static void
 greet(struct sio_socket *socket, const json_t *auth)
 {
@@ -48,11 +51,13 @@ disconnected(struct sio_socket *socket, const char *reason)
 }
 
 const struct sio_app echo_main = { .namespace = "/",
+	.max_text_bytes = ANY_LENGTH,
 	.connect = greet,
 	.event = answer,
 	.disconnected = disconnected };
 
 const struct sio_app echo_custom = { .namespace = "/custom",
+	.max_text_bytes = ANY_LENGTH,
 	.connect = greet,
 	.event = ignore,
 	.disconnected = disconnected };
