@@ -162,6 +162,7 @@ integration_tests = \
 	%D%/integration/chats.mjs \
 	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
+	%D%/integration/engineio.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \

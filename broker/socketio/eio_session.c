@@ -18,6 +18,7 @@
 #define NOOP_MS	     100   /* a poll that waits meanwhile is sent home */
 #define LAST_POLL_MS 30000 /* to fetch what was sent before the end */
 
+#define PACKETS_AT_ONCE 100 /* of one payload */
 #define QUEUE_MIN_BYTES (1024 * 1024)
 #define SEPARATOR	'\x1e'
 #define TEXT_TYPE	"text/plain; charset=UTF-8"
@@ -593,22 +594,26 @@ eio_session_poll(struct eio_server *server, const char *sid,
 
 enum err
 eio_session_post(struct eio_server *server, const char *sid, char *payload,
-    size_t len)
+    size_t len, size_t *ret_used)
 {
 	struct eio *eio = (struct eio *)eio_server_get(server, sid);
 	struct eio_packet packet;
-	size_t used;
+	size_t done = 0, used;
 
 	if (eio == NULL || eio->ws != NULL)
 		return ERR_NOTFOUND;
-	for (; len > 0; payload += used, len -= used) {
-		if (eio_packet_take(payload, len, &packet, &used) != ERR_OK) {
+	for (int i = 0; i < PACKETS_AT_ONCE && done < len; i++, done += used) {
+		if (eio_packet_take(payload + done, len - done, &packet,
+			&used) != ERR_OK) {
 			end(eio, "parse error");
 			return ERR_PROTO;
 		}
-		if (!take_packet(eio, &packet))
+		if (!take_packet(eio, &packet)) {
+			*ret_used = len; /* nobody is there for the rest */
 			return packet.type == EIO_CLOSE ? ERR_OK : ERR_PROTO;
+		}
 	}
+	*ret_used = done;
 	return ERR_OK;
 }
 

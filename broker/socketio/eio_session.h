@@ -79,11 +79,13 @@ void eio_session_poll(struct eio_server *server, const char *sid,
     struct parked *poll);
 
 /*
- * A payload, which is changed.  ERR_NOTFOUND where nobody polls under this
- * sid, ERR_PROTO where it was bad: the session is gone then.
+ * The next packets of a payload, which is changed: *ret_used bytes.  Not all
+ * at once, so that one client does not keep the others waiting.  ERR_NOTFOUND
+ * where nobody polls under this sid, ERR_PROTO where it was bad: the session is
+ * gone then.
  */
 enum err eio_session_post(struct eio_server *server, const char *sid,
-    char *payload, size_t len) MUST_CHECK;
+    char *payload, size_t len, size_t *ret_used) MUST_CHECK;
 
 /* A request was so bad that its session ends. */
 void eio_session_fail(struct eio_server *server, const char *sid);

@@ -135,6 +135,9 @@ test("what is no handshake is refused with npm's codes", async (t) => {
 		["long sid", "GET", `EIO=4&transport=polling&sid=${sid}a`, 1],
 		["POST without sid", "POST", "EIO=4&transport=polling", 2],
 		["POST, unknown sid", "POST", "EIO=4&transport=polling&sid=x", 1],
+		["PUT without sid", "PUT", "EIO=4&transport=polling", 2],
+		["DELETE with sid", "DELETE",
+		    `EIO=4&transport=polling&sid=${sid}`, 3],
 		["HEAD without sid", "HEAD", "EIO=4&transport=polling", 2],
 		["websocket without upgrade", "GET", "EIO=4&transport=websocket",
 		    3],
@@ -173,8 +176,6 @@ test("what is no handshake is refused with npm's codes", async (t) => {
 	assert.equal((await post(site, sid, "4a")).body, "ok");
 	assert.equal((await fcgi.request(site.broker_sock, "GET", "/engine.io",
 	    {})).status, 404);
-	assert.equal((await fcgi.request(site.broker_sock, "PUT", POLL,
-	    {})).status, 405);
 });
 
 test("who is not admitted gets no session", async (t) => {
@@ -519,4 +520,17 @@ test("polls that wait take no thread", async (t) => {
 	await broker.stop();
 	for (const { answer } of waiting)
 		assert.equal((await answer).body, "1");
+});
+
+test("a payload may have any number of packets", async (t) => {
+	const { site } = await open(t);
+	const { sid } = await handshake(site);
+	const packets = Array.from({ length: 1000 }, (_, i) => `4${i}`);
+
+	assert.equal((await post(site, sid, packets.join("\x1e"))).body, "ok");
+	assert.equal((await poll(site, sid)).body, packets.join("\x1e"));
+	// one that is bad ends what goes before, too
+	packets.push("x");
+	assert.equal((await post(site, sid, packets.join("\x1e"))).status, 400);
+	await assert_gone(site, sid);
 });
