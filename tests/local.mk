@@ -31,6 +31,8 @@ unit_tests = \
 	%D%/unit/test_chat_json \
 	%D%/unit/test_chat_ops \
 	%D%/unit/test_chat_socket \
+	%D%/unit/test_chat_cost \
+	%D%/unit/test_chat_request \
 	%D%/unit/test_clock \
 	%D%/unit/test_completion \
 	%D%/unit/test_conf_tree \
@@ -84,6 +86,7 @@ unit_tests = \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
 	%D%/unit/test_route \
+	%D%/unit/test_scribe \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
@@ -96,9 +99,11 @@ unit_tests = \
 	%D%/unit/test_sio_packet \
 	%D%/unit/test_sio_room \
 	%D%/unit/test_socketio \
+	%D%/unit/test_sse_text \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
+	%D%/unit/test_stream_log \
 	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \
@@ -159,6 +164,8 @@ tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
 integration_tests = \
 	%D%/integration/anam.mjs \
 	%D%/integration/bulk.mjs \
+	%D%/integration/chat.mjs \
+	%D%/integration/chat_kill.mjs \
 	%D%/integration/chats.mjs \
 	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \

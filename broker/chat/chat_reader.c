@@ -42,9 +42,9 @@ send_last(struct chat_reader *reader)
 	const struct sse_text *last = &reader->feed->last;
 
 	if (reader->last_offset < last->len)
-		reader->last_offset += write_some(reader,
-		    last->data + reader->last_offset,
-		    last->len - reader->last_offset);
+		reader->last_offset +=
+		    write_some(reader, last->data + reader->last_offset,
+			last->len - reader->last_offset);
 	return reader->last_offset == last->len;
 }
 

@@ -29,8 +29,8 @@ static struct answer
 answer_of(const struct chat_refusal *refusal)
 {
 	static const struct sse_id none = { .stream = NULL };
-	const char *code = refusal->code == NULL ? err_code(refusal->err)
-						 : refusal->code;
+	const char *code =
+	    refusal->code == NULL ? err_code(refusal->err) : refusal->code;
 	const char *message = refusal->why.text[0] == '\0'
 	    ? err_text(refusal->err)
 	    : refusal->why.text;
@@ -38,8 +38,8 @@ answer_of(const struct chat_refusal *refusal)
 	json_t *body;
 
 	if (refusal->as_events) {
-		body = json_made(json_pack("{s:s, s:s}", "code", code, "error",
-		    message));
+		body = json_made(
+		    json_pack("{s:s, s:s}", "code", code, "error", message));
 		if (refusal->retry_after_s > 0)
 			json_object_set_new(body, "retry_after",
 			    json_integer(refusal->retry_after_s));
@@ -87,7 +87,7 @@ chat_refusal_reply_parked(struct parked *parked,
 	if (refusal->retry_after_s > 0)
 		parked_add_header(parked, "Retry-After",
 		    seconds(refusal, text));
-	parked_reply(parked, err_http_status(refusal->err),
-	    answer.content_type, answer.text.data, answer.text.len);
+	parked_reply(parked, err_http_status(refusal->err), answer.content_type,
+	    answer.text.data, answer.text.len);
 	sse_text_done(&answer.text);
 }

@@ -35,8 +35,8 @@ static enum err
 check_number(const struct number *number, const json_t *value,
     struct diag *diag)
 {
-	bool fits = number->is_whole ? json_is_integer(value)
-				     : json_is_number(value);
+	bool fits =
+	    number->is_whole ? json_is_integer(value) : json_is_number(value);
 
 	if (fits && json_number_value(value) >= number->min &&
 	    json_number_value(value) <= number->max)
@@ -65,8 +65,8 @@ check_stop(const json_t *value, struct diag *diag)
 	if (json_is_array(value)) {
 		fits = json_array_size(value) > 0 &&
 		    json_array_size(value) <= STOPS_MAX;
-		json_array_foreach(value, i, item)
-			fits = fits && is_stop_text(item);
+		json_array_foreach(value, i, item) fits =
+		    fits && is_stop_text(item);
 	}
 	if (fits)
 		return ERR_OK;
@@ -268,8 +268,8 @@ static void
 add_message(json_t *messages, const char *role, const char *content)
 {
 	json_array_append_new(messages,
-	    json_made(json_pack("{s:s, s:s}", "role", role, "content",
-		content)));
+	    json_made(
+		json_pack("{s:s, s:s}", "role", role, "content", content)));
 }
 
 static json_t *
@@ -314,8 +314,7 @@ chat_request_body(const struct config_chat *chat,
 	json_t *body = json_made(json_pack("{s:s, s:o, s:b, s:{s:b}, s:I}",
 	    "model", request->model, "messages", make_messages(chat, history),
 	    "stream", 1, "stream_options", "include_usage", 1,
-	    name_of_max_tokens(chat->url),
-	    (json_int_t)request->output_tokens));
+	    name_of_max_tokens(chat->url), (json_int_t)request->output_tokens));
 	char *text;
 
 	(void)json_object_update_missing(body, request->parameters);

@@ -97,8 +97,8 @@ refuse(struct chat_upstream *upstream, int status, const char *retry_after)
 		    "take our key: see api_key\"",
 		    upstream->generation, status);
 	} else {
-		log_warning("chat.upstream_refused",
-		    "generation=%s status=%d", upstream->generation, status);
+		log_warning("chat.upstream_refused", "generation=%s status=%d",
+		    upstream->generation, status);
 	}
 	if (status == 429) {
 		how = too_busy;
@@ -225,15 +225,15 @@ start(struct chat_upstream *upstream, const char *body, size_t len)
 		.max_bytes = config->answer_bytes * BYTES_PER_BYTE,
 	};
 
-	for (size_t i = 0; i < config->header_count &&
-	    request.header_count < HEADERS_MAX; i++)
+	for (size_t i = 0;
+	     i < config->header_count && request.header_count < HEADERS_MAX;
+	     i++)
 		headers[request.header_count++] = (struct http_client_header){
 			.name = config->headers[i].name,
 			.value = config->headers[i].prefix,
 			.secret = config->headers[i].secret,
 		};
-	return http_stream_start(&request, config->total_ms, &events,
-	    upstream);
+	return http_stream_start(&request, config->total_ms, &events, upstream);
 }
 
 struct chat_upstream *

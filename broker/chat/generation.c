@@ -19,11 +19,11 @@
 
 #define READERS_MAX 32
 /* What a log may weigh: an event for every few bytes, and at least so many. */
-#define LOG_PER_BYTE   8
-#define LOG_BYTES_MIN  (4 * 1024 * 1024)
-#define CONTENT_FIRST  1024
-#define FLUSH_MS       250 /* between pieces for the store */
-#define PATIENCE_MS    10000 /* readers wait for the end to be written */
+#define LOG_PER_BYTE  8
+#define LOG_BYTES_MIN (4 * 1024 * 1024)
+#define CONTENT_FIRST 1024
+#define FLUSH_MS      250   /* between pieces for the store */
+#define PATIENCE_MS   10000 /* readers wait for the end to be written */
 
 struct waiter { /* for the end to be written */
 	LIST_ENTRY(waiter) next;
@@ -159,7 +159,7 @@ pump(struct generation *generation)
 
 	generation->is_pumping = true;
 	for (reader = LIST_FIRST(&generation->readers); reader != NULL;
-	    reader = next) {
+	     reader = next) {
 		next = LIST_NEXT(reader, next);
 		chat_reader_pump(reader);
 	}
@@ -176,7 +176,7 @@ on_heartbeat(void *arg)
 	loop_timer_set(generation->heartbeat,
 	    chat_of(generation)->heartbeat_ms);
 	for (reader = LIST_FIRST(&generation->readers); reader != NULL;
-	    reader = next) {
+	     reader = next) {
 		next = LIST_NEXT(reader, next);
 		chat_reader_heartbeat(reader);
 	}
@@ -323,8 +323,8 @@ add_error(struct generation *generation)
 {
 	const struct chat_upstream_end *how = &generation->how;
 	json_t *data = json_made(json_pack("{s:s, s:s, s:s, s:s}", "code",
-	    how->code, "error", how->message, "chat_id",
-	    generation->spec.chat, "message_id", generation->spec.answer));
+	    how->code, "error", how->message, "chat_id", generation->spec.chat,
+	    "message_id", generation->spec.answer));
 
 	if (how->retry_after_s > 0)
 		json_object_set_new(data, "retry_after",
@@ -344,8 +344,8 @@ static void
 make_bill(struct generation *generation)
 {
 	const struct generation_spec *spec = &generation->spec;
-	const struct completion_usage *said = completion_usage(
-	    chat_upstream_completion(generation->upstream));
+	const struct completion_usage *said =
+	    completion_usage(chat_upstream_completion(generation->upstream));
 	const struct price *price = NULL;
 
 	if (!is_charged(generation))
@@ -361,8 +361,8 @@ make_row(struct generation *generation)
 {
 	const struct generation_spec *spec = &generation->spec;
 	const struct chat_bill *bill = &generation->bill;
-	const struct completion_usage *said = completion_usage(
-	    chat_upstream_completion(generation->upstream));
+	const struct completion_usage *said =
+	    completion_usage(chat_upstream_completion(generation->upstream));
 	struct store_usage *row = &generation->row;
 
 	*row = (struct store_usage){
@@ -425,9 +425,8 @@ give_up(struct generation *generation)
 	if (generation->feed.over)
 		return;
 	sse_text_add(&generation->feed.last, id, "assistant_error",
-	    json_made(json_pack("{s:s, s:s, s:s}", "code",
-		"STORE_UNAVAILABLE", "error",
-		"The answer could not be saved yet.", "message_id",
+	    json_made(json_pack("{s:s, s:s, s:s}", "code", "STORE_UNAVAILABLE",
+		"error", "The answer could not be saved yet.", "message_id",
 		generation->spec.answer)));
 	generation->feed.over = true;
 	reply_waiters(generation, false);
@@ -612,8 +611,7 @@ on_absent(void *arg)
 {
 	struct generation *generation = arg;
 
-	log_info("chat.nobody_came_back", "generation=%s",
-	    generation->spec.id);
+	log_info("chat.nobody_came_back", "generation=%s", generation->spec.id);
 	generation_stop(generation, STORE_STOPPED);
 }
 

@@ -19,7 +19,7 @@
  * pace and the scribe writes to the store by and by.  It goes on while nobody
  * reads, for `detach_ms'.  Its end is told when it has been written.
  */
-struct generation_spec { /* what it is given to keep */
+struct generation_spec {       /* what it is given to keep */
 	struct config *config; /* a reference */
 	struct caller caller;
 	char *id, *chat, *answer, *model;
@@ -27,7 +27,7 @@ struct generation_spec { /* what it is given to keep */
 	char *replaces; /* ... instead of this one */
 	bool new_chat;
 	int64_t version, created_ms; /* of the answer */
-	char *body; /* for the vendor */
+	char *body;		     /* for the vendor */
 	size_t body_len;
 	uint64_t input_bytes; /* of it, without what is around */
 };
@@ -51,8 +51,8 @@ const struct generation_spec *generation_spec(
  * Send to a client what comes after event number `after'.  ERR_UNAVAIL where
  * too many read already; parked is still the caller's then.
  */
-enum err generation_attach(struct generation *generation,
-    struct parked *parked, int64_t after) MUST_CHECK;
+enum err generation_attach(struct generation *generation, struct parked *parked,
+    int64_t after) MUST_CHECK;
 
 /*
  * End it now and keep what there is: STORE_STOPPED or STORE_INTERRUPTED.

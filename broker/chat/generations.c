@@ -46,8 +46,7 @@ count_own(const char *owner, const char *key)
 	struct counts counts = { .own = 0 };
 	const struct generation_slot *slot;
 
-	LIST_FOREACH(slot, &table.slots, next)
-	{
+	LIST_FOREACH (slot, &table.slots, next) {
 		if (strcmp(slot->owner, owner) != 0)
 			continue;
 		counts.own++;
@@ -184,7 +183,7 @@ find(const char *owner, const char *id)
 	struct generation_slot *slot;
 
 	(void)pthread_mutex_lock(&table.lock);
-	LIST_FOREACH(slot, &table.slots, next)
+	LIST_FOREACH (slot, &table.slots, next)
 		if (strcmp(slot->id, id) == 0 &&
 		    strcmp(slot->owner, owner) == 0)
 			break;
@@ -226,7 +225,7 @@ generations_find(const char *owner, const char *chat, const char *message)
 	struct generation_slot *slot;
 
 	(void)pthread_mutex_lock(&table.lock);
-	LIST_FOREACH(slot, &table.slots, next)
+	LIST_FOREACH (slot, &table.slots, next)
 		if (is_it(slot, owner, chat, message)) {
 			found = slot->generation;
 			break;
@@ -243,7 +242,7 @@ generations_stop_all(void)
 	(void)pthread_mutex_lock(&table.lock);
 	table.closed = true;
 	/* which takes none out of the list at once */
-	LIST_FOREACH(slot, &table.slots, next)
+	LIST_FOREACH (slot, &table.slots, next)
 		if (slot->generation != NULL)
 			generation_stop(slot->generation, STORE_INTERRUPTED);
 	(void)pthread_mutex_unlock(&table.lock);

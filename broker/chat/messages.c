@@ -146,8 +146,7 @@ read_question(struct question *question, struct ask *ask, struct diag *diag)
 	if (err != ERR_OK)
 		return err;
 	if (question->body.content != NULL)
-		question->title =
-		    chat_request_title(question->body.content);
+		question->title = chat_request_title(question->body.content);
 	make_digest(question, ask->spec.caller.owner, body);
 	crypt_random_hex(question->chat, ID_BYTES);
 	crypt_random_hex(question->question, ID_BYTES);
@@ -184,9 +183,9 @@ begin_in_store(const struct question *question, const struct caller *caller,
 	bool pays = chat->balance && caller->is_user;
 	struct payment payment = {
 		.question = question,
-		.price = pays ? config_find_price(question->config,
-				    question->body.model)
-			      : NULL,
+		.price = pays
+		    ? config_find_price(question->config, question->body.model)
+		    : NULL,
 	};
 	const struct store_begin in = {
 		.owner = caller->owner,
@@ -255,8 +254,7 @@ take_begun(const struct question *question, struct store_begun *begun,
 	spec->id = take(&begun->generation);
 	if (ask->repeated)
 		return;
-	spec->config =
-	    config_ref((struct config *)(uintptr_t)question->config);
+	spec->config = config_ref((struct config *)(uintptr_t)question->config);
 	spec->chat = take(&begun->chat);
 	spec->answer = take(&begun->answer);
 	spec->question = take(&begun->question);
@@ -274,8 +272,7 @@ take_begun(const struct question *question, struct store_begun *begun,
 /* ---- refusing ----------------------------------------------------------- */
 
 static void
-refuse(struct ask *ask, enum err err, const char *code,
-    const struct diag *diag)
+refuse(struct ask *ask, enum err err, const char *code, const struct diag *diag)
 {
 	struct chat_refusal *refusal = &ask->refusal;
 
@@ -288,8 +285,8 @@ refuse(struct ask *ask, enum err err, const char *code,
 
 /* What the store said: its reason is for the log where it is its own. */
 static void
-refuse_for_store(struct ask *ask, enum err err,
-    const struct store_begun *begun, const struct diag *diag)
+refuse_for_store(struct ask *ask, enum err err, const struct store_begun *begun,
+    const struct diag *diag)
 {
 	static const struct diag none = { "" };
 	const struct caller *caller = &ask->spec.caller;
@@ -315,17 +312,17 @@ begin(const struct question *question, struct ask *ask)
 	struct store_begun begun = { .repeated = false };
 	struct diag diag = { "" };
 	int64_t now_ms = clock_unix_ms();
-	enum err err = generations_reserve(question->config->chat,
-	    ask->spec.caller.owner, question->generation, question->key,
-	    &ask->slot, &diag);
+	enum err err =
+	    generations_reserve(question->config->chat, ask->spec.caller.owner,
+		question->generation, question->key, &ask->slot, &diag);
 
 	if (err != ERR_OK) {
 		refuse(ask, err, err == ERR_RATE ? "TOO_MANY_STREAMS" : NULL,
 		    &diag);
 		return;
 	}
-	err = begin_in_store(question, &ask->spec.caller, now_ms, &begun,
-	    &diag);
+	err =
+	    begin_in_store(question, &ask->spec.caller, now_ms, &begun, &diag);
 	if (err == ERR_OK)
 		take_begun(question, &begun, now_ms, ask);
 	else

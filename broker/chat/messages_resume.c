@@ -11,6 +11,7 @@
 #include "broker/hub/hub.h"
 #include "broker/hub/jobs.h"
 #include "broker/store/store.h"
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/xalloc.h"
@@ -23,8 +24,8 @@
 struct resume {
 	struct parked *parked;
 	char *owner;
-	char *chat;		   /* NULL: any */
-	char *message;		   /* NULL: any */
+	char *chat;		  /* NULL: any */
+	char *message;		  /* NULL: any */
 	char generation[ID_SIZE]; /* "": none is named */
 	int64_t after;
 	bool must; /* it is there: it was said to be */
@@ -98,7 +99,8 @@ look_up(void *arg)
 	    resume->generation, &found, &resume->why);
 	if (resume->err != ERR_OK)
 		return;
-	resume->is_kept = found.has_events;
+	resume->is_kept = found.has_events &&
+	    (found.events_until == 0 || found.events_until > clock_unix());
 	store_generation_done(&found);
 	if (!resume->is_kept)
 		return;
@@ -275,8 +277,7 @@ read_stop(struct request *req, struct resume *resume, struct diag *diag)
 static void
 stop_in_hub(void *arg)
 {
-	static const char nothing[] =
-	    "{\"stopped\":false,\"message_id\":null}";
+	static const char nothing[] = "{\"stopped\":false,\"message_id\":null}";
 	struct resume *resume = arg;
 	struct generation *running =
 	    generations_find(resume->owner, resume->chat, resume->message);
@@ -293,8 +294,9 @@ stop_in_hub(void *arg)
 }
 
 static void
-handle(struct request *req, enum err (*read)(struct request *req,
-				struct resume *resume, struct diag *diag),
+handle(struct request *req,
+    enum err (
+	*read)(struct request *req, struct resume *resume, struct diag *diag),
     hub_run *run)
 {
 	struct resume *resume = xcalloc(1, sizeof(*resume));

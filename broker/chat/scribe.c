@@ -222,8 +222,7 @@ pause_until(int64_t time_ms)
 	};
 
 	while (!scribe.stopping && clock_ms() < time_ms)
-		(void)pthread_cond_timedwait(&scribe.wake, &scribe.lock,
-		    &time);
+		(void)pthread_cond_timedwait(&scribe.wake, &scribe.lock, &time);
 }
 
 /* The last attempts; short pauses, and never past flush_ms. */

@@ -17,8 +17,7 @@ struct stream_log {
 };
 
 struct stream_log *
-stream_log_new(const char *generation, const char *message_id,
-    size_t max_bytes)
+stream_log_new(const char *generation, const char *message_id, size_t max_bytes)
 {
 	struct stream_log *log = xcalloc(1, sizeof(*log));
 

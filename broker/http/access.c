@@ -257,9 +257,10 @@ check_origin(const struct config *config, const struct access_request *request,
 		    is_own_page(config, request))
 			return ERR_OK;
 		diag_set(diag,
-		    "no Origin header: clients that are no "
-		    "browsers need `missing_origin' in the configuration's "
-		    "section `access'");
+		    "no Origin header, nor a reading page of this Host in "
+		    "`origins': clients that are no browsers need "
+		    "`missing_origin' in the configuration's section "
+		    "`access'");
 		return ERR_DENIED;
 	}
 	if (is_listed(config, request->origin, true))

@@ -21,9 +21,10 @@
 #define ENTER_S	      2 /* each who waits before may wait for BUSY_MS */
 
 struct database {
-	pthread_mutex_t lock; /* of these two */
+	pthread_mutex_t lock; /* of who uses it */
 	pthread_cond_t left;
-	bool in_use;
+	bool in_use, handed; /* ... on to one of those who wait */
+	unsigned waiting;
 	char *path;
 	const struct database_schema *schema;
 	sqlite3 *sqlite; /* NULL: to be opened when it is used next */
@@ -390,22 +391,29 @@ has_moved(const struct database *db)
 	    st.st_ino != db->inode;
 }
 
-/* Have it alone; false where that takes too long. */
+/*
+ * Have it alone; false where that takes too long.  It is handed to one who
+ * waits, so that nobody who comes back at once gets it first.
+ */
 static bool
 occupy(struct database *db)
 {
 	struct timespec limit;
-	bool got;
+	bool got = true;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &limit);
 	limit.tv_sec += ENTER_S;
 	(void)pthread_mutex_lock(&db->lock);
-	while (db->in_use &&
-	    pthread_cond_timedwait(&db->left, &db->lock, &limit) == 0)
-		;
-	got = !db->in_use;
-	if (got)
-		db->in_use = true;
+	if (db->in_use) {
+		db->waiting++;
+		while (!db->handed &&
+		    pthread_cond_timedwait(&db->left, &db->lock, &limit) == 0)
+			;
+		db->waiting--;
+		got = db->handed;
+		db->handed = false;
+	}
+	db->in_use = true;
 	(void)pthread_mutex_unlock(&db->lock);
 	return got;
 }
@@ -414,8 +422,10 @@ static void
 vacate(struct database *db)
 {
 	(void)pthread_mutex_lock(&db->lock);
-	db->in_use = false;
-	(void)pthread_cond_signal(&db->left);
+	db->handed = db->waiting > 0;
+	db->in_use = db->handed;
+	if (db->handed)
+		(void)pthread_cond_signal(&db->left);
 	(void)pthread_mutex_unlock(&db->lock);
 }
 
