@@ -167,7 +167,6 @@ integration_tests = \
 	%D%/integration/chat.mjs \
 	%D%/integration/chat_kill.mjs \
 	%D%/integration/chats.mjs \
-	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
 	%D%/integration/engineio.mjs \
 	%D%/integration/frames.mjs \
