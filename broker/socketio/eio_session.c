@@ -282,11 +282,13 @@ forget(struct eio *eio)
 	session_free(eio);
 }
 
+/* Nobody finds it any more when its end is told. */
 static void
 finish(struct eio *eio, const char *reason)
 {
+	eio_server_remove(eio->server, &eio->member);
 	leave(eio, reason);
-	forget(eio);
+	session_free(eio);
 }
 
 /* At once: what waits is lost. */
