@@ -743,7 +743,9 @@ recovers_nothing_for_strangers(void **state)
 static void
 recovers_nothing_with_an_offset_that_is_none(void **state)
 {
-	static const char *const offsets[] = { "1", "null", "{}", "\"x\"" };
+	static const char *const offsets[] = { "1", "[]", "{}", "\"x\"",
+		"\"0000000000000000000000000000000000000000000000000000000"
+		"0000000000\"" };
 	char sid[64], pid[64], pid2[64];
 	struct eio *eio = open_client(0);
 
