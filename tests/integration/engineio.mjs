@@ -303,6 +303,13 @@ test("a client closes its session by polling", async (t) => {
 	await assert_gone(site, sid);
 	await broker.wait_for(/eio\.close .* reason="transport close"/);
 	assert.ok(!broker.output.includes(sid), "the id is not in the log");
+
+	// its last poll may come after it, and not a second one
+	const other = await handshake(site);
+	assert.equal((await post(site, other.sid, "4a\x1e1")).body, "ok");
+	assert_refused(await post(site, other.sid, "4b"), 1);
+	assert.equal((await poll(site, other.sid)).body, "6");
+	await assert_gone(site, other.sid);
 });
 
 test("a client that hangs up on its poll has left", async (t) => {
@@ -397,8 +404,9 @@ test("polling becomes a WebSocket", async (t) => {
 
 	await conn.send_text("2probe");
 	assert.equal(await text_of(conn), "3probe");
-	// whoever polls is sent home, after a while
+	// whoever polls is sent home, at once and later
 	assert.equal((await waiting.answer).body, "6");
+	assert.equal((await poll(site, sid)).body, "6");
 	assert.equal((await poll(site, sid)).body, "6");
 	// what is said by polling meanwhile comes over the WebSocket
 	assert.equal((await post(site, sid, "4early")).body, "ok");
@@ -419,17 +427,18 @@ test("polling becomes a WebSocket", async (t) => {
 	assert.equal(await text_of(conn), "4still");
 });
 
-test("a client that upgrades without waiting is not sent home before",
+test("a poll that comes after its WebSocket is refused by the upgrade",
     async (t) => {
 	const { site, broker } = await open(t);
 	const { sid } = await handshake(site);
-	const waiting = await hanging_poll(site, broker, sid);
 	const conn = await ws(site, `${SOCKET}&sid=${sid}`);
+	const waiting = await hanging_poll(site, broker, sid);
 
 	await conn.write(Buffer.concat([frame(OP.text, "2probe"),
-	    frame(OP.text, "5")]));
-	assert.equal(await text_of(conn), "3probe");
+	    frame(OP.text, "5"), frame(OP.text, "4a")]));
 	assert_refused(await waiting.answer, 3);
+	assert.equal(await text_of(conn), "3probe");
+	assert.equal(await text_of(conn), "4a");
 });
 
 test("an upgrade that comes to nothing leaves polling as it was",
@@ -474,6 +483,7 @@ test("there are no more sessions than may be", async (t) => {
 	answer = await site.handshake(site.direct(), SOCKET);
 	assert.equal(answer.status, 503);
 	assert.equal((await post(site, sid, "1")).body, "ok");
+	assert.equal((await poll(site, sid)).body, "6");
 	const { conn } = await ws_handshake(site);
 	assert.equal((await get(site, POLL)).status, 503);
 	conn.destroy();
