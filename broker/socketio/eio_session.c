@@ -58,9 +58,9 @@ struct eio {
 	size_t queued; /* bytes of memory */
 	bool pinged;   /* the pong is awaited ... */
 	bool extended; /* ... for longer, because something else came */
-	int64_t opened_ms;
-	struct loop_timer *timer; /* pings; or the end, while closing */
-	struct loop_timer *soon;  /* what has to happen outside of a call */
+	int64_t opened_ms, due_ms; /* due: the timer, for pings */
+	struct loop_timer *timer;  /* pings; or the end, while closing */
+	struct loop_timer *soon;   /* what has to happen outside of a call */
 	struct loop_timer *upgrade_timer;
 };
 
@@ -322,8 +322,10 @@ eio_close(struct eio *eio, const char *reason)
 
 /* Send what waits, and end where that was all. */
 static void
-flush(struct eio *eio)
+flush(void *arg)
 {
+	struct eio *eio = arg;
+
 	if (eio->state == STATE_DOOMED ||
 	    (eio->state == STATE_CLOSING && eio->ws != NULL))
 		end(eio, eio->reason); /* a WebSocket has it all already */
@@ -331,13 +333,17 @@ flush(struct eio *eio)
 		finish(eio, eio->reason);
 }
 
-static void
-on_soon(void *arg)
-{
-	flush(arg);
-}
-
 /* ---- pings ------------------------------------------------------------- */
+
+static void
+set_ping_timer(struct eio *eio, int64_t ms)
+{
+	int64_t late = clock_ms() - eio->due_ms;
+
+	ms -= late > 0 && late < ms / 4 ? late : 0; /* they do not add up */
+	eio->due_ms = clock_ms() + ms;
+	loop_timer_set(eio->timer, ms);
+}
 
 static void
 on_timer(void *arg)
@@ -352,7 +358,7 @@ on_timer(void *arg)
 	} else {
 		eio->pinged = true;
 		eio->extended = false;
-		loop_timer_set(eio->timer, eio->rules->ping_timeout_ms);
+		set_ping_timer(eio, eio->rules->ping_timeout_ms);
 		send_packet(eio, &ping);
 	}
 }
@@ -364,7 +370,7 @@ extend(struct eio *eio)
 	if (!eio->pinged || eio->extended)
 		return;
 	eio->extended = true;
-	loop_timer_set(eio->timer, eio->rules->ping_timeout_ms);
+	set_ping_timer(eio, eio->rules->ping_timeout_ms);
 }
 
 /* ---- what comes: false where the session is gone ------------------------- */
@@ -411,7 +417,7 @@ take_packet(struct eio *eio, const struct eio_packet *packet)
 		return false;
 	case EIO_PONG:
 		eio->pinged = false;
-		loop_timer_set(eio->timer, eio->rules->ping_interval_ms);
+		set_ping_timer(eio, eio->rules->ping_interval_ms);
 		return true;
 	case EIO_MESSAGE:
 		eio->rules->events->message(eio->rules->arg, eio,
@@ -617,6 +623,10 @@ eio_session_poll(struct eio_server *server, const char *sid,
 	} else if (eio->poll != NULL) {
 		parked_reply(poll, 400, TEXT_TYPE, NULL, 0);
 		end(eio, "transport error");
+	} else if (eio->state == STATE_OPEN && eio->pinged &&
+	    clock_ms() >= eio->due_ms) {
+		refuse(poll, EIO_UNKNOWN_SID); /* before the timer comes */
+		end(eio, "ping timeout");
 	} else {
 		eio->poll = poll;
 		eio->poll_is_late = eio->probe != NULL;
@@ -671,8 +681,7 @@ static char *
 open_packet(const struct eio *eio, size_t *ret_len)
 {
 	const struct eio_rules *rules = eio->rules;
-	json_t *upgrades = json_array();
-	json_t *value;
+	json_t *upgrades = json_array(), *value;
 	char *text;
 
 	if (eio->ws == NULL)
@@ -704,8 +713,8 @@ session_new(struct eio_server *server, const struct eio_info *info)
 	(void)strcpy(eio->info.sid, eio->member.sid);
 	eio->opened_ms = clock_ms();
 	eio->timer = loop_timer_new(hub_loop(), on_timer, eio);
-	eio->soon = loop_timer_new(hub_loop(), on_soon, eio);
-	loop_timer_set(eio->timer, eio->rules->ping_interval_ms);
+	eio->soon = loop_timer_new(hub_loop(), flush, eio);
+	set_ping_timer(eio, eio->rules->ping_interval_ms);
 	return eio;
 }
 

@@ -221,15 +221,14 @@ find_socket(const struct client *client, const char *namespace)
 static void
 read_recovery(struct sio_socket *socket, const json_t *auth)
 {
-	const json_t *offset = json_object_get(auth, "offset");
-	const char *pid, *text = json_string_value(offset);
+	const char *pid, *offset = "";
 
 	if (json_get_string(auth, "pid", RECOVERY_TEXT_BYTES, &pid) != ERR_OK)
 		return;
 	socket->pid = xstrdup(pid);
-	if (offset != NULL)
-		socket->offset =
-		    xstrndup(text == NULL ? "" : text, RECOVERY_TEXT_BYTES);
+	if (json_get_string(auth, "offset", RECOVERY_TEXT_BYTES, &offset) !=
+	    ERR_NOTFOUND)
+		socket->offset = xstrdup(offset);
 }
 
 static struct sio_socket *
@@ -356,26 +355,32 @@ client_close(struct client *client, const char *reason)
 
 /* ---- connecting -------------------------------------------------------- */
 
+static struct sio_session *
+find_session(const struct sio_socket *socket, const char *room)
+{
+	if (socket->pid == NULL)
+		return NULL;
+	return sio_session_find(socketio.rooms, socket->app->namespace, room,
+	    socket->pid, socket->offset, clock_ms());
+}
+
 /*
- * The session that the socket wants to take up; NULL: none.  Whoever has it is
- * the same client, whose connection is broken without our knowing it yet.
+ * Take the session that the socket wants; NULL: there is none.  Whoever has it
+ * is the same client, whose connection is broken without our knowing it yet.
  */
 static struct sio_session *
 recover(struct sio_socket *socket, const char *room)
 {
-	struct sio_session *session = NULL;
+	struct sio_session *session = find_session(socket, room);
 	struct sio_socket *old;
 
-	if (socket->pid != NULL)
-		session =
-		    sio_session_find(socketio.rooms, socket->app->namespace,
-			room, socket->pid, socket->offset, clock_ms());
-	if (session == NULL)
-		return NULL;
-	old = sio_session_socket(session);
-	if (old != NULL)
+	old = session == NULL ? NULL : sio_session_socket(session);
+	if (old != NULL) {
 		client_close(old->client, "transport close");
-	sio_session_take(session, socket);
+		session = find_session(socket, room); /* if it is kept */
+	}
+	if (session != NULL)
+		sio_session_take(session, socket);
 	return session;
 }
 

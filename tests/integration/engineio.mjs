@@ -344,6 +344,18 @@ test("the server pings, and misses who does not answer", async (t) => {
 	await assert_gone(site, sid);
 });
 
+test("a poll after the time for a pong finds nobody, to the millisecond",
+    async (t) => {
+	const { site } = await open(t, "ping_interval_ms = 100\n" +
+	    "ping_timeout_ms = 100");
+	for (let i = 0; i < 10; i++) {
+		const { sid } = await handshake(site);
+		const end = performance.now() + 201;
+		await until(() => performance.now() >= end, "the time is over");
+		await assert_gone(site, sid);
+	}
+});
+
 test("a WebSocket carries text and binary both ways", async (t) => {
 	const { site, broker } = await open(t);
 	const { conn } = await ws_handshake(site);

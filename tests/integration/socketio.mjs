@@ -77,6 +77,16 @@ class Poller {
 		assert.deepEqual(seen, packets);
 	}
 
+	// Connected to the main namespace.
+	async connect() {
+		await this.send("40");
+		const packets = [];
+		while (packets.length < 2)
+			packets.push(...await this.poll());
+		assert.match(packets[0], /^40\{"sid":"/);
+		assert.equal(packets[1], '42["auth",{}]');
+	}
+
 	// The session is not there any more.
 	async expect_gone() {
 		await until(async () => (await this.post("4x")).status === 400,
@@ -228,14 +238,11 @@ test("events and acks bring every argument", async (t) => {
 	await socket.send('420["message-with-ack"]');
 	await socket.expect("430[]");
 	const poller = await Poller.open(served);
-	await poller.send("40", `42["message",${values}]`,
+	await poller.connect();
+	await poller.send(`42["message",${values}]`,
 	    `421["message-with-ack",${values}]`);
-	const packets = [];
-	while (packets.length < 4)
-		packets.push(...await poller.poll());
-	assert.match(packets[0], /^40\{"sid":"/);
-	assert.deepEqual(packets.slice(1), ['42["auth",{}]',
-	    `42["message-back",${values}]`, `431[${values}]`]);
+	await poller.expect(`42["message-back",${values}]`,
+	    `431[${values}]`);
 });
 
 test("binary arguments come back, from wherever they stand", async (t) => {
@@ -253,8 +260,7 @@ test("binary arguments come back, from wherever they stand", async (t) => {
 	await socket.send(two);
 	await socket.expect(`462-789[${args}]`, one, two);
 	const poller = await Poller.open(served);
-	await poller.send("40");
-	assert.equal((await poller.poll()).length, 2);
+	await poller.connect();
 	await poller.send(`452-["message",${args}]`, "bAQID", "bBA==");
 	await poller.expect(`452-["message-back",${args}]`, "bAQID", "bBA==");
 });
@@ -262,8 +268,7 @@ test("binary arguments come back, from wherever they stand", async (t) => {
 test("an upgrade in the middle of a packet loses nothing", async (t) => {
 	const served = await serve(t);
 	const poller = await Poller.open(served);
-	await poller.send("40");
-	assert.equal((await poller.poll()).length, 2);
+	await poller.connect();
 	await poller.send(`451-["message",${hole(0)}]`);
 	const socket = await Socket.open(served, poller.sid);
 	await socket.send("2probe");
@@ -349,8 +354,7 @@ test("nobody comes back who has left, or is late, or is another",
 test("a broker that stops ends every session", async (t) => {
 	const served = await serve(t);
 	const poller = await Poller.open(served);
-	await poller.send("40");
-	await poller.poll();
+	await poller.connect();
 	const waiting = poller.get();
 	const socket = await Socket.open(served);
 	await socket.connect();

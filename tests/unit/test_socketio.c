@@ -92,7 +92,7 @@ static const struct sio_app root = { .namespace = "/",
 	.disconnected = on_disconnected };
 
 static int
-start(int64_t recovery_ms)
+start(int64_t recovery_ms, uint64_t max_sessions)
 {
 	const struct sio_app *const apps[] = { &chats, &root };
 	struct config_socketio config = { .path = (char[]){ "/socket.io/" },
@@ -101,7 +101,7 @@ start(int64_t recovery_ms)
 		.connect_timeout_ms = 20,
 		.recovery_ms = recovery_ms,
 		.max_payload = 100,
-		.max_sessions = 10 };
+		.max_sessions = max_sessions };
 
 	memset(&app, 0, sizeof(app));
 	double_init();
@@ -112,14 +112,22 @@ static int
 set_up(void **state)
 {
 	(void)state;
-	return start(0);
+	return start(0, 10);
 }
 
 static int
 set_up_recovery(void **state)
 {
 	(void)state;
-	return start(60000);
+	return start(60000, 10);
+}
+
+/* Where one session alone can be lost. */
+static int
+set_up_one_recovery(void **state)
+{
+	(void)state;
+	return start(60000, 1);
 }
 
 static int
@@ -688,6 +696,24 @@ recovers_a_connection_that_is_not_known_to_be_broken(void **state)
 }
 
 static void
+recovers_nothing_where_too_much_is_lost(void **state)
+{
+	char sid[64], pid[64], pid2[64];
+	struct eio *old = open_client(0), *eio;
+
+	(void)state;
+	say(old, "0/chats,{\"room\":\"me\"}");
+	expect_connect(old, "0/chats,", sid, pid);
+	say(old, "0");
+	expect_connect(old, "0", sid, pid2);
+	/* the connection that is broken has two, the second is kept */
+	eio = come_back(1, pid, "1", "me");
+	assert_string_equal(eio_closing(old), "transport close");
+	expect_connect(eio, "0/chats,", sid, pid2);
+	assert_string_not_equal(pid2, pid);
+}
+
+static void
 recovers_nothing_for_strangers(void **state)
 {
 	char sid[64], pid[64], offset[64], sid2[64], pid2[64];
@@ -714,10 +740,13 @@ recovers_nothing_for_strangers(void **state)
 	assert_string_not_equal(pid2, pid);
 }
 
+#define ZEROS "00000000000000000000000000000000000"
+
 static void
 recovers_nothing_with_an_offset_that_is_none(void **state)
 {
-	static const char *const offsets[] = { "1", "null", "{}", "\"x\"" };
+	static const char *const offsets[] = { "1", "[]", "{}", "\"x\"",
+		"\"" ZEROS ZEROS "\"" };
 	char sid[64], pid[64], pid2[64];
 	struct eio *eio = open_client(0);
 
@@ -786,6 +815,9 @@ main(void)
 		RECOVERY(recovers_what_was_missed),
 		RECOVERY(recovers_attachments),
 		RECOVERY(recovers_a_connection_that_is_not_known_to_be_broken),
+		cmocka_unit_test_setup_teardown(
+		    recovers_nothing_where_too_much_is_lost,
+		    set_up_one_recovery, tear_down),
 		RECOVERY(recovers_nothing_for_strangers),
 		RECOVERY(recovers_nothing_with_an_offset_that_is_none),
 		RECOVERY(recovers_nothing_of_who_has_left),
