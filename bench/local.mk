@@ -8,7 +8,10 @@ CLEANFILES += $(EXTRA_PROGRAMS)
 EXTRA_DIST += %D%/polls.mjs %D%/run.mjs
 EXTRA_DIST += %D%/chat.mjs %D%/run.mjs
 
-bench: $(EXTRA_PROGRAMS) culvert-broker culvert-tunnel tests/sim/culvert-sim
+if HAVE_MHD
+bench_vendor = tests/sim/culvert-sim
+endif
+bench: $(EXTRA_PROGRAMS) culvert-broker culvert-tunnel $(bench_vendor)
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 		$(top_srcdir)/tests/node $(srcdir)/bench/run.mjs
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
