@@ -55,6 +55,7 @@ unit_tests = \
 	%D%/unit/test_eio_ws \
 	%D%/unit/test_err \
 	%D%/unit/test_flow \
+	%D%/unit/test_generations \
 	%D%/unit/test_held \
 	%D%/unit/test_http \
 	%D%/unit/test_http_client \

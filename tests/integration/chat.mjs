@@ -406,7 +406,10 @@ test("visitors are counted, and told when it is enough", async (t) => {
 
 test("at most so many answers at once, and all else stays fast", async (t) => {
 	const chat = await Chat.open(t, { chat: "max_streams = 3\n" +
-	    "max_streams_per_owner = 2" });
+	    "max_streams_per_owner = 2",
+	    rest: 'livekit {\nurl = "wss://livekit.example"\n' +
+	    'api_key = "env:LIVEKIT_API_KEY"\n' +
+	    'api_secret = "env:LIVEKIT_API_SECRET"\n}\n' });
 	const mine = [chat.send("endless per_s=20"),
 	    chat.send("endless per_s=20")];
 	for (const stream of mine)
@@ -420,8 +423,10 @@ test("at most so many answers at once, and all else stays fast", async (t) => {
 	assert.equal(full.status, 503);
 	assert.ok(Number(full.head.get("retry-after")) > 0);
 	const from = performance.now();
-	assert.equal((await request(chat.site.broker_sock, "GET", "/readyz"))
-	    .status, 200);
+	const token = await request(chat.site.broker_sock, "POST",
+	    "/api/livekit/token", { body: "{}",
+		headers: { "Content-Type": "application/json" } });
+	assert.ok(token.status < 300, token.body);
 	assert.ok(performance.now() - from < 1000);
 	assert.equal((await chat.vendor()).calls, 3);
 	// a chat has one answer at a time
@@ -699,7 +704,10 @@ test("an end that cannot be saved is told, and saved later", async (t) => {
 	assert.equal(stream.find("assistant_error").code, "STORE_UNAVAILABLE");
 	// it has the last one's id, so that what is missing can be asked for
 	assert.equal(stream.events.at(-1).id, stream.events.at(-2).id);
+	const stop = chat.post("stop", { chat_id });
 	await unlock();
+	// what has come to its end is not stopped any more
+	assert.equal((await stop).json.stopped, false);
 	await chat.broker.wait_for(/chat\.store_back/);
 	const late = await until(async () => {
 		const reader = await chat.resume("", stream.last_id()).over();
