@@ -21,6 +21,7 @@ async function open(t, more = "", options = {}) {
 	const site = await Site.open(t);
 	const parts = await site.serve({ ...options,
 		rest: `socketio {\necho = true\n${more}\n}\n` });
+	await parts.tunnel.wait_for(/supervisor\.ready/);
 	return { site, ...parts };
 }
 
