@@ -9,8 +9,8 @@
  *
  * The deltas are those of the simulator's knob `stamp', "N:NANOSECONDS ", in
  * OpenAI's chunks or in the broker's events: what has passed since then is the
- * delay.  It counts while all streams are open; then "open" is on standard
- * error, and "over" once one has ended.
+ * delay.  It counts while all streams are open, from RAMP_MS after "open" is on
+ * standard error to "over", when the first has ended.
  *
  * The result is one line of JSON; times in microseconds.
  */
@@ -53,6 +53,7 @@ struct stream {
 	enum part part;
 	size_t chunk;	 /* of which so much is left, and its line end */
 	uint64_t deltas; /* the number of the last */
+	bool other;	 /* an event that is no delta */
 	size_t len;
 	char line[LINE_MAX];
 };
@@ -65,7 +66,7 @@ static struct {
 	int ep;
 	uint32_t *samples;
 	size_t sample_count;
-	int64_t open_ns, over_ns;
+	int64_t ramp_ns, from_ns, over_ns;
 } load;
 
 static int64_t
@@ -109,10 +110,10 @@ take_delta(struct stream *s, uint64_t n, int64_t sent_ns, int64_t now)
 	}
 	s->deltas = n;
 	if (n == 1 && ++load.open == load.count && !load.over) {
-		load.open_ns = now;
+		load.from_ns = now + load.ramp_ns;
 		fputs("open\n", stderr);
 	}
-	if (load.open == load.count && !load.over &&
+	if (load.open == load.count && now >= load.from_ns && !load.over &&
 	    load.sample_count < SAMPLES_MAX)
 		load.samples[load.sample_count++] =
 		    (uint32_t)((now - sent_ns) / 1000);
@@ -143,6 +144,19 @@ take_line(struct stream *s, int64_t now)
 }
 
 static void
+take_field(struct stream *s, int64_t now)
+{
+	if (s->len == 0)
+		s->other = false;
+	else if (strcmp(s->line, "event: assistant_error") == 0)
+		end_stream(s, "it was told of an error");
+	else if (strncmp(s->line, "event: ", 7) == 0)
+		s->other = strcmp(s->line, "event: assistant_delta") != 0;
+	else if (strncmp(s->line, "data: ", 6) == 0 && !s->other)
+		take_line(s, now);
+}
+
+static void
 end_line(struct stream *s, int64_t now)
 {
 	s->line[s->len] = '\0';
@@ -158,10 +172,7 @@ end_line(struct stream *s, int64_t now)
 			s->part = SIZE;
 		break;
 	case DATA:
-		if (memcmp(s->line, "data: ", 6) == 0)
-			take_line(s, now);
-		else if (strcmp(s->line, "event: assistant_error") == 0)
-			end_stream(s, "it was told of an error");
+		take_field(s, now);
 		break;
 	case SIZE:
 	case ENDED:
@@ -313,12 +324,12 @@ start_stream(struct stream *s, size_t number, char **argv, const char *body)
 
 /* Milliseconds until the next has to begin, after those that are due. */
 static int
-start_due(struct stream *streams, int64_t begin_ns, int64_t ramp_ns,
-    char **argv, const char *body)
+start_due(struct stream *streams, int64_t begin_ns, char **argv,
+    const char *body)
 {
 	while (load.started < load.count) {
 		int64_t due = begin_ns +
-		    ramp_ns * (int64_t)load.started / (int64_t)load.count;
+		    load.ramp_ns * (int64_t)load.started / (int64_t)load.count;
 		int64_t left = due - now_ns();
 
 		if (left > 0)
@@ -330,13 +341,13 @@ start_due(struct stream *streams, int64_t begin_ns, int64_t ramp_ns,
 }
 
 static void
-run(struct stream *streams, int64_t ramp_ns, char **argv, const char *body)
+run(struct stream *streams, char **argv, const char *body)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int64_t begin_ns = now_ns();
 
 	while (load.ended < load.count) {
-		int ms = start_due(streams, begin_ns, ramp_ns, argv, body);
+		int ms = start_due(streams, begin_ns, argv, body);
 		int n = epoll_wait(load.ep, events, EVENTS_MAX, ms);
 
 		if (n == 0 && load.started == load.count && ms == SILENCE_MS)
@@ -369,7 +380,7 @@ percentile(double share)
 static void
 print_result(void)
 {
-	double seconds = (double)(load.over_ns - load.open_ns) / 1e9;
+	double seconds = (double)(load.over_ns - load.from_ns) / 1e9;
 
 	qsort(load.samples, load.sample_count, sizeof(*load.samples), compare);
 	printf("{\"streams\":%zu,\"open\":%zu,\"failed\":%zu,\"why\":\"%s\","
@@ -399,7 +410,8 @@ main(int argc, char *argv[])
 	load.samples = xcalloc(SAMPLES_MAX, sizeof(*load.samples));
 	streams = xcalloc(load.count, sizeof(*streams));
 	load.ep = epoll_create1(EPOLL_CLOEXEC);
-	run(streams, strtoll(argv[4], NULL, 10) * 1000000, argv, body);
+	load.ramp_ns = strtoll(argv[4], NULL, 10) * 1000000;
+	run(streams, argv, body);
 	print_result();
 	free(load.samples);
 	free(streams);

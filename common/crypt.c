@@ -181,18 +181,28 @@ crypt_base64url(const void *data, size_t len)
 	return out;
 }
 
-/* The value of a digit, or 64: strchr() would also find the NUL. */
-static uint32_t
-digit_value(const char *alphabet, char c)
-{
-	const char *p = memchr(alphabet, c, 64);
+/* The value of each digit; 64 is none. */
+static uint8_t values_plain[256], values_url[256];
 
-	return p == NULL ? 64 : (uint32_t)(p - alphabet);
+static void
+fill_values(const char *alphabet, uint8_t values[256])
+{
+	memset(values, 64, 256);
+	for (uint8_t i = 0; i < 64; i++)
+		values[(unsigned char)alphabet[i]] = i;
+}
+
+/* Before main(), while there is one thread. */
+__attribute__((constructor)) static void
+crypt_set_up(void)
+{
+	fill_values(alphabet_plain, values_plain);
+	fill_values(alphabet_url, values_url);
 }
 
 /* Decode digits without padding. */
 static enum err
-decode(const char *alphabet, const char *text, size_t len, uint8_t *out,
+decode(const uint8_t values[256], const char *text, size_t len, uint8_t *out,
     size_t size, size_t *ret_len)
 {
 	size_t tail = len % 4, n = len / 4 * 3 + (tail > 0 ? tail - 1 : 0);
@@ -204,7 +214,7 @@ decode(const char *alphabet, const char *text, size_t len, uint8_t *out,
 	if (n > size)
 		return ERR_LIMIT;
 	for (size_t i = 0; i < len; i++) {
-		value = digit_value(alphabet, text[i]);
+		value = values[(unsigned char)text[i]];
 		if (value > 63)
 			return ERR_PROTO;
 		bits = bits << 6 | value;
@@ -226,14 +236,14 @@ crypt_unbase64(const char *text, size_t len, void *out, size_t size,
 		return ERR_PROTO;
 	if (len > 0 && text[len - 1] == '=')
 		len -= text[len - 2] == '=' ? 2 : 1;
-	return decode(alphabet_plain, text, len, out, size, ret_len);
+	return decode(values_plain, text, len, out, size, ret_len);
 }
 
 enum err
 crypt_unbase64url(const char *text, size_t len, void *out, size_t size,
     size_t *ret_len)
 {
-	return decode(alphabet_url, text, len, out, size, ret_len);
+	return decode(values_url, text, len, out, size, ret_len);
 }
 
 void

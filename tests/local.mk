@@ -168,8 +168,8 @@ integration_tests = \
 	%D%/integration/chat.mjs \
 	%D%/integration/chat_kill.mjs \
 	%D%/integration/chats.mjs \
-	%D%/integration/chat_kill.mjs \
 	%D%/integration/ctl.mjs \
+	%D%/integration/engineio.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
@@ -179,6 +179,7 @@ integration_tests = \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/sim.mjs \
+	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
 	%D%/integration/vendors.mjs
@@ -200,6 +201,7 @@ client_tests = \
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
 	%D%/fuzz/fuzz_anam \
+	%D%/fuzz/fuzz_caller \
 	%D%/fuzz/fuzz_completion \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
@@ -236,6 +238,8 @@ endif
 
 %C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
 %C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_caller_SOURCES = %D%/fuzz/fuzz_caller.c $(fuzz_main)
+%C%_fuzz_fuzz_caller_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_completion_SOURCES = %D%/fuzz/fuzz_completion.c $(fuzz_main)
 %C%_fuzz_fuzz_completion_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)

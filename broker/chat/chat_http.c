@@ -12,15 +12,17 @@
 #include "common/str.h"
 #include "common/xalloc.h"
 
-#define CHATS_PATH   "/api/v1/chats/"
-#define MESSAGES_END "/messages"
+#define CHATS_PATH "/api/v1/chats/"
 
 /* ---- answers ---- */
 
-/* Our own failures are for the log, not for the client. */
+/*
+ * Our own failures are for the log, not for the client.  caller NULL: it is
+ * not known.
+ */
 static void
 refuse(struct request *req, const char *op, enum err err,
-    const struct diag *diag)
+    const struct caller *caller, const struct diag *diag)
 {
 	bool ours = err_http_status(err) >= 500;
 
@@ -31,8 +33,9 @@ refuse(struct request *req, const char *op, enum err err,
 		request_add_header(req, "WWW-Authenticate", "Bearer");
 	if (err == ERR_UNAVAIL)
 		request_add_header(req, "Retry-After", "5");
-	request_reply_error(req, err,
-	    ours || diag->text[0] == '\0' ? NULL : diag->text);
+	request_reply_status(req, err_http_status(err),
+	    chat_json_code(err, caller),
+	    ours || diag->text[0] == '\0' ? err_text(err) : diag->text);
 }
 
 static void
@@ -47,7 +50,7 @@ run(struct request *req, const struct caller *caller, const char *name,
 	if (err == ERR_OK)
 		request_reply_json(req, status, result);
 	else
-		refuse(req, name, err, &diag);
+		refuse(req, name, err, caller, &diag);
 }
 
 /* Do an operation for whoever asks; takes args (NULL: none). */
@@ -59,7 +62,7 @@ answer(struct request *req, const char *name, json_t *args, int status)
 	enum err err = caller_of_request(req, false, &caller, &diag);
 
 	if (err != ERR_OK) {
-		refuse(req, name, err, &diag);
+		refuse(req, name, err, NULL, &diag);
 	} else {
 		if (caller.is_new)
 			request_add_header(req, "X-Anon-Id", caller.id);
@@ -121,7 +124,7 @@ answer_list(struct request *req, const char *name, const char *chat)
 	enum err err = add_query(req, names, args, &diag);
 
 	if (err != ERR_OK) {
-		refuse(req, name, err, &diag);
+		refuse(req, name, err, NULL, &diag);
 		json_decref(args);
 		return;
 	}
@@ -141,7 +144,7 @@ answer_body(struct request *req, const char *name, const char *chat, int status)
 	json_t *args;
 
 	if (err != ERR_OK) {
-		refuse(req, name, err, &diag);
+		refuse(req, name, err, NULL, &diag);
 		return;
 	}
 	args = json_made(json_deep_copy(body));
@@ -169,25 +172,18 @@ chat_http_chat_handle(struct request *req)
 {
 	const char *method = request_method(req);
 	const char *rest = request_path(req) + strlen(CHATS_PATH);
-	size_t len = strcspn(rest, "/");
-	bool messages = strcmp(rest + len, MESSAGES_END) == 0;
-	bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 	char *chat;
 
 	if (!is_there(req))
 		return;
-	if (messages != reads || (!messages && rest[len] != '\0')) {
-		request_reply_error(req, ERR_NOTFOUND, NULL);
-		return;
-	}
-	chat = xstrndup(rest, len);
-	if (reads)
-		answer_list(req, "list_messages", chat);
-	else if (strcmp(method, "PATCH") == 0)
+	chat = xstrndup(rest, strcspn(rest, "/"));
+	if (strcmp(method, "PATCH") == 0)
 		answer_body(req, "rename_chat", chat, 200);
-	else
+	else if (strcmp(method, "DELETE") == 0)
 		answer(req, "delete_chat",
 		    json_made(json_pack("{s:s}", "chat_id", chat)), 200);
+	else
+		answer_list(req, "list_messages", chat);
 	free(chat);
 }
 

@@ -20,7 +20,7 @@
  * the answer's header x-anon-id.
  */
 void chat_http_chats_handle(struct request *req); /* /api/v1/chats */
-void chat_http_chat_handle(struct request *req);  /* what is below */
+void chat_http_chat_handle(struct request *req);  /* those of an ID */
 void chat_http_usage_handle(struct request *req);
 
 #endif

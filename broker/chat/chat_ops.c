@@ -2,6 +2,7 @@
 #include "broker/chat/chat_ops.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "broker/chat/chat_json.h"
@@ -11,6 +12,7 @@
 #include "common/crypt.h"
 #include "common/json.h"
 #include "common/str.h"
+#include "common/xalloc.h"
 
 #define PAGE_MAX       1000000
 #define LIMIT_MAX      100
@@ -216,6 +218,35 @@ tell_chat(const struct call *call, const char *event, const char *id,
 	return ERR_OK;
 }
 
+/*
+ * A visitor makes no more chats than it may send messages: max_chats is no
+ * limit for who takes a new id each time.
+ */
+static enum err
+add_chat(const struct call *call, const char *id, const char *title,
+    struct diag *diag)
+{
+	const struct config_chat *chat = call->config->chat;
+	const struct caller *caller = call->caller;
+	struct store_allowance allowance = caller_allowance(caller, chat);
+	char *who, *from;
+	enum err err;
+
+	if (caller->is_user)
+		return call->store->ops->add_chat(call->store, caller->owner,
+		    id, title, clock_unix_ms(), (int64_t)chat->max_chats, NULL,
+		    diag);
+	who = xasprintf("c%s", allowance.id);
+	from = xasprintf("c%s", allowance.address);
+	allowance.id = who;
+	allowance.address = from;
+	err = call->store->ops->add_chat(call->store, caller->owner, id, title,
+	    clock_unix_ms(), (int64_t)chat->max_chats, &allowance, diag);
+	free(who);
+	free(from);
+	return err;
+}
+
 static enum err
 create_chat(const struct call *call, json_t **ret, struct diag *diag)
 {
@@ -226,9 +257,7 @@ create_chat(const struct call *call, json_t **ret, struct diag *diag)
 	if (err != ERR_OK)
 		return err;
 	crypt_random_hex(id, ID_BYTES);
-	err = call->store->ops->add_chat(call->store, call->caller->owner, id,
-	    title, clock_unix_ms(), (int64_t)call->config->chat->max_chats,
-	    diag);
+	err = add_chat(call, id, title, diag);
 	return err != ERR_OK ? err
 			     : tell_chat(call, "chat_created", id, ret, diag);
 }
@@ -264,8 +293,7 @@ delete_chat(const struct call *call, json_t **ret, struct diag *diag)
 	if (err != ERR_OK)
 		return err;
 	*ret = json_made(json_pack("{s:s}", "chat_id", id));
-	notify_event(call->caller->owner, "chat_deleted",
-	    json_deep_copy(*ret));
+	notify_event(call->caller->owner, "chat_deleted", json_deep_copy(*ret));
 	return ERR_OK;
 }
 

@@ -92,12 +92,15 @@ ack(struct client *client, int64_t id, json_t *data)
 	json_decref(list);
 }
 
-/* event NULL: nobody has asked for what failed. */
+/*
+ * event NULL: nobody has asked for what failed.  who NULL: it is not what the
+ * caller may that has failed.
+ */
 static void
-emit_error(struct client *client, enum err err, const char *text,
-    const char *event, int64_t id)
+emit_error(struct client *client, enum err err, const struct caller *who,
+    const char *text, const char *event, int64_t id)
 {
-	json_t *error = chat_json_error(err, NULL, text);
+	json_t *error = chat_json_error(err, who, text);
 
 	if (id != SIO_NO_ID)
 		ack(client, id,
@@ -145,7 +148,7 @@ report(struct task *task)
 		log_error("chat.failed", "event=%s reason=\"%s\"",
 		    task->op->name, task->diag.text);
 	if (!task->pushed)
-		emit_error(task->client, task->err,
+		emit_error(task->client, task->err, &task->client->caller,
 		    ours ? NULL : task->diag.text, task->op->name, task->id);
 }
 
@@ -239,7 +242,7 @@ expired(void *arg)
 		    (left_s < EXPIRY_CHECK_S ? left_s : EXPIRY_CHECK_S) * 1000);
 		return;
 	}
-	emit_error(client, ERR_UNAUTH, "the token has expired", NULL,
+	emit_error(client, ERR_UNAUTH, NULL, "the token has expired", NULL,
 	    SIO_NO_ID);
 	sio_disconnect(client->socket, false);
 }
@@ -338,7 +341,7 @@ refuse_event(struct client *client, enum err err, const char *name, int64_t id)
 	if (++client->refusals > REFUSALS_MAX)
 		sio_disconnect(client->socket, true);
 	else
-		emit_error(client, err, NULL, name, id);
+		emit_error(client, err, NULL, NULL, name, id);
 }
 
 static void

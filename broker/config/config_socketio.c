@@ -99,6 +99,22 @@ config_socketio_build(struct conf_section *root, struct config *config,
 	return err;
 }
 
+bool
+config_socketio_equal(const struct config_socketio *a,
+    const struct config_socketio *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return strcmp(a->path, b->path) == 0 &&
+	    strcmp(a->engine_path, b->engine_path) == 0 &&
+	    a->ping_interval_ms == b->ping_interval_ms &&
+	    a->ping_timeout_ms == b->ping_timeout_ms &&
+	    a->connect_timeout_ms == b->connect_timeout_ms &&
+	    a->recovery_ms == b->recovery_ms &&
+	    a->max_payload == b->max_payload &&
+	    a->max_sessions == b->max_sessions && a->echo == b->echo;
+}
+
 void
 config_socketio_dump(const struct config_socketio *socketio, FILE *out)
 {

@@ -2,6 +2,7 @@
 #ifndef BROKER_CONFIG_SOCKETIO_H
 #define BROKER_CONFIG_SOCKETIO_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "broker/config/conf_tree.h"
@@ -14,6 +15,10 @@
  */
 enum err config_socketio_build(struct conf_section *root, struct config *config,
     struct diag *diag) MUST_CHECK;
+
+/* Whether two are the same; NULL is allowed. */
+bool config_socketio_equal(const struct config_socketio *a,
+    const struct config_socketio *b);
 
 void config_socketio_dump(const struct config_socketio *socketio, FILE *out);
 

@@ -31,7 +31,10 @@ struct route {
 	const char *method;
 	const char *path; /* a "*" in it is one part: all up to the next "/" */
 	bool prefix;	  /* and whatever follows path, which ends with "/" */
-	/* in place of path, where that is configured: is it this one? */
+	/*
+	 * In place of path, where that is configured: is it this one?  Its
+	 * handler refuses other methods itself, in its protocol's words.
+	 */
 	bool (*takes)(const char *path);
 	bool open; /* without admission, and without CORS */
 	request_handler *handler;
@@ -94,8 +97,7 @@ static const struct route routes[] = {
 	{ "POST", "/api/v1/messages/regenerate",
 	    .handler = messages_regenerate_handle },
 	{ "POST", "/api/v1/messages/stop", .handler = messages_stop_handle },
-	{ "GET", "/api/v1/messages/test-sse",
-	    .handler = messages_test_handle },
+	{ "GET", "/api/v1/messages/test-sse", .handler = messages_test_handle },
 	{ "POST", "/api/v1/messages/test-sse",
 	    .handler = messages_test_handle },
 	{ "GET", .takes = eio_takes, .handler = eio_handle },
@@ -274,7 +276,8 @@ route_handle(struct request *req)
 		return;
 	}
 	list_methods(path, methods, sizeof(methods));
-	if (!takes_method(route, method) && strcmp(method, "OPTIONS") != 0) {
+	if (route->takes == NULL && !takes_method(route, method) &&
+	    strcmp(method, "OPTIONS") != 0) {
 		request_add_header(req, "Allow", methods);
 		request_reply_error(req, ERR_METHOD, NULL);
 	} else if (admission != ERR_OK) {

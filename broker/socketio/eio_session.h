@@ -2,7 +2,6 @@
 #ifndef BROKER_EIO_SESSION_H
 #define BROKER_EIO_SESSION_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -79,27 +78,18 @@ void eio_session_poll(struct eio_server *server, const char *sid,
     struct parked *poll);
 
 /*
- * A payload, which is changed.  ERR_NOTFOUND where nobody polls under this
- * sid, ERR_PROTO where it was bad: the session is gone then.
+ * The next packets of a payload, which is changed: *ret_used bytes.  Not all
+ * at once, so that one client does not keep the others waiting.  ERR_NOTFOUND
+ * where nobody polls under this sid, ERR_PROTO where it was bad: the session is
+ * gone then.
  */
 enum err eio_session_post(struct eio_server *server, const char *sid,
-    char *payload, size_t len) MUST_CHECK;
+    char *payload, size_t len, size_t *ret_used) MUST_CHECK;
 
 /* A request was so bad that its session ends. */
 void eio_session_fail(struct eio_server *server, const char *sid);
 
 /* End them all ("server shutting down"). */
 void eio_session_end_all(struct eio_server *server);
-
-/* The body of a refusal: {"code","message"} as npm engine.io has it. */
-enum eio_refusal {
-	EIO_UNKNOWN_TRANSPORT = 0,
-	EIO_UNKNOWN_SID = 1,
-	EIO_BAD_HANDSHAKE_METHOD = 2,
-	EIO_BAD_REQUEST = 3,
-	EIO_FORBIDDEN = 4,
-	EIO_UNSUPPORTED_VERSION = 5,
-};
-json_t *eio_refusal_body(enum eio_refusal code);
 
 #endif

@@ -13,8 +13,8 @@
 #include "common/ws_frame.h"
 #include "common/xalloc.h"
 
-#define READ_BYTES   (16 * 1024)
-#define KEEP_BYTES   4096 /* of a message's memory, for the next one */
+#define READ_BYTES   (8 * 1024) /* at a time: the others wait */
+#define KEEP_BYTES   4096	/* of a message's memory, for the next one */
 #define FAREWELL_MS  5000
 #define QUEUE_SPARE  (2 * WS_CONTROL_FRAME_MAX) /* a pong, a close frame */
 #define PONGS_IN_ROW 16 /* that may wait: who pings on is not reading */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "broker/hub/hub.h"
+#include "broker/socketio/eio_refusal.h"
 #include "broker/socketio/eio_server.h"
 #include "common/xalloc.h"
 
@@ -20,7 +21,7 @@ struct task {
 	int fd;
 	/* of a payload; the caller's, who waits for err */
 	char *payload;
-	size_t len;
+	size_t len, used;
 	enum err err;
 };
 
@@ -179,9 +180,11 @@ static void
 run_post(void *arg)
 {
 	struct task *task = arg;
+	size_t used = 0;
 
-	task->err =
-	    eio_session_post(task->server, task->sid, task->payload, task->len);
+	task->err = eio_session_post(task->server, task->sid,
+	    task->payload + task->used, task->len - task->used, &used);
+	task->used += used;
 }
 
 static void
@@ -240,10 +243,13 @@ park(struct request *req, struct eio_server *server, const char *sid)
 static void
 deliver(struct request *req, struct task *task, const char *data, size_t len)
 {
-	task->err = ERR_UNAVAIL;
+	bool called = true;
+
 	task->payload = xstrndup(data, len);
 	task->len = len;
-	if (!hub_call(run_post, task))
+	while (called && task->err == ERR_OK && task->used < len)
+		called = hub_call(run_post, task);
+	if (!called)
 		reply_unavailable(req);
 	else if (task->err == ERR_OK)
 		request_reply(req, 200, "text/html", "ok", 2);

@@ -240,8 +240,8 @@ take_data(struct reader *in, struct sio_packet *packet, struct diag *diag)
 }
 
 enum err
-sio_packet_parse(const char *text, size_t len, struct sio_packet *ret,
-    struct diag *diag)
+sio_packet_peek(const char *text, size_t len, struct sio_packet *ret,
+    size_t *ret_at, struct diag *diag)
 {
 	struct reader in = { text, len };
 	struct sio_packet packet = { .id = SIO_NO_ID };
@@ -254,8 +254,26 @@ sio_packet_parse(const char *text, size_t len, struct sio_packet *ret,
 		err = take_namespace(&in, &packet, diag);
 	if (err == ERR_OK)
 		err = take_id(&in, &packet, diag);
-	if (err == ERR_OK)
-		err = take_data(&in, &packet, diag);
+	if (err == ERR_OK) {
+		*ret = packet;
+		*ret_at = len - in.len;
+	}
+	return err;
+}
+
+enum err
+sio_packet_parse(const char *text, size_t len, struct sio_packet *ret,
+    struct diag *diag)
+{
+	struct sio_packet packet;
+	struct reader in;
+	size_t at = 0;
+	enum err err = sio_packet_peek(text, len, &packet, &at, diag);
+
+	if (err != ERR_OK)
+		return err;
+	in = (struct reader){ text + at, len - at };
+	err = take_data(&in, &packet, diag);
 	if (err == ERR_OK)
 		*ret = packet;
 	else

@@ -55,6 +55,13 @@ struct sio_packet {
 enum err sio_packet_parse(const char *text, size_t len, struct sio_packet *ret,
     struct diag *diag) MUST_CHECK;
 
+/*
+ * The same without the payload, which begins at *ret_at: before it is parsed,
+ * which takes time.  There is nothing to free.
+ */
+enum err sio_packet_peek(const char *text, size_t len, struct sio_packet *ret,
+    size_t *ret_at, struct diag *diag) MUST_CHECK;
+
 /* Add a copy of the next attachment.  ERR_PROTO where none is expected. */
 enum err sio_packet_attach(struct sio_packet *packet, const void *data,
     size_t len) MUST_CHECK;

@@ -15,13 +15,21 @@
 
 #define APPS_MAX 8
 
+/* What may be said to a namespace that says nothing of it, or is none. */
+#define TEXT_BYTES (16 * 1024)
+
+/* How often a client may ask to connect: so many times, then in a period. */
+#define CONNECT_BURST	  20
+#define CONNECT_PERIOD_MS 1000
+
 /* For connection state recovery: enough for some minutes of a chat. */
-#define ROOM_PACKETS   256
-#define ROOM_BYTES     (256 * 1024)
-#define ALL_BYTES      (64 * 1024 * 1024)
-#define TIDY_MS	       1000
-#define OFFSETS_PER_S  1000000
-#define RECOVERY_SLACK 1000 /* ms, for timers that come late */
+#define ROOM_PACKETS	    256
+#define ROOM_BYTES	    (1024 * 1024)
+#define ALL_BYTES	    (64 * 1024 * 1024)
+#define RECOVERY_TEXT_BYTES 64 /* of a pid or an offset */
+#define TIDY_MS		    1000
+#define OFFSETS_PER_S	    1000000
+#define RECOVERY_SLACK	    1000 /* ms, for timers that come late */
 
 /* A client that is there: a connection of Engine.IO. */
 struct client {
@@ -32,7 +40,8 @@ struct client {
 	struct sio_packet packet; /* whose attachments are still to come */
 	bool incomplete;	  /* there is such a one */
 	size_t packet_bytes;
-	bool closing; /* what it says counts no more */
+	int64_t connects_ms; /* until then, it has used up its CONNECTs */
+	bool closing;	     /* what it says counts no more */
 };
 
 enum state {
@@ -205,13 +214,21 @@ find_socket(const struct client *client, const char *namespace)
 	return NULL;
 }
 
-/* A string of this name, which the caller frees; NULL: none. */
-static char *
-copy_string(const json_t *auth, const char *name)
+/*
+ * What a client says of its last connection.  An offset that is none is kept as
+ * one that nobody has; who has none yet, has been told nothing.
+ */
+static void
+read_recovery(struct sio_socket *socket, const json_t *auth)
 {
-	const char *text = json_string_value(json_object_get(auth, name));
+	const char *pid, *offset = "";
 
-	return text == NULL ? NULL : xstrdup(text);
+	if (json_get_string(auth, "pid", RECOVERY_TEXT_BYTES, &pid) != ERR_OK)
+		return;
+	socket->pid = xstrdup(pid);
+	if (json_get_string(auth, "offset", RECOVERY_TEXT_BYTES, &offset) !=
+	    ERR_NOTFOUND)
+		socket->offset = xstrdup(offset);
 }
 
 static struct sio_socket *
@@ -222,10 +239,8 @@ socket_new(struct client *client, const struct sio_app *app, const json_t *auth)
 	socket->client = client;
 	socket->app = app;
 	socket->refs = 1; /* the client's */
-	if (socketio.recovery_ms > 0) {
-		socket->pid = copy_string(auth, "pid");
-		socket->offset = copy_string(auth, "offset");
-	}
+	if (socketio.recovery_ms > 0)
+		read_recovery(socket, auth);
 	TAILQ_INSERT_TAIL(&client->sockets, socket, entry);
 	return socket;
 }
@@ -340,26 +355,32 @@ client_close(struct client *client, const char *reason)
 
 /* ---- connecting -------------------------------------------------------- */
 
+static struct sio_session *
+find_session(const struct sio_socket *socket, const char *room)
+{
+	if (socket->pid == NULL)
+		return NULL;
+	return sio_session_find(socketio.rooms, socket->app->namespace, room,
+	    socket->pid, socket->offset, clock_ms());
+}
+
 /*
- * The session that the socket wants to take up; NULL: none.  Whoever has it is
- * the same client, whose connection is broken without our knowing it yet.
+ * Take the session that the socket wants; NULL: there is none.  Whoever has it
+ * is the same client, whose connection is broken without our knowing it yet.
  */
 static struct sio_session *
 recover(struct sio_socket *socket, const char *room)
 {
-	struct sio_session *session = NULL;
+	struct sio_session *session = find_session(socket, room);
 	struct sio_socket *old;
 
-	if (socket->pid != NULL)
-		session =
-		    sio_session_find(socketio.rooms, socket->app->namespace,
-			room, socket->pid, socket->offset, clock_ms());
-	if (session == NULL)
-		return NULL;
-	old = sio_session_socket(session);
-	if (old != NULL)
+	old = session == NULL ? NULL : sio_session_socket(session);
+	if (old != NULL) {
 		client_close(old->client, "transport close");
-	sio_session_take(session, socket);
+		session = find_session(socket, room); /* if it is kept */
+	}
+	if (session != NULL)
+		sio_session_take(session, socket);
 	return session;
 }
 
@@ -511,12 +532,28 @@ sio_disconnect(struct sio_socket *socket, bool close)
 
 /* ---- what clients say -------------------------------------------------- */
 
+/* An application may have a signature to check, or more, each time. */
+static bool
+connects_too_often(struct client *client)
+{
+	int64_t now = clock_ms();
+
+	if (client->connects_ms < now)
+		client->connects_ms = now;
+	client->connects_ms += CONNECT_PERIOD_MS;
+	return client->connects_ms > now + CONNECT_BURST * CONNECT_PERIOD_MS;
+}
+
 static void
 on_connect(struct client *client, const struct sio_packet *packet)
 {
 	const struct sio_app *app = find_app(packet->namespace);
 	struct sio_socket *socket;
 
+	if (connects_too_often(client)) {
+		client_close(client, "forced close");
+		return;
+	}
 	if (app == NULL) {
 		send_plain(client, SIO_CONNECT_ERROR, packet->namespace,
 		    json_made(
@@ -575,14 +612,30 @@ finish_packet(struct client *client)
 	sio_packet_done(&packet);
 }
 
+/* Whether the payload behind the head of a packet is too long to be read. */
+static bool
+is_too_long(const struct sio_packet *head, size_t len)
+{
+	const struct sio_app *app = find_app(head->namespace);
+	size_t max = app == NULL ? 0 : app->max_text_bytes;
+
+	return len > (max == 0 ? TEXT_BYTES : max);
+}
+
 static enum err
 take_text(struct client *client, const char *text, size_t len)
 {
+	struct sio_packet head;
+	size_t at = 0;
 	enum err err;
 
 	if (client->incomplete)
 		return ERR_PROTO; /* an attachment is to come */
-	err = sio_packet_parse(text, len, &client->packet, NULL);
+	err = sio_packet_peek(text, len, &head, &at, NULL);
+	if (err == ERR_OK && is_too_long(&head, len - at))
+		err = ERR_LIMIT;
+	if (err == ERR_OK)
+		err = sio_packet_parse(text, len, &client->packet, NULL);
 	if (err != ERR_OK)
 		return err;
 	client->packet_bytes = len;

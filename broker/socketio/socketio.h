@@ -28,6 +28,11 @@ struct sio_message {
 struct sio_app {
 	const char *namespace; /* "/chats" */
 	/*
+	 * Longest JSON that a client may say, which takes the hub's time to
+	 * read; attachments do not count.  0: 16 KiB.
+	 */
+	size_t max_text_bytes;
+	/*
 	 * A client asks to connect, with auth (an object, or NULL): the answer
 	 * is sio_accept() or sio_refuse(), then or later.
 	 */

@@ -345,10 +345,14 @@ struct store_ops {
 	    const struct store_allowance *in, int64_t now,
 	    struct store_allowance_state *ret, struct diag *diag);
 
-	/* ERR_LIMIT where the owner has max_chats. */
+	/*
+	 * ERR_LIMIT where the owner has max_chats; ERR_RATE where allowance
+	 * (NULL: it is not counted) is used up.
+	 */
 	enum err (*add_chat)(struct store *store, const char *owner,
 	    const char *id, const char *title, int64_t now_ms,
-	    int64_t max_chats, struct diag *diag);
+	    int64_t max_chats, const struct store_allowance *allowance,
+	    struct diag *diag);
 	enum err (*rename_chat)(struct store *store, const char *owner,
 	    const char *id, const char *title, int64_t now_ms,
 	    struct diag *diag);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/store/store_sqlite_account.h"
 #include "broker/store/store_sqlite_base.h"
 #include "common/xalloc.h"
 
@@ -87,15 +88,21 @@ store_sqlite_insert_chat(struct database *db, const char *owner, const char *id,
 
 enum err
 store_sqlite_add_chat(struct store *store, const char *owner, const char *id,
-    const char *title, int64_t now_ms, int64_t max_chats, struct diag *diag)
+    const char *title, int64_t now_ms, int64_t max_chats,
+    const struct store_allowance *allowance, struct diag *diag)
 {
 	struct database *db = ((struct store_sqlite *)store)->db;
+	struct store_allowance_state state;
 	enum err err = database_begin(db, diag);
 
 	if (err != ERR_OK)
 		return err;
-	err = store_sqlite_insert_chat(db, owner, id, title, now_ms, max_chats,
-	    diag);
+	if (allowance != NULL)
+		err = store_sqlite_use_allowance(db, allowance, now_ms / 1000,
+		    &state, diag);
+	if (err == ERR_OK)
+		err = store_sqlite_insert_chat(db, owner, id, title, now_ms,
+		    max_chats, diag);
 	return database_end(db, err, diag);
 }
 

@@ -8,7 +8,7 @@
 /* store_sqlite_chat: the chats' verbs of store.h. */
 enum err store_sqlite_add_chat(struct store *store, const char *owner,
     const char *id, const char *title, int64_t now_ms, int64_t max_chats,
-    struct diag *diag) MUST_CHECK;
+    const struct store_allowance *allowance, struct diag *diag) MUST_CHECK;
 enum err store_sqlite_rename_chat(struct store *store, const char *owner,
     const char *id, const char *title, int64_t now_ms,
     struct diag *diag) MUST_CHECK;

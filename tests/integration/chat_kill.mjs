@@ -9,8 +9,8 @@ import assert from "node:assert/strict";
 import crypto from "node:crypto";
 import fs from "node:fs";
 
-import { BROKER, SIM, Site, children_of, find_program, needs, unix_listening,
-	until } from "../lib/harness.mjs";
+import { BROKER, SIM, Site, children_of, find_program, is_running, needs,
+	unix_listening, until } from "../lib/harness.mjs";
 import { chat_config, ctl, events_of, get_json, of_type, post, signed_in,
 	text_of, user_token, visitor } from "../lib/chat.mjs";
 import { diag, skip_all, test } from "../lib/tap.mjs";
@@ -57,16 +57,19 @@ async function supervise(site, config, env) {
 	return part;
 }
 
-const name_of = (pid) => {
+const is_broker = (pid) => {
 	try {
-		return fs.readFileSync(`/proc/${pid}/comm`, "latin1").trim();
+		return fs.readFileSync(`/proc/${pid}/comm`, "latin1") ===
+		    "culvert-broker\n" && is_running(pid);
 	} catch {
-		return ""; // it is gone
+		return false; // it is gone
 	}
 };
 
-const broker_pid = (part) => until(() => children_of(part.pid)
-    .find((pid) => name_of(pid) === "culvert-broker"), "a broker runs");
+const kill_broker = (part) => until(() => {
+	const pid = children_of(part.pid).find(is_broker);
+	return pid !== undefined && process.kill(pid, "SIGKILL");
+}, "a broker runs");
 
 // ---- those who chat ----
 
@@ -255,8 +258,9 @@ async function check_balance(site, caller) {
 	const row = report.rows.find(({ user }) => user === caller.name);
 	assert.ok(row, `${caller.name} is in the ledger`);
 	assert.equal(usage.reserved_micro, 0, `${caller.name}: reserved`);
+	assert.equal(row.unpriced, 0);
 	assert.equal(usage.balance_micro, caller.topped_up -
-	    Math.round(Number(row.cost) * 1e6), `${caller.name}: balance`);
+	    Math.round(Number(row.cost.USD) * 1e6), `${caller.name}: balance`);
 }
 
 // ---- all of it ----
@@ -291,8 +295,12 @@ test(`${KILLS} times killed, nothing lost, nothing double`, async (t) => {
 	    caller.run(site, () => over)));
 	runs.catch(() => {});
 	for (let i = 0; i < KILLS; i++) {
-		await Promise.race([runs, pause(30 + random() * 700)]);
-		process.kill(await broker_pid(broker), "SIGKILL");
+		// one in five while it starts
+		const from = broker.output.length;
+		await kill_broker(broker);
+		if (random() > 0.2)
+			await broker.wait_for(/ broker\.start /, { from });
+		await Promise.race([runs, pause(random() * 400)]);
 	}
 	over = true;
 	await runs;

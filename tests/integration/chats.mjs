@@ -8,7 +8,7 @@ import fs from "node:fs";
 import path from "node:path";
 
 import * as fcgi from "../lib/fcgi.mjs";
-import { Site, needs, run, srcdir, table } from "../lib/harness.mjs";
+import { Site, builddir, needs, run, srcdir, table } from "../lib/harness.mjs";
 import { frame, OP } from "../lib/rawws.mjs";
 import { test } from "../lib/tap.mjs";
 
@@ -26,19 +26,20 @@ function jwt(secret, claims) {
 	    .digest("base64url")}`;
 }
 
-async function open(t, more = "") {
+async function open(t, more = "", users = "balance = false") {
 	const site = await Site.open(t);
 	site.user_secret = site.canary("users' secret");
-	await site.serve({ rest: `
+	await site.broker(site.config({ rest: `
 store { path = "${site.file("culvert.db")}" }
+prices "m" { input_text = "1" output_text = "2" }
 chat {
 	url = "http://127.0.0.1:1"
 	models = {m}
-	users { secret = "env:USER_SECRET" balance = false }
+	users { secret = "env:USER_SECRET" ${users} }
 	${more}
 }
 socketio { recovery_ms = 0 }
-` }, { broker: { env: { USER_SECRET: site.user_secret } } });
+` }), { env: { USER_SECRET: site.user_secret } });
 	return site;
 }
 
@@ -251,6 +252,7 @@ test("what one socket changes all of the owner's are told", async (t) => {
 	const token = jwt(site.user_secret, { sub: "ann" });
 	const polling = await Polling.connect(site, { token });
 	await polling.event();
+	await site.tunnel();
 	const ws = await site.connect(site.direct(), SOCKET);
 	const text = async () => (await ws.message()).payload.toString();
 	assert.match(await text(), /^0\{/);
@@ -273,6 +275,20 @@ test("what one socket changes all of the owner's are told", async (t) => {
 	assert.match(await text(), /^42\/chats,\["chat_deleted",/);
 });
 
+test("a socket is told of a top-up at once", async (t) => {
+	const site = await open(t, "", "balance = true");
+	const token = jwt(site.user_secret, { sub: "ann" });
+	const socket = await Polling.connect(site, { token });
+	assert.equal((await socket.event())[1].balance, "0.000000");
+	const { code, output } = await run([path.join(builddir, "culvertctl"),
+		"--socket", site.control_sock, "topup", "ann", "4.5"]);
+
+	assert.equal(code, 0, output);
+	assert.deepEqual(await socket.event(), ["usage_info", { kind: "user",
+		user: "ann", balance: "4.500000", balance_micro: 4500000,
+		reserved_micro: 0, currency: "USD" }]);
+});
+
 // ---- the manual ----------------------------------------------------------
 
 const manual = fs.readFileSync(path.join(srcdir, "docs/chat.md"), "utf8");
@@ -282,14 +298,14 @@ const blocks = (language) => [...manual.matchAll(
 async function open_manual(t) {
 	const site = await Site.open(t);
 	const sim = await site.sim();
-	await site.serve({ rest: `
+	await site.broker(site.config({ rest: `
 store { path = "${site.file("culvert.db")}" }
 chat {
 	url = "http://127.0.0.1:${sim.ws_port}/v1"
 	api_key = "env:OPENAI_API_KEY"
 	models = {m}
 }
-` });
+` }));
 	const front = await site.front("lighttpd");
 	return `http://127.0.0.1:${front.where.port}`;
 }

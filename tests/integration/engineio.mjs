@@ -135,6 +135,9 @@ test("what is no handshake is refused with npm's codes", async (t) => {
 		["long sid", "GET", `EIO=4&transport=polling&sid=${sid}a`, 1],
 		["POST without sid", "POST", "EIO=4&transport=polling", 2],
 		["POST, unknown sid", "POST", "EIO=4&transport=polling&sid=x", 1],
+		["PUT without sid", "PUT", "EIO=4&transport=polling", 2],
+		["DELETE with sid", "DELETE",
+		    `EIO=4&transport=polling&sid=${sid}`, 3],
 		["HEAD without sid", "HEAD", "EIO=4&transport=polling", 2],
 		["websocket without upgrade", "GET", "EIO=4&transport=websocket",
 		    3],
@@ -173,8 +176,6 @@ test("what is no handshake is refused with npm's codes", async (t) => {
 	assert.equal((await post(site, sid, "4a")).body, "ok");
 	assert.equal((await fcgi.request(site.broker_sock, "GET", "/engine.io",
 	    {})).status, 404);
-	assert.equal((await fcgi.request(site.broker_sock, "PUT", POLL,
-	    {})).status, 405);
 });
 
 test("who is not admitted gets no session", async (t) => {
@@ -302,6 +303,13 @@ test("a client closes its session by polling", async (t) => {
 	await assert_gone(site, sid);
 	await broker.wait_for(/eio\.close .* reason="transport close"/);
 	assert.ok(!broker.output.includes(sid), "the id is not in the log");
+
+	// its last poll may come after it, and not a second one
+	const other = await handshake(site);
+	assert.equal((await post(site, other.sid, "4a\x1e1")).body, "ok");
+	assert_refused(await post(site, other.sid, "4b"), 1);
+	assert.equal((await poll(site, other.sid)).body, "6");
+	await assert_gone(site, other.sid);
 });
 
 test("a client that hangs up on its poll has left", async (t) => {
@@ -334,6 +342,18 @@ test("the server pings, and misses who does not answer", async (t) => {
 	await broker.wait_for(
 	    /eio\.close .*ping timeout[\s\S]*eio\.close .*ping timeout/);
 	await assert_gone(site, sid);
+});
+
+test("a poll after the time for a pong finds nobody, to the millisecond",
+    async (t) => {
+	const { site } = await open(t, "ping_interval_ms = 100\n" +
+	    "ping_timeout_ms = 100");
+	for (let i = 0; i < 10; i++) {
+		const { sid } = await handshake(site);
+		const end = performance.now() + 201;
+		await until(() => performance.now() >= end, "the time is over");
+		await assert_gone(site, sid);
+	}
 });
 
 test("a WebSocket carries text and binary both ways", async (t) => {
@@ -399,6 +419,7 @@ test("polling becomes a WebSocket", async (t) => {
 	// whoever polls is sent home, at once and later
 	assert.equal((await waiting.answer).body, "6");
 	assert.equal((await poll(site, sid)).body, "6");
+	assert.equal((await poll(site, sid)).body, "6");
 	// what is said by polling meanwhile comes over the WebSocket
 	assert.equal((await post(site, sid, "4early")).body, "ok");
 	const early = await poll(site, sid);
@@ -416,6 +437,20 @@ test("polling becomes a WebSocket", async (t) => {
 	assert.equal((await second.closed()).code, 0);
 	await conn.send_text("4still");
 	assert.equal(await text_of(conn), "4still");
+});
+
+test("a poll that comes after its WebSocket is refused by the upgrade",
+    async (t) => {
+	const { site, broker } = await open(t);
+	const { sid } = await handshake(site);
+	const conn = await ws(site, `${SOCKET}&sid=${sid}`);
+	const waiting = await hanging_poll(site, broker, sid);
+
+	await conn.write(Buffer.concat([frame(OP.text, "2probe"),
+	    frame(OP.text, "5"), frame(OP.text, "4a")]));
+	assert_refused(await waiting.answer, 3);
+	assert.equal(await text_of(conn), "3probe");
+	assert.equal(await text_of(conn), "4a");
 });
 
 test("an upgrade that comes to nothing leaves polling as it was",
@@ -460,6 +495,7 @@ test("there are no more sessions than may be", async (t) => {
 	answer = await site.handshake(site.direct(), SOCKET);
 	assert.equal(answer.status, 503);
 	assert.equal((await post(site, sid, "1")).body, "ok");
+	assert.equal((await poll(site, sid)).body, "6");
 	const { conn } = await ws_handshake(site);
 	assert.equal((await get(site, POLL)).status, 503);
 	conn.destroy();
@@ -519,4 +555,17 @@ test("polls that wait take no thread", async (t) => {
 	await broker.stop();
 	for (const { answer } of waiting)
 		assert.equal((await answer).body, "1");
+});
+
+test("a payload may have any number of packets", async (t) => {
+	const { site } = await open(t);
+	const { sid } = await handshake(site);
+	const packets = Array.from({ length: 1000 }, (_, i) => `4${i}`);
+
+	assert.equal((await post(site, sid, packets.join("\x1e"))).body, "ok");
+	assert.equal((await poll(site, sid)).body, packets.join("\x1e"));
+	// one that is bad ends what goes before, too
+	packets.push("x");
+	assert.equal((await post(site, sid, packets.join("\x1e"))).status, 400);
+	await assert_gone(site, sid);
 });

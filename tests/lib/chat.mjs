@@ -32,9 +32,7 @@ export function chat_config(site, sim, { chat = "", users = "",
 prices "*" { input_text = "1" cached_text = "1" output_text = "1" }
 chat {
 	api_key = "env:OPENAI_API_KEY"
-	url = "http://127.0.0.1:${sim.http_port}/v1/chat/completions"
-	allow_http = true
-	allow_private = true
+	url = "http://127.0.0.1:${sim.http_port}/v1"
 	models = {"${MODEL}", "gpt-4o"}
 	${chat}
 	users { secret = "env:USER_SECRET" ${users} }

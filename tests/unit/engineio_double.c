@@ -31,6 +31,7 @@ struct eio_server {
 static struct eio_server server;
 static struct loop *loop;
 static struct eio eios[DOUBLE_CLIENTS];
+static const struct eio *awaited;
 
 void
 double_init(void)
@@ -110,6 +111,8 @@ eio_send(struct eio *eio, bool binary, const void *data, size_t len)
 	assert_true(eio->sent_count < SENT_MAX);
 	eio->sent[eio->sent_count++] = xasprintf("%s%.*s", binary ? "b" : "",
 	    (int)len, (const char *)data);
+	if (eio == awaited)
+		loop_stop(loop);
 }
 
 void
@@ -171,6 +174,14 @@ expect(struct eio *eio, const char *text)
 
 	assert_non_null(sent);
 	assert_string_equal(sent, text);
+}
+
+void
+await(struct eio *eio)
+{
+	awaited = eio;
+	assert_int_equal(loop_run(loop), ERR_OK);
+	awaited = NULL;
 }
 
 void

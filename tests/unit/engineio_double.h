@@ -27,6 +27,9 @@ const char *eio_closing(const struct eio *eio);
 const char *next(struct eio *eio);
 void expect(struct eio *eio, const char *text);
 
+/* Run the loop until it is sent something. */
+void await(struct eio *eio);
+
 /* Another client takes the place of one that has ended. */
 void eio_renew(struct eio *eio);
 

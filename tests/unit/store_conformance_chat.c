@@ -130,7 +130,7 @@ add_chat(struct store *store, const char *owner, const char *id, int64_t now_ms)
 {
 	struct diag diag = { "" };
 
-	assert_ok(OPS(store, add_chat, owner, id, id, now_ms, 100, &diag),
+	assert_ok(OPS(store, add_chat, owner, id, id, now_ms, 100, NULL, &diag),
 	    &diag);
 }
 
@@ -331,6 +331,20 @@ gives_pages_of_chats_whatever_is_asked_for(void **state)
 	}
 }
 
+static enum err
+add_counted_chat(struct store *store, const char *owner, const char *id,
+    int64_t max_chats)
+{
+	struct diag diag;
+	const struct store_allowance allowance = { .id = owner,
+		.address = "cn:1",
+		.max = 1,
+		.window_s = 10 };
+
+	return OPS(store, add_chat, owner, id, "", NOW_MS, max_chats,
+	    &allowance, &diag);
+}
+
 void
 keeps_no_more_chats_than_allowed(void **state)
 {
@@ -340,8 +354,13 @@ keeps_no_more_chats_than_allowed(void **state)
 
 	add_chat(pair->one, "u:ann", "one", NOW_MS);
 	assert_int_equal(OPS(pair->one, add_chat, "u:ann", "two", "", NOW_MS, 1,
-			     &diag),
+			     NULL, &diag),
 	    ERR_LIMIT);
+	/* what is not made is not counted; then, a new owner is no new one */
+	assert_int_equal(add_counted_chat(pair->one, "u:ann", "two", 1),
+	    ERR_LIMIT);
+	assert_int_equal(add_counted_chat(pair->one, "a:1", "a1", 9), ERR_OK);
+	assert_int_equal(add_counted_chat(pair->one, "a:2", "a2", 9), ERR_RATE);
 	beginning_init(&one, NULL, 1);
 	one.in.max_chats = 1;
 	assert_int_equal(try_begin(pair->other, &one.in), ERR_LIMIT);

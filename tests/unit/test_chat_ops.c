@@ -342,6 +342,33 @@ keeps_titles_and_chats_within_their_limits(void **state)
 }
 
 static void
+gives_a_visitor_no_more_chats_for_a_new_id(void **state)
+{
+	static const char *const ids[] = { "visitor-1", "visitor-2",
+		"visitor-3" };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(ids); i++) {
+		struct caller visitor;
+		struct diag diag = { "" };
+		json_t *answer = NULL;
+
+		assert_int_equal(caller_of_headers(config, NULL, ids[i],
+				     "2001:db8::1", &visitor, &diag),
+		    ERR_OK);
+		assert_int_equal(ask(&visitor, "create_chat", NULL, &answer,
+				     &diag),
+		    i < 2 ? ERR_OK : ERR_RATE);
+		json_decref(answer);
+		/* they are no messages */
+		answer = get(&visitor, "usage_info", NULL);
+		assert_int_equal(number(answer, "used"), 0);
+		json_decref(answer);
+		caller_done(&visitor);
+	}
+}
+
+static void
 tells_what_is_left(void **state)
 {
 	json_t *answer = get(&ann, "usage_info", "{}");
@@ -357,7 +384,8 @@ init(void **state)
 {
 	static const char text[] =
 	    "store { path = \"/x/y.db\" }\n"
-	    "chat { url = \"http://localhost\" models = {m} max_chats = 5 }\n";
+	    "chat { url = \"http://localhost\" models = {m} max_chats = 5\n"
+	    "anonymous { messages = 2 } }\n";
 	struct diag diag;
 
 	(void)state;
@@ -389,6 +417,7 @@ main(void)
 		cmocka_unit_test(finds_nothing_of_anothers),
 		cmocka_unit_test(says_what_arguments_will_not_do),
 		cmocka_unit_test(keeps_titles_and_chats_within_their_limits),
+		cmocka_unit_test(gives_a_visitor_no_more_chats_for_a_new_id),
 		cmocka_unit_test(tells_what_is_left),
 	};
 

@@ -708,10 +708,14 @@ for_each_secret(const char *text, const char *prefix,
 	}
 }
 
+/* No two are the same. */
 static void
 set_variable(const char *name)
 {
-	assert_int_equal(setenv(name, CANARY, 1), 0);
+	char *value = xasprintf(CANARY "-%s", name);
+
+	assert_int_equal(setenv(name, value, 1), 0);
+	free(value);
 }
 
 static char *
@@ -727,7 +731,7 @@ write_credential(const char *name)
 	FILE *f = fopen(path, "w");
 
 	assert_non_null(f);
-	(void)fputs(CANARY "\n", f);
+	(void)fprintf(f, CANARY "-%s\n", name);
 	assert_int_equal(fclose(f), 0);
 	free(path);
 }

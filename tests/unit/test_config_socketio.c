@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "broker/config/config.h"
+#include "broker/config/config_socketio.h"
 
 /* It has to load. */
 static struct config *
@@ -97,6 +98,35 @@ reads_what_is_written_and_writes_it_again(void **state)
 }
 
 static void
+tells_two_apart_by_any_key(void **state)
+{
+	static const char *const keys[] = { "path = \"/a/\"",
+		"engine_path = \"/a/\"", "ping_interval_ms = 100",
+		"ping_timeout_ms = 100", "connect_timeout_ms = 100",
+		"recovery_ms = 1", "max_payload = 100", "max_sessions = 1",
+		"echo = true" };
+	struct config *base = load("socketio { }");
+	struct config *same = load("socketio { path = \"/socket.io/\" }");
+
+	(void)state;
+	assert_true(config_socketio_equal(base->socketio, same->socketio));
+	assert_false(config_socketio_equal(base->socketio, NULL));
+	assert_true(config_socketio_equal(NULL, NULL));
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		char text[64];
+		struct config *other;
+
+		(void)snprintf(text, sizeof(text), "socketio { %s }", keys[i]);
+		other = load(text);
+		if (config_socketio_equal(base->socketio, other->socketio))
+			fail_msg("%s", text);
+		config_unref(other);
+	}
+	config_unref(base);
+	config_unref(same);
+}
+
+static void
 says_what_is_wrong(void **state)
 {
 	static const struct {
@@ -140,6 +170,7 @@ main(void)
 		cmocka_unit_test(is_there_with_its_section_or_a_chat_alone),
 		cmocka_unit_test(has_the_times_of_npm_socket_io_and_no_echo),
 		cmocka_unit_test(reads_what_is_written_and_writes_it_again),
+		cmocka_unit_test(tells_two_apart_by_any_key),
 		cmocka_unit_test(says_what_is_wrong),
 	};
 

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 
 #include "broker/chat/notify.h"
 #include "broker/config/config.h"
+#include "broker/socketio/engineio.h"
 #include "broker/store/ledger.h"
 #include "broker/store/store_sqlite.h"
 #include "broker/tunnels/control_questions.h"
@@ -54,6 +56,9 @@ static const char config_text[] =
     "}\n"
     "relay \"/hang\" {\n"
     "	upstream = \"wss://hang.example/\"\n"
+    "}\n"
+    "socketio {\n"
+    "	max_sessions = 1\n"
     "}\n";
 
 struct world {
@@ -145,6 +150,37 @@ stop(void **state)
 	return 0;
 }
 
+/* ---- stands in for Engine.IO ------------------------------------------- */
+
+static atomic_int opened_fd = -1;
+
+bool
+eio_takes(const char *path)
+{
+	return strcmp(path, "/socket.io/") == 0;
+}
+
+enum err
+eio_may_open(const struct target *target, json_t **ret_body, struct diag *diag)
+{
+	if (target_find(target, "sid") == NULL)
+		return ERR_OK;
+	*ret_body = json_pack("{s:i}", "code", 1);
+	diag_set(diag, "no such session");
+	return ERR_PROTO;
+}
+
+void
+eio_open(const struct target *target, const struct wire_headers *headers,
+    const char *address, int fd)
+{
+	assert_string_equal(target_find(target, "EIO"), "4");
+	assert_string_equal(wire_headers_find(headers, "x-forwarded-for"),
+	    "127.0.0.1");
+	assert_string_equal(address, "127.0.0.1");
+	atomic_store(&opened_fd, fd);
+}
+
 /* ---- a peer ------------------------------------------------------------ */
 
 static int
@@ -224,6 +260,39 @@ hear(int fd)
 	"{\"v\":1,\"type\":\"end\"," TOTALS ",\"side\":\"client\"," \
 	"\"cause\":\"client_closed\",\"code\":1000,\"events\":[" events "]}"
 #define LIST "{\"v\":1,\"type\":\"list\"}"
+
+/* A grant that comes with a descriptor, which is returned. */
+static int
+hear_passed(int fd)
+{
+	static char data[WIRE_MAX_BYTES];
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	struct iovec part = { .iov_base = data, .iov_len = sizeof(data) };
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+	struct wire_packet *packet;
+	int passed;
+
+	assert_true(n > 0);
+	assert_int_equal(wire_parse(data, (size_t)n, &packet, NULL), ERR_OK);
+	assert_int_equal(packet->type, WIRE_GRANT);
+	assert_true(packet->grant.upstream.passed);
+	assert_string_equal(packet->grant.route, "socket.io");
+	wire_packet_free(packet);
+	assert_non_null(CMSG_FIRSTHDR(&message));
+	assert_int_equal(control.header.cmsg_type, SCM_RIGHTS);
+	assert_int_equal(control.header.cmsg_len, CMSG_LEN(sizeof(int)));
+	memcpy(&passed, CMSG_DATA(&control.header), sizeof(passed));
+	return passed;
+}
 
 static void
 hear_grant(int fd)
@@ -314,6 +383,52 @@ grants_leases_and_lists_them(void **state)
 	wire_packet_free(packet);
 	(void)close(admin);
 	(void)close(one);
+}
+
+static void
+passes_one_end_of_a_socket_whose_other_is_engine_ios(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	int one, two, passed, opened;
+	char text[8];
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	one = peer(world);
+	say(one, OPEN("/socket.io/?EIO=4"));
+	passed = hear_passed(one);
+	opened = atomic_exchange(&opened_fd, -1);
+	assert_int_not_equal(opened, -1);
+	assert_true((fcntl(opened, F_GETFL) & O_NONBLOCK) != 0);
+	assert_int_equal(send(opened, "hi", 2, 0), 2);
+	assert_int_equal(recv(passed, text, sizeof(text), 0), 2);
+	assert_int_equal(count_leases(world), 1);
+	say(one, USAGE);
+	/* as many as there may be sessions */
+	two = peer(world);
+	say(two, OPEN("/socket.io/?EIO=4"));
+	hear_deny(two, 429);
+	(void)close(two);
+	/* nobody else has the passed end */
+	(void)close(passed);
+	assert_int_equal(recv(opened, text, sizeof(text), 0), 0);
+	(void)close(opened);
+	say(one, END);
+	hear_end(one);
+
+	one = peer(world);
+	say(one, OPEN("/socket.io/?EIO=4&sid=x"));
+	packet = hear(one);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_DENY);
+	assert_int_equal(packet->deny.status, 400);
+	assert_int_equal(json_integer_value(
+			     json_object_get(packet->deny.body, "code")),
+	    1);
+	wire_packet_free(packet);
+	(void)close(one);
+	assert_int_equal(atomic_load(&opened_fd), -1);
+	assert_int_equal(count_leases(world), 0);
 }
 
 /* Put a configuration in force in which one text has become another. */
@@ -1098,6 +1213,8 @@ main(void)
 		/* first: a resolver that hung gives its descriptor back late */
 		SERVER_TEST(pauses_without_spinning_when_descriptors_run_out),
 		SERVER_TEST(grants_leases_and_lists_them),
+		SERVER_TEST(
+		    passes_one_end_of_a_socket_whose_other_is_engine_ios),
 		SERVER_TEST(answers_a_report_with_limits_that_have_changed),
 		SERVER_TEST(keeps_what_a_tunnel_reported_before_it_died),
 		cmocka_unit_test_teardown(

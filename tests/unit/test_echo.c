@@ -67,9 +67,12 @@ greets_with_the_handshakes_auth(void **state)
 	(void)state;
 	say(eio, "0");
 	assert_memory_equal(next(eio), "0{\"sid\":\"", 9);
+	assert_null(next(eio));
+	await(eio);
 	expect(eio, "2[\"auth\",{}]");
 	say(eio, "0/custom,{\"token\":\"123\"}");
 	assert_memory_equal(next(eio), "0/custom,{\"sid\":\"", 17);
+	await(eio);
 	expect(eio, "2/custom,[\"auth\",{\"token\":\"123\"}]");
 	say(eio, "0/random,");
 	expect(eio, "4/random,{\"message\":\"Invalid namespace\"}");
@@ -83,7 +86,9 @@ answers_with_the_same_arguments(void **state)
 
 	(void)state;
 	say(eio, "0");
+	await(eio);
 	say(eio, "0/custom");
+	await(eio);
 	while (next(eio) != NULL)
 		;
 	say(eio, "2[\"message\",1,\"2\",{\"3\":[false,null]}]");

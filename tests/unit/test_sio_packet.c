@@ -225,12 +225,34 @@ static void
 refuses_what_is_nested_too_deeply(void **state)
 {
 	struct sio_packet packet;
-	char text[200001] = "2[\"a\",";
+	char text[200002] = "2[\"a\",";
 
 	(void)state;
 	memset(text + 6, '[', 100000);
-	memset(text + 100006, ']', 99995);
+	memset(text + 100006, ']', 99994);
 	assert_int_equal(sio_packet_parse(text, strlen(text), &packet, NULL),
+	    ERR_PROTO);
+}
+
+static void
+tells_the_head_before_the_payload_is_read(void **state)
+{
+	struct sio_packet packet;
+	size_t at;
+
+	(void)state;
+	assert_int_equal(sio_packet_peek(TEXT("52-/chats,7[not JSON"), &packet,
+			     &at, NULL),
+	    ERR_OK);
+	assert_int_equal(packet.type, SIO_BINARY_EVENT);
+	assert_int_equal(packet.attachment_expected, 2);
+	assert_string_equal(packet.namespace, "/chats");
+	assert_int_equal(packet.id, 7);
+	assert_int_equal(at, 11);
+	assert_int_equal(sio_packet_peek(TEXT("0"), &packet, &at, NULL),
+	    ERR_OK);
+	assert_int_equal(at, 1);
+	assert_int_equal(sio_packet_peek(TEXT("9"), &packet, &at, NULL),
 	    ERR_PROTO);
 }
 
@@ -322,6 +344,7 @@ main(void)
 		cmocka_unit_test(takes_packets_as_clients_write_them),
 		cmocka_unit_test(refuses_malformed_packets),
 		cmocka_unit_test(refuses_what_is_nested_too_deeply),
+		cmocka_unit_test(tells_the_head_before_the_payload_is_read),
 		cmocka_unit_test(takes_as_many_attachments_as_were_said),
 		cmocka_unit_test(says_what_it_was_told),
 		cmocka_unit_test(is_binary_only_with_attachments),

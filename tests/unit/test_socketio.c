@@ -81,13 +81,18 @@ on_disconnected(struct sio_socket *socket, const char *reason)
 	app.reason = reason;
 }
 
-static const struct sio_app chats = { "/chats", on_connect, on_event,
-	on_disconnected };
-static const struct sio_app root = { "/", on_connect, on_event,
-	on_disconnected };
+static const struct sio_app chats = { .namespace = "/chats",
+	.connect = on_connect,
+	.event = on_event,
+	.disconnected = on_disconnected };
+static const struct sio_app root = { .namespace = "/",
+	.max_text_bytes = 20,
+	.connect = on_connect,
+	.event = on_event,
+	.disconnected = on_disconnected };
 
 static int
-start(int64_t recovery_ms)
+start(int64_t recovery_ms, uint64_t max_sessions)
 {
 	const struct sio_app *const apps[] = { &chats, &root };
 	struct config_socketio config = { .path = (char[]){ "/socket.io/" },
@@ -96,7 +101,7 @@ start(int64_t recovery_ms)
 		.connect_timeout_ms = 20,
 		.recovery_ms = recovery_ms,
 		.max_payload = 100,
-		.max_sessions = 10 };
+		.max_sessions = max_sessions };
 
 	memset(&app, 0, sizeof(app));
 	double_init();
@@ -107,14 +112,22 @@ static int
 set_up(void **state)
 {
 	(void)state;
-	return start(0);
+	return start(0, 10);
 }
 
 static int
 set_up_recovery(void **state)
 {
 	(void)state;
-	return start(60000);
+	return start(60000, 10);
+}
+
+/* Where one session alone can be lost. */
+static int
+set_up_one_recovery(void **state)
+{
+	(void)state;
+	return start(60000, 1);
 }
 
 static int
@@ -303,6 +316,27 @@ leaves_who_is_connected_alone(void **state)
 }
 
 static void
+closes_who_connects_too_often(void **state)
+{
+	static const char *const texts[] = { "0/nowhere,",
+		"0/chats,{\"bad\":1}" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct eio *eio = open_client(i);
+		int n = 0;
+
+		while (eio_closing(eio) == NULL && n < 100) {
+			say(eio, texts[i]);
+			n++;
+		}
+		/* time goes on meanwhile */
+		assert_in_range(n, 21, 40);
+		assert_string_equal(eio_closing(eio), "forced close");
+	}
+}
+
+static void
 lets_a_client_leave(void **state)
 {
 	struct eio *eio = connect_client(0, "0/chats,");
@@ -458,6 +492,42 @@ bounds_a_packet_with_its_attachments(void **state)
 	assert_null(eio_closing(eio));
 	say_binary(eio, "xx");
 	assert_string_equal(eio_closing(eio), "parse error");
+}
+
+static void
+reads_no_more_of_a_text_than_its_application_wants(void **state)
+{
+	static const struct {
+		const char *prefix;
+		size_t max;
+	} rows[] = { { "2/chats,", 16 * 1024 }, { "2", 20 },
+		{ "0/nowhere,", 16 * 1024 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *fill = xcalloc(1, rows[i].max);
+		struct eio *eio = open_client(i);
+		bool connects = rows[i].prefix[0] == '0';
+		char *text;
+
+		say(eio, "0");
+		say(eio, "0/chats,");
+		memset(fill, 'x', rows[i].max - 8);
+		text = xasprintf("%s%s%s%s", rows[i].prefix,
+		    connects ? "{\"a\":\"" : "[\"a\",\"", fill,
+		    connects ? "\"}" : "\"]");
+		/* {"a":""} and ["a",""] are 8 bytes */
+		say(eio, text);
+		assert_null(eio_closing(eio));
+		free(text);
+		text = xasprintf("%s%s%s%s", rows[i].prefix,
+		    connects ? "{\"a\":\"" : "[\"a\",\"", fill,
+		    connects ? "x\"}" : "x\"]");
+		say(eio, text);
+		assert_string_equal(eio_closing(eio), "parse error");
+		free(text);
+		free(fill);
+	}
 }
 
 static void
@@ -626,6 +696,24 @@ recovers_a_connection_that_is_not_known_to_be_broken(void **state)
 }
 
 static void
+recovers_nothing_where_too_much_is_lost(void **state)
+{
+	char sid[64], pid[64], pid2[64];
+	struct eio *old = open_client(0), *eio;
+
+	(void)state;
+	say(old, "0/chats,{\"room\":\"me\"}");
+	expect_connect(old, "0/chats,", sid, pid);
+	say(old, "0");
+	expect_connect(old, "0", sid, pid2);
+	/* the connection that is broken has two, the second is kept */
+	eio = come_back(1, pid, "1", "me");
+	assert_string_equal(eio_closing(old), "transport close");
+	expect_connect(eio, "0/chats,", sid, pid2);
+	assert_string_not_equal(pid2, pid);
+}
+
+static void
 recovers_nothing_for_strangers(void **state)
 {
 	char sid[64], pid[64], offset[64], sid2[64], pid2[64];
@@ -650,6 +738,34 @@ recovers_nothing_for_strangers(void **state)
 	eio = come_back(3, "x", offset, "me");
 	expect_connect(eio, "0/chats,", sid2, pid2);
 	assert_string_not_equal(pid2, pid);
+}
+
+#define ZEROS "00000000000000000000000000000000000"
+
+static void
+recovers_nothing_with_an_offset_that_is_none(void **state)
+{
+	static const char *const offsets[] = { "1", "[]", "{}", "\"x\"",
+		"\"" ZEROS ZEROS "\"" };
+	char sid[64], pid[64], pid2[64];
+	struct eio *eio = open_client(0);
+
+	(void)state;
+	say(eio, "0/chats,{}");
+	expect_connect(eio, "0/chats,", sid, pid);
+	end_client(eio, "transport close");
+	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+		char *text = xasprintf("0/chats,{\"pid\":\"%s\",\"offset\":%s}",
+		    pid, offsets[i]);
+
+		eio = open_client(1);
+		say(eio, text);
+		expect_connect(eio, "0/chats,", sid, pid2);
+		assert_string_not_equal(pid2, pid);
+		end_client(eio, "transport close");
+		eio_renew(eio);
+		free(text);
+	}
 }
 
 static void
@@ -686,6 +802,7 @@ main(void)
 		TEST(closes_who_does_not_connect_in_time),
 		TEST(closes_who_stays_in_no_namespace),
 		TEST(leaves_who_is_connected_alone),
+		TEST(closes_who_connects_too_often),
 		TEST(lets_a_client_leave),
 		TEST(makes_a_client_leave),
 		TEST(accepts_and_refuses_later),
@@ -693,11 +810,16 @@ main(void)
 		TEST(passes_events_and_acks),
 		TEST(passes_attachments),
 		TEST(bounds_a_packet_with_its_attachments),
+		TEST(reads_no_more_of_a_text_than_its_application_wants),
 		TEST(emits_to_rooms),
 		RECOVERY(recovers_what_was_missed),
 		RECOVERY(recovers_attachments),
 		RECOVERY(recovers_a_connection_that_is_not_known_to_be_broken),
+		cmocka_unit_test_setup_teardown(
+		    recovers_nothing_where_too_much_is_lost,
+		    set_up_one_recovery, tear_down),
 		RECOVERY(recovers_nothing_for_strangers),
+		RECOVERY(recovers_nothing_with_an_offset_that_is_none),
 		RECOVERY(recovers_nothing_of_who_has_left),
 	};
 

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/chat/caller.h"
+#include "broker/signing_key.h"
+#include "common/json.h"
+#include "common/xalloc.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/*
+ * Lines: the headers Authorization, x-anon-id and Cookie, the address, and
+ * Socket.IO's auth.  Nobody becomes a user without a key, and who is taken for
+ * a visitor has an id that may stand anywhere.
+ */
+enum {
+	AUTHORIZATION,
+	ANON_ID,
+	COOKIE,
+	ADDRESS,
+	AUTH,
+	LINES,
+};
+
+struct request {
+	const char *lines[LINES];
+};
+
+static struct config *config;
+
+const char *
+request_header(const struct request *req, const char *name)
+{
+	int which = strcmp(name, "cookie") == 0	 ? COOKIE
+	    : strcmp(name, "authorization") == 0 ? AUTHORIZATION
+						 : ANON_ID;
+
+	return *req->lines[which] == '\0' ? NULL : req->lines[which];
+}
+
+enum err
+request_query(struct request *req, const char *name, const char **ret,
+    struct diag *diag)
+{
+	(void)req;
+	(void)name;
+	(void)diag;
+	*ret = NULL;
+	return ERR_OK;
+}
+
+const char *
+request_client(const struct request *req)
+{
+	return req->lines[ADDRESS];
+}
+
+const char *
+request_scheme(const struct request *req)
+{
+	(void)req;
+	return "http";
+}
+
+const struct config *
+request_config(const struct request *req)
+{
+	(void)req;
+	return config;
+}
+
+void
+request_add_header(struct request *req, const char *name, const char *value)
+{
+	(void)req;
+	(void)name;
+	(void)value;
+}
+
+static void
+require(int condition)
+{
+	if (!condition)
+		abort();
+}
+
+static void
+check(enum err err, struct caller *caller, const struct diag *diag)
+{
+	if (err != ERR_OK) {
+		require(err == ERR_UNAUTH || err == ERR_PROTO);
+		require(diag->text[0] != '\0');
+		return;
+	}
+	require(!caller->is_user);
+	require(strlen(caller->id) >= 8 && strlen(caller->id) <= 64);
+	require(strpbrk(caller->id, "\"\\<>&;:/ \n") == NULL);
+	require(strlen(caller->owner) == strlen(caller->id) + 2);
+	require(strncmp(caller->allowance_address, "n:", 2) == 0);
+	caller_done(caller);
+}
+
+static void
+setup(void)
+{
+	static const char text[] =
+	    "store { path = \"/x/y.db\" }\n"
+	    "chat { url = \"http://localhost\" models = {m}\n"
+	    "users { secret = \"env:K\" balance = false } }\n";
+	static const char key[] = "0123456789 a key that nobody knows";
+	struct secret *secret = secret_new(key, sizeof(key) - 1, "test");
+
+	require(setenv("K", "0123456789 another that nobody knows", 1) == 0);
+	require(config_parse("c", text, strlen(text), &config, NULL) == ERR_OK);
+	require(signing_key_init(secret, NULL, NULL) == ERR_OK);
+	secret_free(secret);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct request req;
+	struct caller caller;
+	struct diag diag = { "" };
+	json_t *auth = NULL;
+	char *copy, *p;
+
+	if (config == NULL)
+		setup();
+	copy = p = xstrndup((const char *)data, size);
+	for (int i = 0; i < LINES; i++) {
+		req.lines[i] = p;
+		p += strcspn(p, "\n");
+		if (*p == '\n')
+			*p++ = '\0';
+	}
+	check(caller_of_request(&req, false, &caller, &diag), &caller, &diag);
+	diag.text[0] = '\0';
+	check(caller_of_request(&req, true, &caller, &diag), &caller, &diag);
+	diag.text[0] = '\0';
+	if (json_parse(req.lines[AUTH], strlen(req.lines[AUTH]), &auth, NULL) ==
+	    ERR_OK)
+		check(caller_of_auth(config, auth, req.lines[ADDRESS], &caller,
+			  &diag),
+		    &caller, &diag);
+	json_decref(auth);
+	free(copy);
+	return 0;
+}
