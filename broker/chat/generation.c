@@ -462,8 +462,9 @@ settle(void *arg)
 			sse_text_add(&generation->feed.last, id, "usage_info",
 			    json_incref(generation->usage));
 		generation->feed.over = true;
-		reply_waiters(generation, true);
 	}
+	/* of those who came after it was given up, too */
+	reply_waiters(generation, generation->is_stored);
 	generation->is_settled = true;
 	chat_upstream_free(generation->upstream);
 	generation->upstream = NULL;
@@ -554,7 +555,6 @@ finish(struct generation *generation, enum store_state state,
 	make_bill(generation);
 	if (is_charged(generation))
 		make_row(generation);
-	/* what it is to give up, where the end cannot be written */
 	if (how->code == NULL)
 		add_complete(generation);
 	else

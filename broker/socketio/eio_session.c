@@ -7,6 +7,7 @@
 
 #include "broker/hub/hub.h"
 #include "broker/socketio/eio_packet.h"
+#include "broker/socketio/eio_refusal.h"
 #include "broker/socketio/eio_ws.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -14,10 +15,11 @@
 #include "common/xalloc.h"
 
 /* As npm engine.io has them. */
-#define UPGRADE_MS   10000 /* from an open WebSocket to "5" */
-#define LATE_MS	     50
-#define NOOP_MS	     100   /* a poll that waits meanwhile is sent home */
-#define LAST_POLL_MS 30000 /* to fetch what was sent before the end */
+#define UPGRADE_MS    10000 /* from an open WebSocket to "5" */
+#define NOOP_MS	      100   /* a poll that waits meanwhile is sent home */
+#define FIRST_NOOP_MS 30    /* one that came after its WebSocket */
+#define LAST_POLL_MS  30000 /* to fetch what was sent before the end */
+#define LATE_POLL_MS  1000  /* a poll that its client's end overtook */
 
 #define PACKETS_AT_ONCE 100 /* of one payload */
 #define QUEUE_MIN_BYTES (1024 * 1024)
@@ -28,6 +30,7 @@ enum state {
 	STATE_OPEN,
 	STATE_CLOSING, /* once what waits has been sent */
 	STATE_DOOMED,  /* takes nothing: it ends soon */
+	STATE_GONE,    /* has ended; a poll may still be on its way */
 };
 
 /* A packet that waits for a poll. */
@@ -47,6 +50,7 @@ struct eio {
 	const char *reason;   /* to close for */
 	struct eio_ws *ws;    /* the transport; NULL: polling */
 	struct parked *poll;  /* waits; NULL: none does */
+	bool poll_is_late;    /* it came after `probe' */
 	struct eio_ws *probe; /* may become the transport */
 	bool probed;	      /* has had its "3probe" */
 	int64_t probe_end_ms;
@@ -54,30 +58,20 @@ struct eio {
 	size_t queued; /* bytes of memory */
 	bool pinged;   /* the pong is awaited ... */
 	bool extended; /* ... for longer, because something else came */
-	int64_t opened_ms;
-	struct loop_timer *timer; /* pings; or the end, while closing */
-	int64_t due_ms;		  /* when it is to expire, for pings */
-	struct loop_timer *soon;  /* what has to happen outside of a call */
+	int64_t opened_ms, due_ms; /* due: the timer, for pings */
+	struct loop_timer *timer;  /* pings; or the end, while closing */
+	struct loop_timer *soon;   /* what has to happen outside of a call */
 	struct loop_timer *upgrade_timer;
 };
 
-/* ---- refusals ---------------------------------------------------------- */
-
-json_t *
-eio_refusal_body(enum eio_refusal code)
+/* NULL where there is none. */
+static struct eio *
+find(struct eio_server *server, const char *sid)
 {
-	static const char *const messages[] = {
-		[EIO_UNKNOWN_TRANSPORT] = "Transport unknown",
-		[EIO_UNKNOWN_SID] = "Session ID unknown",
-		[EIO_BAD_HANDSHAKE_METHOD] = "Bad handshake method",
-		[EIO_BAD_REQUEST] = "Bad request",
-		[EIO_FORBIDDEN] = "Forbidden",
-		[EIO_UNSUPPORTED_VERSION] = "Unsupported protocol version",
-	};
-
-	return json_made(json_pack("{s:i,s:s}", "code", (int)code, "message",
-	    messages[code]));
+	return (struct eio *)eio_server_get(server, sid);
 }
+
+/* ---- refusals ---------------------------------------------------------- */
 
 static void
 refuse(struct parked *poll, enum eio_refusal code)
@@ -270,17 +264,30 @@ session_free(struct eio *eio)
 	free(eio);
 }
 
-/* The one exit of a session, whose transport has been dealt with. */
+/* The one end of a session, whose transport has been dealt with. */
+static void
+leave(struct eio *eio, const char *reason)
+{
+	drop_probe(eio);
+	loop_timer_stop(eio->soon);
+	log_end(eio, reason);
+	eio->state = STATE_GONE; /* nothing can be sent in closed() */
+	eio->rules->events->closed(eio->rules->arg, eio, reason);
+}
+
+static void
+forget(struct eio *eio)
+{
+	eio_server_remove(eio->server, &eio->member);
+	session_free(eio);
+}
+
+/* Nobody finds it any more when its end is told. */
 static void
 finish(struct eio *eio, const char *reason)
 {
-	struct eio_server *server = eio->server;
-
-	drop_probe(eio);
-	log_end(eio, reason);
-	eio->state = STATE_DOOMED; /* nothing can be sent in closed() */
-	eio->rules->events->closed(eio->rules->arg, eio, reason);
-	eio_server_remove(server, &eio->member);
+	eio_server_remove(eio->server, &eio->member);
+	leave(eio, reason);
 	session_free(eio);
 }
 
@@ -290,6 +297,10 @@ end(struct eio *eio, const char *reason)
 {
 	static const char text = EIO_CLOSE;
 
+	if (eio->state == STATE_GONE) {
+		forget(eio);
+		return;
+	}
 	if (eio->poll != NULL)
 		answer_poll(eio, &text, 1);
 	if (eio->ws != NULL)
@@ -311,8 +322,10 @@ eio_close(struct eio *eio, const char *reason)
 
 /* Send what waits, and end where that was all. */
 static void
-flush(struct eio *eio)
+flush(void *arg)
 {
+	struct eio *eio = arg;
+
 	if (eio->state == STATE_DOOMED ||
 	    (eio->state == STATE_CLOSING && eio->ws != NULL))
 		end(eio, eio->reason); /* a WebSocket has it all already */
@@ -320,30 +333,16 @@ flush(struct eio *eio)
 		finish(eio, eio->reason);
 }
 
-static void
-on_soon(void *arg)
-{
-	flush(arg);
-}
-
 /* ---- pings ------------------------------------------------------------- */
 
-/* A little that the timer was late is made good, so that delays do not add. */
 static void
 set_ping_timer(struct eio *eio, int64_t ms)
 {
-	int64_t now = clock_ms(), late = now - eio->due_ms;
+	int64_t late = clock_ms() - eio->due_ms;
 
-	eio->due_ms = now + ms - (late > 0 && late < LATE_MS ? late : 0);
-	loop_timer_set(eio->timer, eio->due_ms - now);
-}
-
-/* The pong is missing, and the timer has only not come yet. */
-static bool
-is_overdue(const struct eio *eio)
-{
-	return eio->state == STATE_OPEN && eio->pinged &&
-	    clock_ms() >= eio->due_ms;
+	ms -= late > 0 && late < ms / 4 ? late : 0; /* they do not add up */
+	eio->due_ms = clock_ms() + ms;
+	loop_timer_set(eio->timer, ms);
 }
 
 static void
@@ -385,6 +384,23 @@ release_poll(struct eio *eio)
 		answer_poll(eio, &text, 1);
 }
 
+/* A client's own end, which may overtake its last poll. */
+static void
+part(struct eio *eio)
+{
+	static const char reason[] = "transport close";
+
+	if (eio->ws != NULL) {
+		end(eio, reason);
+	} else if (eio->poll != NULL) {
+		release_poll(eio);
+		finish(eio, reason);
+	} else {
+		leave(eio, reason);
+		loop_timer_set(eio->timer, LATE_POLL_MS);
+	}
+}
+
 static bool
 take_packet(struct eio *eio, const struct eio_packet *packet)
 {
@@ -397,8 +413,7 @@ take_packet(struct eio *eio, const struct eio_packet *packet)
 		end(eio, "transport error"); /* the server pings */
 		return false;
 	case EIO_CLOSE:
-		release_poll(eio);
-		end(eio, "transport close");
+		part(eio);
 		return false;
 	case EIO_PONG:
 		eio->pinged = false;
@@ -522,12 +537,11 @@ on_probe_message(void *arg, bool binary, const void *data, size_t len)
 	} else if (packet.type == EIO_PING && packet.len == sizeof(probe) - 1 &&
 	    memcmp(packet.data, probe, packet.len) == 0) {
 		eio->probed = true;
-		/*
-		 * A poll that waits is sent home when the timer comes, as by
-		 * npm: a client that says "5" without waiting is faster.
-		 */
 		(void)!eio_ws_send(eio->probe, false, EIO_PONG, probe,
 		    sizeof(probe) - 1);
+		if (!eio->poll_is_late)
+			release_poll(eio);
+		loop_timer_set(eio->upgrade_timer, FIRST_NOOP_MS);
 	} else if (packet.type == EIO_UPGRADE && eio->state == STATE_OPEN) {
 		upgrade(eio);
 	} else {
@@ -567,7 +581,7 @@ eio_session_probe(struct eio_server *server, const char *sid, int fd)
 		.message = on_probe_message,
 		.closed = on_probe_closed,
 	};
-	struct eio *eio = (struct eio *)eio_server_get(server, sid);
+	struct eio *eio = find(server, sid);
 
 	if (eio == NULL || eio->state != STATE_OPEN || eio->ws != NULL ||
 	    eio->probe != NULL) {
@@ -599,7 +613,7 @@ void
 eio_session_poll(struct eio_server *server, const char *sid,
     struct parked *poll)
 {
-	struct eio *eio = (struct eio *)eio_server_get(server, sid);
+	struct eio *eio = find(server, sid);
 
 	parked_begin(poll, &poll_events, eio);
 	if (eio == NULL) {
@@ -609,12 +623,19 @@ eio_session_poll(struct eio_server *server, const char *sid,
 	} else if (eio->poll != NULL) {
 		parked_reply(poll, 400, TEXT_TYPE, NULL, 0);
 		end(eio, "transport error");
-	} else if (is_overdue(eio)) {
-		refuse(poll, EIO_UNKNOWN_SID);
+	} else if (eio->state == STATE_OPEN && eio->pinged &&
+	    clock_ms() >= eio->due_ms) {
+		refuse(poll, EIO_UNKNOWN_SID); /* before the timer comes */
 		end(eio, "ping timeout");
 	} else {
 		eio->poll = poll;
-		flush(eio);
+		eio->poll_is_late = eio->probe != NULL;
+		if (eio->state != STATE_GONE) {
+			flush(eio);
+			return;
+		}
+		release_poll(eio);
+		forget(eio);
 	}
 }
 
@@ -622,11 +643,11 @@ enum err
 eio_session_post(struct eio_server *server, const char *sid, char *payload,
     size_t len, size_t *ret_used)
 {
-	struct eio *eio = (struct eio *)eio_server_get(server, sid);
+	struct eio *eio = find(server, sid);
 	struct eio_packet packet;
 	size_t done = 0, used;
 
-	if (eio == NULL || eio->ws != NULL)
+	if (eio == NULL || eio->state == STATE_GONE || eio->ws != NULL)
 		return ERR_NOTFOUND;
 	for (int i = 0; i < PACKETS_AT_ONCE && done < len; i++, done += used) {
 		if (eio_packet_take(payload + done, len - done, &packet,
@@ -646,7 +667,7 @@ eio_session_post(struct eio_server *server, const char *sid, char *payload,
 void
 eio_session_fail(struct eio_server *server, const char *sid)
 {
-	struct eio *eio = (struct eio *)eio_server_get(server, sid);
+	struct eio *eio = find(server, sid);
 
 	if (eio != NULL)
 		end(eio, "transport error");
@@ -660,8 +681,7 @@ static char *
 open_packet(const struct eio *eio, size_t *ret_len)
 {
 	const struct eio_rules *rules = eio->rules;
-	json_t *upgrades = json_array();
-	json_t *value;
+	json_t *upgrades = json_array(), *value;
 	char *text;
 
 	if (eio->ws == NULL)
@@ -693,7 +713,7 @@ session_new(struct eio_server *server, const struct eio_info *info)
 	(void)strcpy(eio->info.sid, eio->member.sid);
 	eio->opened_ms = clock_ms();
 	eio->timer = loop_timer_new(hub_loop(), on_timer, eio);
-	eio->soon = loop_timer_new(hub_loop(), on_soon, eio);
+	eio->soon = loop_timer_new(hub_loop(), flush, eio);
 	set_ping_timer(eio, eio->rules->ping_interval_ms);
 	return eio;
 }

@@ -2,7 +2,6 @@
 #ifndef BROKER_EIO_SESSION_H
 #define BROKER_EIO_SESSION_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -92,16 +91,5 @@ void eio_session_fail(struct eio_server *server, const char *sid);
 
 /* End them all ("server shutting down"). */
 void eio_session_end_all(struct eio_server *server);
-
-/* The body of a refusal: {"code","message"} as npm engine.io has it. */
-enum eio_refusal {
-	EIO_UNKNOWN_TRANSPORT = 0,
-	EIO_UNKNOWN_SID = 1,
-	EIO_BAD_HANDSHAKE_METHOD = 2,
-	EIO_BAD_REQUEST = 3,
-	EIO_FORBIDDEN = 4,
-	EIO_UNSUPPORTED_VERSION = 5,
-};
-json_t *eio_refusal_body(enum eio_refusal code);
 
 #endif

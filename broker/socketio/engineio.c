@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "broker/hub/hub.h"
+#include "broker/socketio/eio_refusal.h"
 #include "broker/socketio/eio_server.h"
 #include "common/xalloc.h"
 

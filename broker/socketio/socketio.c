@@ -221,15 +221,14 @@ find_socket(const struct client *client, const char *namespace)
 static void
 read_recovery(struct sio_socket *socket, const json_t *auth)
 {
-	const json_t *offset = json_object_get(auth, "offset");
-	const char *pid, *text = json_string_value(offset);
+	const char *pid, *offset = "";
 
 	if (json_get_string(auth, "pid", RECOVERY_TEXT_BYTES, &pid) != ERR_OK)
 		return;
 	socket->pid = xstrdup(pid);
-	if (offset != NULL)
-		socket->offset =
-		    xstrndup(text == NULL ? "" : text, RECOVERY_TEXT_BYTES);
+	if (json_get_string(auth, "offset", RECOVERY_TEXT_BYTES, &offset) !=
+	    ERR_NOTFOUND)
+		socket->offset = xstrdup(offset);
 }
 
 static struct sio_socket *

@@ -704,7 +704,10 @@ test("an end that cannot be saved is told, and saved later", async (t) => {
 	assert.equal(stream.find("assistant_error").code, "STORE_UNAVAILABLE");
 	// it has the last one's id, so that what is missing can be asked for
 	assert.equal(stream.events.at(-1).id, stream.events.at(-2).id);
+	const stop = chat.post("stop", { chat_id });
 	await unlock();
+	// what has come to its end is not stopped any more
+	assert.equal((await stop).json.stopped, false);
 	await chat.broker.wait_for(/chat\.store_back/);
 	const late = await until(async () => {
 		const reader = await chat.resume("", stream.last_id()).over();

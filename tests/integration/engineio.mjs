@@ -21,6 +21,7 @@ async function open(t, more = "", options = {}) {
 	const site = await Site.open(t);
 	const parts = await site.serve({ ...options,
 		rest: `socketio {\necho = true\n${more}\n}\n` });
+	await parts.tunnel.wait_for(/supervisor\.ready/);
 	return { site, ...parts };
 }
 
@@ -303,6 +304,13 @@ test("a client closes its session by polling", async (t) => {
 	await assert_gone(site, sid);
 	await broker.wait_for(/eio\.close .* reason="transport close"/);
 	assert.ok(!broker.output.includes(sid), "the id is not in the log");
+
+	// its last poll may come after it, and not a second one
+	const other = await handshake(site);
+	assert.equal((await post(site, other.sid, "4a\x1e1")).body, "ok");
+	assert_refused(await post(site, other.sid, "4b"), 1);
+	assert.equal((await poll(site, other.sid)).body, "6");
+	await assert_gone(site, other.sid);
 });
 
 test("a client that hangs up on its poll has left", async (t) => {
@@ -335,6 +343,18 @@ test("the server pings, and misses who does not answer", async (t) => {
 	await broker.wait_for(
 	    /eio\.close .*ping timeout[\s\S]*eio\.close .*ping timeout/);
 	await assert_gone(site, sid);
+});
+
+test("a poll after the time for a pong finds nobody, to the millisecond",
+    async (t) => {
+	const { site } = await open(t, "ping_interval_ms = 100\n" +
+	    "ping_timeout_ms = 100");
+	for (let i = 0; i < 10; i++) {
+		const { sid } = await handshake(site);
+		const end = performance.now() + 201;
+		await until(() => performance.now() >= end, "the time is over");
+		await assert_gone(site, sid);
+	}
 });
 
 test("a WebSocket carries text and binary both ways", async (t) => {
@@ -397,8 +417,9 @@ test("polling becomes a WebSocket", async (t) => {
 
 	await conn.send_text("2probe");
 	assert.equal(await text_of(conn), "3probe");
-	// whoever polls is sent home, after a while
+	// whoever polls is sent home, at once and later
 	assert.equal((await waiting.answer).body, "6");
+	assert.equal((await poll(site, sid)).body, "6");
 	assert.equal((await poll(site, sid)).body, "6");
 	// what is said by polling meanwhile comes over the WebSocket
 	assert.equal((await post(site, sid, "4early")).body, "ok");
@@ -419,17 +440,18 @@ test("polling becomes a WebSocket", async (t) => {
 	assert.equal(await text_of(conn), "4still");
 });
 
-test("a client that upgrades without waiting is not sent home before",
+test("a poll that comes after its WebSocket is refused by the upgrade",
     async (t) => {
 	const { site, broker } = await open(t);
 	const { sid } = await handshake(site);
-	const waiting = await hanging_poll(site, broker, sid);
 	const conn = await ws(site, `${SOCKET}&sid=${sid}`);
+	const waiting = await hanging_poll(site, broker, sid);
 
 	await conn.write(Buffer.concat([frame(OP.text, "2probe"),
-	    frame(OP.text, "5")]));
-	assert.equal(await text_of(conn), "3probe");
+	    frame(OP.text, "5"), frame(OP.text, "4a")]));
 	assert_refused(await waiting.answer, 3);
+	assert.equal(await text_of(conn), "3probe");
+	assert.equal(await text_of(conn), "4a");
 });
 
 test("an upgrade that comes to nothing leaves polling as it was",
@@ -474,6 +496,7 @@ test("there are no more sessions than may be", async (t) => {
 	answer = await site.handshake(site.direct(), SOCKET);
 	assert.equal(answer.status, 503);
 	assert.equal((await post(site, sid, "1")).body, "ok");
+	assert.equal((await poll(site, sid)).body, "6");
 	const { conn } = await ws_handshake(site);
 	assert.equal((await get(site, POLL)).status, 503);
 	conn.destroy();
@@ -520,14 +543,13 @@ test("polls that wait take no thread", async (t) => {
 	const { site, broker } = await open(t);
 	const threads = () =>
 	    fs.readdirSync(`/proc/${broker.pid}/task`).length;
-	const { sid } = await handshake(site);
-	const waiting = [await hanging_poll(site, broker, sid)];
-	const before = threads();
+	const waiting = [];
 
 	for (let i = 0; i < 100; i++)
 		waiting.push(await hanging_poll(site, broker,
 		    (await handshake(site)).sid));
-	assert.equal(threads(), before);
+	// those for requests, which may be starting still, and a few more
+	assert.ok(threads() < 40, `${threads()} threads`);
 	assert.equal((await fcgi.request(site.broker_sock, "GET", "/healthz"))
 	    .status, 200);
 	await broker.stop();

@@ -274,8 +274,8 @@ refuses_a_token_that_is_not_good_and_takes_nobody_for_anonymous(void **state)
 		"your-token",
 		/* {"alg":"none"}.{"sub":"a","exp":9999999999}. */
 		"eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIiwiZXhwIjo5OTk5OTk5OTk5fQ.",
-		"eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIiwiZXhwIjo5OTk5OTk5OTk5fQ."
-		"AA" };
+		("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIiwiZXhwIjo5OTk5OTk5OTk5fQ."
+		 "AA") };
 	struct caller caller;
 
 	(void)state;
@@ -434,8 +434,9 @@ refuses_ids_that_can_be_guessed_or_hide_something(void **state)
 {
 	static const char *const ids[] = { "1234567", "a b c d e", "abcdefg\n",
 		"abcdefg/", "abcdefgh\xc3\xa9", "<script>", "u:alice:x",
-		"12345678901234567890123456789012345678901234567890123456789012"
-		"345" };
+		("1234567890123456789012345678901234567890123456789012345678901"
+		 "2"
+		 "345") };
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(ids); i++) {

@@ -555,6 +555,37 @@ tells_once_that_the_web_server_has_hung_up(void **state)
 }
 
 static void
+on_gone_later(void *arg)
+{
+	(void)arg;
+	tell('l');
+}
+
+static void
+begin_again(void *arg)
+{
+	static const struct parked_events later = { .gone = on_gone_later };
+
+	parked_begin(arg, &later, NULL);
+}
+
+static void
+tells_whoever_has_taken_it_over(void **state)
+{
+	int fd;
+
+	(void)state;
+	start("threads = 1", handle);
+	fd = web_ask(GET);
+	await('p');
+	do_in_hub(begin_again);
+	(void)close(fd);
+	await('l');
+	do_in_hub(drop_first);
+	stop();
+}
+
+static void
 write_often(void *arg)
 {
 	world.in_write = true;
@@ -772,6 +803,7 @@ main(void)
 		cmocka_unit_test(tells_once_that_the_web_server_has_hung_up),
 		cmocka_unit_test(
 		    tells_of_a_failed_write_after_the_call_that_wrote),
+		cmocka_unit_test(tells_whoever_has_taken_it_over),
 		cmocka_unit_test(takes_a_peer_that_reads_nothing_for_gone),
 		cmocka_unit_test(gives_up_an_answer_that_nobody_takes),
 		cmocka_unit_test(hangs_up_on_what_is_dropped),

@@ -225,11 +225,11 @@ static void
 refuses_what_is_nested_too_deeply(void **state)
 {
 	struct sio_packet packet;
-	char text[200001] = "2[\"a\",";
+	char text[200002] = "2[\"a\",";
 
 	(void)state;
 	memset(text + 6, '[', 100000);
-	memset(text + 100006, ']', 99995);
+	memset(text + 100006, ']', 99994);
 	assert_int_equal(sio_packet_parse(text, strlen(text), &packet, NULL),
 	    ERR_PROTO);
 }

@@ -740,10 +740,13 @@ recovers_nothing_for_strangers(void **state)
 	assert_string_not_equal(pid2, pid);
 }
 
+#define ZEROS "00000000000000000000000000000000000"
+
 static void
 recovers_nothing_with_an_offset_that_is_none(void **state)
 {
-	static const char *const offsets[] = { "1", "null", "{}", "\"x\"" };
+	static const char *const offsets[] = { "1", "[]", "{}", "\"x\"",
+		"\"" ZEROS ZEROS "\"" };
 	char sid[64], pid[64], pid2[64];
 	struct eio *eio = open_client(0);
 
