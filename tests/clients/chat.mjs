@@ -175,6 +175,7 @@ for (const front of NAMES)
 test("socket.io-client stays with polling where no WebSocket opens",
     async (t) => {
 	const parts = await chat_site(t, { socketio: ECHO });
+	await parts.tunnel.wait_for(/supervisor\.ready/);
 	await parts.tunnel.stop();
 	const socket = open(t, parts.base);
 	await Promise.all([once(socket, "connect"),
