@@ -27,12 +27,12 @@ unit_tests = \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
+	%D%/unit/test_chat_cost \
 	%D%/unit/test_chat_http \
 	%D%/unit/test_chat_json \
 	%D%/unit/test_chat_ops \
-	%D%/unit/test_chat_socket \
-	%D%/unit/test_chat_cost \
 	%D%/unit/test_chat_request \
+	%D%/unit/test_chat_socket \
 	%D%/unit/test_clock \
 	%D%/unit/test_completion \
 	%D%/unit/test_conf_tree \
