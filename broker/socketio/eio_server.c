@@ -216,11 +216,12 @@ static void
 to_prefix(const char *address, uint8_t out[PREFIX_BYTES])
 {
 	char text[INET6_ADDRSTRLEN] = "";
+	size_t len = strcspn(address, "%");
 	struct in6_addr v6 = { 0 };
 
 	memset(out, 0, PREFIX_BYTES);
-	(void)strncat(text, address,
-	    strcspn(address, "%") < sizeof(text) ? strcspn(address, "%") : 0);
+	if (len < sizeof(text))
+		memcpy(text, address, len);
 	if (inet_pton(AF_INET, text, out) == 1)
 		return;
 	(void)inet_pton(AF_INET6, text, &v6);
