@@ -683,9 +683,12 @@ test("a store that is locked refuses what begins, and loses nothing",
 	await stream.until((s) => s.events.length > so_far + 10, "more deltas");
 	await chat.broker.wait_for(/chat\.store_away/);
 	const stopped = chat.post("stop", { chat_id });
-	await chat.broker.wait_for(/chat\.end .*state=stopped/);
+	await until(async () => (await chat.vendor()).open === 0,
+	    "the vendor's call has ended");
 	assert.ok(!stream.names().includes("assistant_complete"));
+	assert.doesNotMatch(chat.broker.output, /chat\.end /);
 	await unlock();
+	await chat.broker.wait_for(/chat\.end .*state=stopped/);
 	assert.equal((await stopped).json.stopped, true);
 	await stream.over();
 	assert.equal(stream.find("assistant_complete").message.content,
@@ -715,6 +718,35 @@ test("an end that cannot be saved is told, and saved later", async (t) => {
 	}, "the end is saved");
 	assert.equal(late.message.content, stream.text());
 	assert.equal((await chat.messages(chat_id))[1].status, "complete");
+}, { timeout: 60000, skip: needs("sqlite3") });
+
+test("what could not be saved is logged once, with what was charged",
+    async (t) => {
+	const chat = await Chat.open(t, paid);
+	const headers = chat.user("eve");
+	const left = async () =>
+	    Number((await chat.account("eve")).balance_micro);
+	await chat.ctl("topup", "eve", "0.002000");
+	const saved = await chat.send("count=3", {}, { headers }).over();
+	const before = await left();
+	await chat.broker.wait_for(new RegExp("chat\\.end generation=" +
+	    saved.find("assistant_typing").generation_id +
+	    ` state=complete .*charge=${2000 - before}\\n`));
+
+	const lost = chat.send("count=20 per_s=20", {}, { headers });
+	await lost.event("assistant_delta", 10);
+	const { generation_id } = lost.find("assistant_typing");
+	const unlock = await lock(chat);
+	await lost.over(30000);
+	assert.equal(lost.find("assistant_error").code, "STORE_UNAVAILABLE");
+	chat.broker.may_fail = true;
+	await chat.broker.stop("SIGKILL");
+	const { output } = chat.broker;
+	await unlock();
+	await chat.start();
+	assert.ok(!output.includes(`chat.end generation=${generation_id}`));
+	await chat.broker.wait_for(new RegExp("chat\\.recovered generation=" +
+	    `${generation_id} .*charge=${before - await left()}\\n`));
 }, { timeout: 60000, skip: needs("sqlite3") });
 
 test("a disk that is full refuses what begins, and loses nothing",
