@@ -773,6 +773,28 @@ test("a disk that is full refuses what begins, and loses nothing",
 	    200);
 }, { timeout: 60000, skip: needs("prlimit") });
 
+test("a visitor's chat that nobody comes back to is forgotten",
+    async (t) => {
+	const chat = await Chat.open(t);
+	const chats = [];
+	for (let i = 0; i < 2; i++)
+		chats.push((await chat.send().over())
+		    .find("assistant_typing").chat_id);
+	const age = (id, days) => run(["sqlite3", chat.site.file("c.db"),
+	    "PRAGMA busy_timeout = 5000; UPDATE chat SET updated = updated - " +
+	    `${days * 86400000} WHERE id = '${id}'`]);
+	assert.equal((await age(chats[0], 29)).code, 0);
+	assert.equal((await age(chats[1], 31)).code, 0);
+	await chat.restart("SIGTERM");
+	const left = await until(async () => {
+		const answer = await request(chat.site.broker_sock, "GET",
+		    "/api/v1/chats", { headers: { "x-anon-id": ANON } });
+		return answer.json.total < 2 && answer.json;
+	}, "it is forgotten");
+	assert.deepEqual(left.chats.map(({ id }) => id), [chats[0]]);
+	assert.equal((await chat.messages(chats[0])).length, 2);
+}, { skip: needs("sqlite3") });
+
 test("the test streams", async (t) => {
 	const chat = await Chat.open(t);
 	for (const method of ["GET", "POST"]) {
