@@ -128,7 +128,7 @@ end_one(struct store *store, const struct config *config,
 	if (err == ERR_OK)
 		log_notice("chat.recovered",
 		    "generation=%s bytes=%zu charge=%lld", generation->id,
-		    strlen(generation->content), (long long)bill.charge);
+		    strlen(generation->content), (long long)finished.charged);
 	free(events);
 	return err;
 }

@@ -472,30 +472,8 @@ settle(void *arg)
 	pump(generation);
 }
 
-/* In the scribe's thread, which may wait for the store. */
 static void
-on_written(struct scribe_end *end, const struct store_finished *finished)
-{
-	/* it is the first member */
-	struct generation *generation = (struct generation *)end;
-	const struct generation_spec *spec = &generation->spec;
-	struct store_message message = message_of(generation);
-
-	if (finished != NULL) {
-		chat_news_answer(spec->caller.owner, spec->chat, &message);
-		generation->usage =
-		    chat_news_usage(spec->config, &spec->caller);
-		generation->is_stored = true;
-	}
-	/* without a hub the process ends, and its memory with it */
-	if (!hub_post(settle, generation))
-		return;
-}
-
-/* ---- ending ------------------------------------------------------------- */
-
-static void
-log_end(const struct generation *generation)
+log_end(const struct generation *generation, int64_t charged)
 {
 	const struct chat_bill *bill = &generation->bill;
 
@@ -507,8 +485,31 @@ log_end(const struct generation *generation)
 	    generation->spec.model, generation->content_len,
 	    (unsigned long long)bill->input_tokens,
 	    (unsigned long long)bill->output_tokens,
-	    bill->estimated ? "yes" : "no", (long long)bill->charge);
+	    bill->estimated ? "yes" : "no", (long long)charged);
 }
+
+/* In the scribe's thread, which may wait for the store. */
+static void
+on_written(struct scribe_end *end, const struct store_finished *finished)
+{
+	/* it is the first member */
+	struct generation *generation = (struct generation *)end;
+	const struct generation_spec *spec = &generation->spec;
+	struct store_message message = message_of(generation);
+
+	if (finished != NULL) {
+		log_end(generation, finished->charged);
+		chat_news_answer(spec->caller.owner, spec->chat, &message);
+		generation->usage =
+		    chat_news_usage(spec->config, &spec->caller);
+		generation->is_stored = true;
+	}
+	/* without a hub the process ends, and its memory with it */
+	if (!hub_post(settle, generation))
+		return;
+}
+
+/* ---- ending ------------------------------------------------------------- */
 
 static void
 hand_to_scribe(struct generation *generation)
@@ -559,7 +560,6 @@ finish(struct generation *generation, enum store_state state,
 		add_complete(generation);
 	else
 		add_error(generation);
-	log_end(generation);
 	if (state != STORE_COMPLETE)
 		chat_upstream_stop(generation->upstream);
 	hand_to_scribe(generation);

@@ -99,6 +99,15 @@ scribe_add(const char *generation, int64_t first, int64_t last, char *events,
 	return fits;
 }
 
+/* It is the caller's again, and may be gone after this. */
+static void
+lose_end(struct scribe_end *end, const char *reason)
+{
+	log_error("chat.end_lost", "generation=%s reason=\"%s\"",
+	    end->finish.generation, reason);
+	end->written(end, NULL);
+}
+
 void
 scribe_end(struct scribe_end *end)
 {
@@ -112,7 +121,7 @@ scribe_end(struct scribe_end *end)
 	}
 	(void)pthread_mutex_unlock(&scribe.lock);
 	if (!takes)
-		end->written(end, NULL);
+		lose_end(end, "the broker stops: the next start ends it");
 }
 
 /* ---- writing: the thread ------------------------------------------------ */
@@ -171,15 +180,15 @@ write_end(struct diag *diag)
 
 	(void)pthread_mutex_unlock(&scribe.lock);
 	err = store->ops->finish(store, &end->finish, &finished, diag);
-	if (err != ERR_OK && err != ERR_UNAVAIL)
-		log_error("chat.end_lost", "generation=%s reason=\"%s\"",
-		    end->finish.generation, diag->text);
 	(void)pthread_mutex_lock(&scribe.lock);
 	if (err == ERR_UNAVAIL)
 		return err;
 	STAILQ_REMOVE_HEAD(&scribe.ends, next);
 	(void)pthread_mutex_unlock(&scribe.lock);
-	end->written(end, err == ERR_OK ? &finished : NULL);
+	if (err == ERR_OK)
+		end->written(end, &finished);
+	else
+		lose_end(end, diag->text);
 	(void)pthread_mutex_lock(&scribe.lock);
 	return ERR_OK;
 }
@@ -303,11 +312,7 @@ give_back(void)
 	}
 	while ((end = STAILQ_FIRST(&scribe.ends)) != NULL) {
 		STAILQ_REMOVE_HEAD(&scribe.ends, next);
-		log_error("chat.end_lost",
-		    "generation=%s reason=\"the store is away: the next start "
-		    "ends it\"",
-		    end->finish.generation);
-		end->written(end, NULL);
+		lose_end(end, "the store is away: the next start ends it");
 	}
 }
 

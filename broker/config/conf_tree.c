@@ -244,6 +244,7 @@ static cfg_opt_t anonymous_keys[] = {
 	KEY("allow"),
 	KEY("messages"),
 	KEY("window"),
+	KEY("keep"),
 	CFG_END(),
 };
 
@@ -280,6 +281,7 @@ static cfg_opt_t chat_keys[] = {
 	KEY("max_streams_per_owner"),
 	KEY("max_chats"),
 	KEY("max_turns"),
+	KEY("keep"),
 	ONE("anonymous", anonymous_keys),
 	ONE("users", users_keys),
 	CFG_END(),

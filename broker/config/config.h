@@ -210,10 +210,12 @@ struct config_chat {
 	unsigned max_streams; /* answers at once: descriptors, no threads ... */
 	unsigned max_streams_per_owner;	 /* ... of one owner */
 	uint64_t max_chats, max_turns;	 /* of one owner; of one chat */
+	int64_t keep_s; /* users' chats that do not change; 0: for ever */
 	bool balance; /* users pay; all models have prices then */
 	struct {
 		bool allowed;
 		int64_t messages, window_s;
+		int64_t keep_s; /* as above, of theirs */
 	} anonymous;
 	struct crypt_key *user_key; /* of users' JWTs; NULL: nobody signs in */
 	char *user_key_source;	    /* "env:NAME", or the path of a PEM file */

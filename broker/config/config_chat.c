@@ -15,6 +15,8 @@
 
 #define SYSTEM_BYTES	 (256 * 1024)
 #define PUBLIC_KEY_BYTES (16 * 1024)
+#define KEEP_MAX	 315360000 /* ten years */
+#define ANONYMOUS_KEEP	 2592000   /* thirty days */
 /* what JSON puts around a message, and makes of some of its characters */
 #define AROUND_BYTES 4096
 
@@ -183,6 +185,7 @@ static const struct number numbers[] = {
 	NUMBER("replay", replay_s, 1, 0, 86400, 300),
 	NUMBER("max_chats", max_chats, 1, 1, 1000000, 1000),
 	NUMBER("max_turns", max_turns, 1, 2, 1000000, 2000),
+	NUMBER("keep", keep_s, 1, 0, KEEP_MAX, 0),
 };
 #define NUMBERS (sizeof(numbers) / sizeof(numbers[0]))
 
@@ -392,7 +395,7 @@ static enum err
 build_anonymous(struct conf_section *section, struct config_chat *chat,
     struct diag *diag)
 {
-	uint64_t messages = 0, window = 0;
+	uint64_t messages = 0, window = 0, keep = 0;
 	enum err err = value_get_bool(section, "allow", true,
 	    &chat->anonymous.allowed, diag);
 
@@ -402,8 +405,12 @@ build_anonymous(struct conf_section *section, struct config_chat *chat,
 	if (err == ERR_OK)
 		err = value_get_number(section, "window", 1, 31536000, 86400,
 		    &window, diag);
+	if (err == ERR_OK)
+		err = value_get_number(section, "keep", 0, KEEP_MAX,
+		    ANONYMOUS_KEEP, &keep, diag);
 	chat->anonymous.messages = (int64_t)messages;
 	chat->anonymous.window_s = (int64_t)window;
+	chat->anonymous.keep_s = (int64_t)keep;
 	if (err == ERR_OK && !chat->anonymous.allowed && chat->user_key == NULL)
 		err = conf_fail(section, "allow", diag,
 		    "leaves nobody: users { ... } says who may sign in");
@@ -493,6 +500,7 @@ config_chat_dump(const struct config_chat *chat, FILE *out)
 	value_put_number(out, 2, "messages",
 	    (uint64_t)chat->anonymous.messages);
 	value_put_number(out, 2, "window", (uint64_t)chat->anonymous.window_s);
+	value_put_number(out, 2, "keep", (uint64_t)chat->anonymous.keep_s);
 	(void)fputs("\t}\n", out);
 	dump_users(chat, out);
 	(void)fputs("}\n", out);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "broker/config/config.h"
 #include "broker/store/usage_event.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -215,16 +216,36 @@ write_all(struct ledger *ledger, struct diag *diag)
 	return err;
 }
 
-static void
+static struct store_expiry
+make_expiry(void)
+{
+	struct config *config = config_current();
+	struct store_expiry expiry = { .now = clock_unix() };
+
+	if (config != NULL && config->chat != NULL) {
+		expiry.user_keep_s = config->chat->keep_s;
+		expiry.anonymous_keep_s = config->chat->anonymous.keep_s;
+	}
+	config_unref(config);
+	return expiry;
+}
+
+/* Returns whether there is more to forget: what is to be written is first. */
+static bool
 expire(struct ledger *ledger)
 {
+	const struct store_expiry expiry = make_expiry();
 	struct store *store = ledger->store;
 	struct diag diag;
+	bool more = false;
+	enum err err;
 
 	(void)pthread_mutex_unlock(&ledger->lock);
-	if (store->ops->expire(store, clock_unix(), &diag) != ERR_OK)
+	err = store->ops->expire(store, &expiry, &more, &diag);
+	if (err != ERR_OK)
 		log_warning("store.expire_failed", "reason=\"%s\"", diag.text);
 	(void)pthread_mutex_lock(&ledger->lock);
+	return err == ERR_OK && more;
 }
 
 /* Try to write what waits; where the store is away, the next time is later. */
@@ -289,8 +310,9 @@ run(void *arg)
 		if (ledger->count > 0 && clock_ms() >= ledger->next_ms)
 			attempt(ledger);
 		if (clock_ms() >= expire_ms) {
-			expire(ledger);
-			expire_ms = clock_ms() + EXPIRE_MS;
+			bool more = expire(ledger);
+
+			expire_ms = clock_ms() + (more ? 0 : EXPIRE_MS);
 		}
 		/* what came while it was unlocked is not signalled again */
 		if (ledger->stopping)

@@ -16,7 +16,8 @@
  * A thread of its own writes: whoever reports never waits.  While the store
  * is away, reports wait in a queue and the thread tries again, less and less
  * often; what the queue has no room for is lost, counted and logged.  The
- * thread also has the store forget what has expired, once a minute.
+ * thread also has the store forget what has expired, once a minute, and chats
+ * that the configuration in force keeps no longer.
  *
  * There is one in a process.  Thread-safe.
  */

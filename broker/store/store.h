@@ -293,6 +293,14 @@ struct store_generations {
 };
 void store_generations_done(struct store_generations *generations);
 
+/* ---- what is kept no longer ---- */
+
+struct store_expiry {
+	int64_t now;
+	/* of chats that have not changed for so long; 0: for ever */
+	int64_t user_keep_s, anonymous_keep_s;
+};
+
 /* ---- the backend ---- */
 
 struct store_ops {
@@ -410,10 +418,16 @@ struct store_ops {
 	    struct store_generations *ret, struct diag *diag);
 
 	/*
-	 * Forget sessions and tickets that have expired, keys and events that
-	 * are kept no longer, windows that are over; nothing of what runs.
+	 * Forget sessions and tickets that have expired, keys, events and chats
+	 * that are kept no longer, windows that are over; nothing of what runs,
+	 * and nothing of the ledger or of accounts.  A chat goes with all that
+	 * is in it, as if deleted: a key that began in it stays for its time.
+	 *
+	 * It forgets some at a time, so that nobody waits long for the store;
+	 * *ret_more where it should be called again at once.
 	 */
-	enum err (*expire)(struct store *store, int64_t now, struct diag *diag);
+	enum err (*expire)(struct store *store, const struct store_expiry *in,
+	    bool *ret_more, struct diag *diag);
 };
 
 /* A backend's store begins with this. */

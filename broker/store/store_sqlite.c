@@ -261,7 +261,6 @@ expire_rows(struct database *db, int64_t now, struct diag *diag)
 	return database_end(db, err, diag);
 }
 
-/* Events are many: some at a time, and others may write in between. */
 static enum err
 expire_events(struct database *db, int64_t now, bool *ret_more,
     struct diag *diag)
@@ -274,19 +273,26 @@ expire_events(struct database *db, int64_t now, bool *ret_more,
 	if (err == ERR_OK)
 		err =
 		    database_run(db, EXPIRE_EVENTS, PARAMS(NUMBER(now)), diag);
-	*ret_more = err == ERR_OK && database_changed(db) > 0;
+	*ret_more |= err == ERR_OK && database_changed(db) > 0;
 	return database_end(db, err, diag);
 }
 
 static enum err
-expire(struct store *store, int64_t now, struct diag *diag)
+expire(struct store *store, const struct store_expiry *in, bool *ret_more,
+    struct diag *diag)
 {
 	struct database *db = ((struct store_sqlite *)store)->db;
-	enum err err = expire_rows(db, now, diag);
-	bool more = true;
+	enum err err = expire_rows(db, in->now, diag);
 
-	while (err == ERR_OK && more)
-		err = expire_events(db, now, &more, diag);
+	*ret_more = false;
+	if (err == ERR_OK)
+		err = expire_events(db, in->now, ret_more, diag);
+	if (err == ERR_OK && in->user_keep_s > 0)
+		err = store_sqlite_expire_chats(db,
+		    "u:", in->now - in->user_keep_s, ret_more, diag);
+	if (err == ERR_OK && in->anonymous_keep_s > 0)
+		err = store_sqlite_expire_chats(db,
+		    "a:", in->now - in->anonymous_keep_s, ret_more, diag);
 	return err;
 }
 

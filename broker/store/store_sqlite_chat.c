@@ -157,6 +157,20 @@ store_sqlite_delete_chat(struct store *store, const char *owner, const char *id,
 }
 
 enum err
+store_sqlite_expire_chats(struct database *db, const char *kind, int64_t time,
+    bool *ret_more, struct diag *diag)
+{
+	enum err err = database_begin(db, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = database_run(db, EXPIRE_CHATS,
+	    PARAMS(TEXT(kind), NUMBER(time * 1000)), diag);
+	*ret_more |= err == ERR_OK && database_changed(db) > 0;
+	return database_end(db, err, diag);
+}
+
+enum err
 store_sqlite_get_chat(struct store *store, const char *owner, const char *id,
     struct store_chat *ret, struct diag *diag)
 {

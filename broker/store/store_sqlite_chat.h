@@ -23,6 +23,14 @@ enum err store_sqlite_list_messages(struct store *store,
     const struct store_message_query *query, struct store_messages *ret,
     struct diag *diag) MUST_CHECK;
 
+/*
+ * Some of the chats of owners of this kind, "u:" or "a:", that have not changed
+ * after this time, in one transaction; *ret_more becomes true where there were
+ * any.
+ */
+enum err store_sqlite_expire_chats(struct database *db, const char *kind,
+    int64_t time, bool *ret_more, struct diag *diag) MUST_CHECK;
+
 /* ---- within a transaction ---- */
 
 /* What the tables know a chat by, and its last turn. */

@@ -683,9 +683,12 @@ test("a store that is locked refuses what begins, and loses nothing",
 	await stream.until((s) => s.events.length > so_far + 10, "more deltas");
 	await chat.broker.wait_for(/chat\.store_away/);
 	const stopped = chat.post("stop", { chat_id });
-	await chat.broker.wait_for(/chat\.end .*state=stopped/);
+	await until(async () => (await chat.vendor()).open === 0,
+	    "the vendor's call has ended");
 	assert.ok(!stream.names().includes("assistant_complete"));
+	assert.doesNotMatch(chat.broker.output, /chat\.end /);
 	await unlock();
+	await chat.broker.wait_for(/chat\.end .*state=stopped/);
 	assert.equal((await stopped).json.stopped, true);
 	await stream.over();
 	assert.equal(stream.find("assistant_complete").message.content,
@@ -717,6 +720,35 @@ test("an end that cannot be saved is told, and saved later", async (t) => {
 	assert.equal((await chat.messages(chat_id))[1].status, "complete");
 }, { timeout: 60000, skip: needs("sqlite3") });
 
+test("what could not be saved is logged once, with what was charged",
+    async (t) => {
+	const chat = await Chat.open(t, paid);
+	const headers = chat.user("eve");
+	const left = async () =>
+	    Number((await chat.account("eve")).balance_micro);
+	await chat.ctl("topup", "eve", "0.002000");
+	const saved = await chat.send("count=3", {}, { headers }).over();
+	const before = await left();
+	await chat.broker.wait_for(new RegExp("chat\\.end generation=" +
+	    saved.find("assistant_typing").generation_id +
+	    ` state=complete .*charge=${2000 - before}\\n`));
+
+	const lost = chat.send("count=20 per_s=20", {}, { headers });
+	await lost.event("assistant_delta", 10);
+	const { generation_id } = lost.find("assistant_typing");
+	const unlock = await lock(chat);
+	await lost.over(30000);
+	assert.equal(lost.find("assistant_error").code, "STORE_UNAVAILABLE");
+	chat.broker.may_fail = true;
+	await chat.broker.stop("SIGKILL");
+	const { output } = chat.broker;
+	await unlock();
+	await chat.start();
+	assert.ok(!output.includes(`chat.end generation=${generation_id}`));
+	await chat.broker.wait_for(new RegExp("chat\\.recovered generation=" +
+	    `${generation_id} .*charge=${before - await left()}\\n`));
+}, { timeout: 60000, skip: needs("sqlite3") });
+
 test("a disk that is full refuses what begins, and loses nothing",
     async (t) => {
 	const chat = await Chat.open(t);
@@ -740,6 +772,28 @@ test("a disk that is full refuses what begins, and loses nothing",
 	assert.equal((await chat.send("", {}, { anon: OTHER }).over()).status,
 	    200);
 }, { timeout: 60000, skip: needs("prlimit") });
+
+test("a visitor's chat that nobody comes back to is forgotten",
+    async (t) => {
+	const chat = await Chat.open(t);
+	const chats = [];
+	for (let i = 0; i < 2; i++)
+		chats.push((await chat.send().over())
+		    .find("assistant_typing").chat_id);
+	const age = (id, days) => run(["sqlite3", chat.site.file("c.db"),
+	    "PRAGMA busy_timeout = 5000; UPDATE chat SET updated = updated - " +
+	    `${days * 86400000} WHERE id = '${id}'`]);
+	assert.equal((await age(chats[0], 29)).code, 0);
+	assert.equal((await age(chats[1], 31)).code, 0);
+	await chat.restart("SIGTERM");
+	const left = await until(async () => {
+		const answer = await request(chat.site.broker_sock, "GET",
+		    "/api/v1/chats", { headers: { "x-anon-id": ANON } });
+		return answer.json.total < 2 && answer.json;
+	}, "it is forgotten");
+	assert.deepEqual(left.chats.map(({ id }) => id), [chats[0]]);
+	assert.equal((await chat.messages(chats[0])).length, 2);
+}, { skip: needs("sqlite3") });
 
 test("the test streams", async (t) => {
 	const chat = await Chat.open(t);

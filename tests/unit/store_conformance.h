@@ -55,6 +55,10 @@ void say(struct store *store, const char *chat, int n, const char *question,
 struct store_finish ending(const char *generation, const char *content);
 struct store_finished end(struct store *store, const struct store_finish *in);
 
+/* Until nothing is left to be forgotten. */
+void expire(struct store *store, const struct store_expiry *in);
+void expire_at(struct store *store, int64_t now); /* keeps all chats */
+
 #define STORE_CONFORMANCE_LIST(TEST)                         \
 	TEST(keeps_an_anam_session_as_it_was)                \
 	TEST(finds_an_anam_session_by_its_token)             \
@@ -94,6 +98,8 @@ struct store_finished end(struct store *store, const struct store_finish *in);
 	TEST(tells_what_runs_and_how_far_it_came)            \
 	TEST(ends_an_answer_once)                            \
 	TEST(forgets_events_and_keys_but_nothing_that_runs)  \
+	TEST(forgets_chats_that_do_not_change)               \
+	TEST(forgets_no_chat_in_which_an_answer_runs)        \
 	TEST(lets_one_of_many_threads_begin_in_a_chat)       \
 	TEST(begins_once_for_many_threads_with_one_key)      \
 	TEST(has_nothing_for_a_user_never_heard_of)          \

@@ -829,7 +829,6 @@ keeps_a_key_for_its_time_and_while_it_runs(void **state)
 	struct store_pair *pair = *state;
 	struct beginning one, again;
 	struct store_finish in;
-	struct diag diag = { "" };
 
 	beginning_init(&one, NULL, 1);
 	one.in.key = "key";
@@ -839,7 +838,7 @@ keeps_a_key_for_its_time_and_while_it_runs(void **state)
 	again.in.key = "key";
 	again.in.digest = "digest";
 	again.in.now_ms = NOW_MS + 3600000;
-	assert_ok(OPS(pair->one, expire, NOW + 3600, &diag), &diag);
+	expire_at(pair->one, NOW + 3600);
 	assert_repeats(pair->one, &again.in, STORE_RUNNING,
 	    "c1 q1 a1 g1 - new");
 	in = ending("g1", "Hi");
@@ -1065,7 +1064,6 @@ forgets_events_and_keys_but_nothing_that_runs(void **state)
 	}; /* more than are forgotten at a time */
 	struct store_pair *pair = *state;
 	struct store_generation generation;
-	struct diag diag = { "" };
 
 	for (int i = 2; i < 2 + COUNT; i++) {
 		struct beginning one;
@@ -1083,11 +1081,11 @@ forgets_events_and_keys_but_nothing_that_runs(void **state)
 	}
 	start(pair->one);
 	add_pieces(pair->one, pieces, 1);
-	assert_ok(OPS(pair->one, expire, NOW + REPLAY_S, &diag), &diag);
+	expire_at(pair->one, NOW + REPLAY_S);
 	generation = get_generation(pair->one, "g50");
 	assert_true(generation.has_events);
 	store_generation_done(&generation);
-	assert_ok(OPS(pair->one, expire, NOW + 1 + REPLAY_S, &diag), &diag);
+	expire_at(pair->one, NOW + 1 + REPLAY_S);
 	for (int i = 3; i < 2 + COUNT; i++) {
 		char id[16];
 
@@ -1102,6 +1100,93 @@ forgets_events_and_keys_but_nothing_that_runs(void **state)
 	assert_true(generation.has_events);
 	store_generation_done(&generation);
 	assert_events(pair->other, 0, pieces[0].events);
+}
+
+/* A visitor's. */
+static void
+say_anonymously(struct store *store, const char *chat, int n, int64_t now_ms)
+{
+	struct beginning one;
+	struct store_finish in;
+
+	beginning_init(&one, chat, n);
+	one.in.owner = "a:ann";
+	one.in.now_ms = now_ms;
+	assert_int_equal(try_begin(store, &one.in), ERR_OK);
+	in = ending(one.generation, "Hi");
+	in.now_ms = now_ms;
+	assert_true(end(store, &in).was_running);
+}
+
+void
+forgets_chats_that_do_not_change(void **state)
+{
+	enum {
+		COUNT = 70,
+		LONG = 80,
+	}; /* chats, and turns of one: more than are forgotten at a time */
+	struct store_pair *pair = *state;
+	struct store_expiry in = { .now = NOW + 100 };
+	int n = 10;
+
+	for (int i = 0; i < COUNT; i++)
+		say_anonymously(pair->one, NULL, n++, NOW_MS);
+	for (int i = 0; i < LONG; i++) {
+		say_anonymously(pair->one, "c10", n++, NOW_MS);
+		say_anonymously(pair->one, "c11", n++, NOW_MS);
+	}
+	say_anonymously(pair->one, NULL, 1, NOW_MS + 1);
+	/* the last change counts */
+	say_anonymously(pair->one, NULL, 2, NOW_MS);
+	say_anonymously(pair->one, "c2", 3, NOW_MS + 50000);
+	add_chat(pair->one, "a:ann", "empty", NOW_MS);
+	add_chat(pair->one, "u:ann", "user's", NOW_MS);
+
+	expire(pair->other, &in); /* for ever */
+	in.anonymous_keep_s = 101;
+	in.user_keep_s = 101;
+	expire(pair->other, &in); /* not so long yet */
+	assert_int_equal(count_chats(pair->one, "a:ann"), COUNT + 3);
+	in.anonymous_keep_s = 100;
+	expire(pair->other, &in);
+	assert_int_equal(count_chats(pair->one, "a:ann"), 2);
+	assert_int_equal(count_chats(pair->one, "u:ann"), 1);
+	assert_no_events(pair->one, "g10");
+	in.user_keep_s = 100;
+	in.anonymous_keep_s = 0;
+	expire(pair->other, &in);
+	assert_int_equal(count_chats(pair->one, "a:ann"), 2);
+	assert_int_equal(count_chats(pair->one, "u:ann"), 0);
+	/* of the ids nothing is left */
+	say_anonymously(pair->one, NULL, 10, NOW_MS);
+}
+
+void
+forgets_no_chat_in_which_an_answer_runs(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_expiry in = { .now = NOW + 1000, .user_keep_s = 1 };
+	struct store_finish last = ending("g1", "Hi");
+	struct beginning one;
+
+	beginning_init(&one, NULL, 1);
+	one.in.key = "key";
+	one.in.digest = "digest";
+	one.in.key_s = 2000;
+	assert_int_equal(try_begin(pair->one, &one.in), ERR_OK);
+	say(pair->one, NULL, 2, "Hello", "Hi");
+	expire(pair->other, &in);
+	assert_int_equal(count_chats(pair->one, "u:ann"), 1);
+	last.now_ms = NOW_MS + 1000000;
+	assert_true(end(pair->one, &last).was_running);
+	/* its end was a change */
+	expire(pair->other, &in);
+	assert_int_equal(count_chats(pair->one, "u:ann"), 1);
+	in.now++;
+	expire(pair->other, &in);
+	assert_int_equal(count_chats(pair->one, "u:ann"), 0);
+	/* a retry must not begin it a second time */
+	assert_int_equal(try_begin(pair->one, &one.in), ERR_NOTFOUND);
 }
 
 /* ---- threads ----------------------------------------------------------- */

@@ -420,14 +420,13 @@ opens_a_new_window_when_the_old_one_is_over(void **state)
 {
 	struct store_pair *pair = *state;
 	struct store_allowance_state now;
-	struct diag diag = { "" };
 
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(begin_anonymous(pair->one, i, "i:1", "n:1",
 				     NOW + 10 * i, &now),
 		    ERR_OK);
 	/* expire() or not */
-	assert_ok(OPS(pair->one, expire, NOW + 99, &diag), &diag);
+	expire_at(pair->one, NOW + 99);
 	assert_int_equal(begin_anonymous(pair->one, 3, "i:1", "n:1", NOW + 99,
 			     &now),
 	    ERR_RATE);
@@ -439,7 +438,7 @@ opens_a_new_window_when_the_old_one_is_over(void **state)
 	    ERR_OK);
 	assert_int_equal(now.used, 1);
 	assert_int_equal(now.resets, NOW + 200);
-	assert_ok(OPS(pair->one, expire, NOW + 200, &diag), &diag);
+	expire_at(pair->one, NOW + 200);
 	now = get_allowance(pair->one, "i:1", "n:1", NOW + 100);
 	assert_int_equal(now.used, 0);
 }

@@ -71,9 +71,11 @@ needs_models_alone_and_asks_openai(void **state)
 	assert_int_equal(chat->max_streams_per_owner, 4);
 	assert_int_equal(chat->max_chats, 1000);
 	assert_int_equal(chat->max_turns, 2000);
+	assert_int_equal(chat->keep_s, 0);
 	assert_true(chat->anonymous.allowed);
 	assert_int_equal(chat->anonymous.messages, 20);
 	assert_int_equal(chat->anonymous.window_s, 86400);
+	assert_int_equal(chat->anonymous.keep_s, 30 * 86400);
 	assert_null(chat->user_key);
 	assert_false(chat->balance);
 	config_unref(config);
@@ -118,8 +120,8 @@ reads_what_is_written_and_writes_it_again(void **state)
 	    "max_output_tokens = 14 answer_bytes = 2048 first_timeout = 15\n"
 	    "idle_timeout = 16 total_timeout = 17 detach_timeout = 0\n"
 	    "heartbeat = 18 replay = 0 max_streams = 3 max_chats = 20\n"
-	    "max_turns = 21\n"
-	    "anonymous { allow = false messages = 22 window = 23 }\n"
+	    "max_turns = 21 keep = 24\n"
+	    "anonymous { allow = false messages = 22 window = 23 keep = 0 }\n"
 	    "users { " SECRET "issuer = \"https://i\" audience = a\n"
 	    "balance = false }\n";
 	char *text = NULL;
@@ -159,9 +161,11 @@ reads_what_is_written_and_writes_it_again(void **state)
 	assert_int_equal(chat->max_streams_per_owner, 3);
 	assert_int_equal(chat->max_chats, 20);
 	assert_int_equal(chat->max_turns, 21);
+	assert_int_equal(chat->keep_s, 24);
 	assert_false(chat->anonymous.allowed);
 	assert_int_equal(chat->anonymous.messages, 22);
 	assert_int_equal(chat->anonymous.window_s, 23);
+	assert_int_equal(chat->anonymous.keep_s, 0);
 	assert_string_equal(chat->user_key_source, "env:T_SECRET");
 	assert_true(crypt_key_allows(chat->user_key, "HS256"));
 	assert_string_equal(chat->issuer, "https://i");
@@ -294,6 +298,8 @@ says_what_is_wrong(void **state)
 		{ LOCAL "content_bytes = 70000", "history_bytes" },
 		{ LOCAL "content_bytes = 65536", "body_bytes" },
 		{ LOCAL "max_streams = 0", "max_streams" },
+		{ LOCAL "keep = 315360001", "keep" },
+		{ LOCAL "anonymous { keep = -1 }", "keep" },
 		{ LOCAL "max_streams = 3 max_streams_per_owner = 4", "1 to 3" },
 		{ LOCAL "max_turns = 1", "max_turns" },
 		{ LOCAL "heartbeat = 0", "heartbeat" },

@@ -7,10 +7,12 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <limits.h>
 #include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "broker/config/config.h"
 #include "broker/store/ledger.h"
 #include "broker/store/store_sqlite.h"
 #include "common/clock.h"
@@ -39,6 +41,8 @@ static struct {
 	bool held;	     /* add_usage() does not return */
 	int64_t booked[256]; /* n, in order */
 	unsigned booked_count, attempts, expirations;
+	unsigned expirations_needed; /* until nothing is left */
+	struct store_expiry expiry;  /* of the last one */
 } fake;
 
 static enum err
@@ -66,13 +70,16 @@ fake_add(struct store *store, const struct store_usage *rows, size_t count,
 }
 
 static enum err
-fake_expire(struct store *store, int64_t now, struct diag *diag)
+fake_expire(struct store *store, const struct store_expiry *in, bool *ret_more,
+    struct diag *diag)
 {
 	(void)store;
 	(void)diag;
-	assert_in_range(now, clock_unix() - 60, clock_unix());
+	assert_in_range(in->now, clock_unix() - 60, clock_unix());
 	(void)pthread_mutex_lock(&fake.lock);
+	fake.expiry = *in;
 	fake.expirations++;
+	*ret_more = fake.expirations < fake.expirations_needed;
 	(void)pthread_cond_broadcast(&fake.changed);
 	(void)pthread_mutex_unlock(&fake.lock);
 	return ERR_OK;
@@ -120,6 +127,7 @@ start(void **state)
 	fake.refused_n = 0;
 	fake.held = false;
 	fake.booked_count = fake.attempts = fake.expirations = 0;
+	fake.expirations_needed = 3;
 	return ledger_start(&fake.store, &quick, &diag) == ERR_OK ? 0 : -1;
 }
 
@@ -288,7 +296,54 @@ static void
 has_the_store_forget_what_expired(void **state)
 {
 	(void)state;
-	wait_for(&fake.expirations, 1);
+	/* at once, as long as there is more */
+	wait_for(&fake.expirations, 3);
+	assert_int_equal(fake.expiry.user_keep_s, 0);
+	assert_int_equal(fake.expiry.anonymous_keep_s, 0);
+}
+
+static int
+start_with_a_chat(void **state)
+{
+	static const char text[] =
+	    "store { path = \"/x/y.db\" }\n"
+	    "chat { url = \"http://127.0.0.1:9\" models = {m} keep = 7\n"
+	    "anonymous { keep = 8 } }\n";
+	struct config *config = NULL;
+	struct diag diag;
+
+	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
+		return -1;
+	config_set_current(config);
+	return start(state);
+}
+
+static int
+stop_with_a_chat(void **state)
+{
+	(void)stop(state);
+	config_set_current(NULL);
+	return 0;
+}
+
+static void
+has_chats_kept_as_long_as_configured(void **state)
+{
+	(void)state;
+	wait_for(&fake.expirations, 3);
+	assert_int_equal(fake.expiry.user_keep_s, 7);
+	assert_int_equal(fake.expiry.anonymous_keep_s, 8);
+}
+
+static void
+goes_on_writing_while_there_is_much_to_forget(void **state)
+{
+	(void)state;
+	(void)pthread_mutex_lock(&fake.lock);
+	fake.expirations_needed = UINT_MAX;
+	(void)pthread_mutex_unlock(&fake.lock);
+	report(1, 3, "response.done");
+	wait_for(&fake.booked_count, 3);
 }
 
 static void
@@ -361,6 +416,10 @@ main(void)
 		TEST(writes_what_waits_before_it_ends),
 		TEST(ends_though_the_store_is_away),
 		TEST(has_the_store_forget_what_expired),
+		cmocka_unit_test_setup_teardown(
+		    has_chats_kept_as_long_as_configured, start_with_a_chat,
+		    stop_with_a_chat),
+		TEST(goes_on_writing_while_there_is_much_to_forget),
 		cmocka_unit_test(names_whose_usage_it_was),
 	};
 

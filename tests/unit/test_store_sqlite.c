@@ -387,8 +387,81 @@ keeps_no_more_tickets_than_its_maximum(void **state)
 	assert_non_null(strstr(diag.text, "short-lived keys"));
 	/* the others go on, and there is room when some have expired */
 	assert_int_equal(add(pair.one, 1, "{}"), ERR_OK);
-	assert_int_equal(OPS(pair.one, expire, NOW + 1, NULL), ERR_OK);
+	expire_at(pair.one, NOW + 1);
 	assert_int_equal(OPS(pair.one, put_ticket, &in, NULL), ERR_OK);
+}
+
+static void
+forgets_all_of_a_chat_but_what_was_paid(void **state)
+{
+	struct store_usage usage = {
+		.lease = TEXT("g1"),
+		.n = 1,
+		.session = TEXT("c1"),
+		.route = TEXT("chat"),
+		.event = TEXT("chat.completion"),
+		.at = NOW,
+		.raw = TEXT("{}"),
+	};
+	const struct store_top_up top_up = { "t", "ann", 100, NOW };
+	const struct store_piece piece = { "g1", 1, 1, "event\n\n", "Hi" };
+	struct store_expiry expiry = { .now = NOW + 9, .user_keep_s = 1 };
+	struct store_finish last = ending("g1", "Hi");
+	struct store_account account;
+	struct beginning one;
+
+	(void)state;
+	pair.one = open_store();
+	assert_int_equal(OPS(pair.one, top_up, &top_up, &account, NULL),
+	    ERR_OK);
+	beginning_init(&one, NULL, 1);
+	one.in.user = "ann";
+	one.in.key = "key";
+	one.in.digest = "digest";
+	assert_int_equal(try_begin(pair.one, &one.in), ERR_OK);
+	assert_int_equal(OPS(pair.one, add_pieces, &piece, 1, NULL), ERR_OK);
+	last.usage = &usage;
+	last.charge = 30;
+	assert_int_equal(end(pair.one, &last).charged, 30);
+	expire(pair.one, &expiry);
+	assert_int_equal(number("SELECT (SELECT count(*) FROM chat) + "
+				"(SELECT count(*) FROM message) + "
+				"(SELECT count(*) FROM generation) + "
+				"(SELECT count(*) FROM piece)"),
+	    0);
+	expire_at(pair.one, NOW + 60);
+	assert_int_equal(number("SELECT count(*) FROM idempotency"), 0);
+	assert_int_equal(number("SELECT count(*) FROM usage"), 1);
+	assert_int_equal(number("SELECT count(*) FROM account_entry"), 2);
+	assert_int_equal(number("SELECT balance FROM account"), 70);
+}
+
+/*
+ * Many small chats at a time, and of large ones no more than one: whoever waits
+ * for the store does not wait long.
+ */
+static void
+forgets_some_chats_at_a_time(void **state)
+{
+	const struct store_expiry expiry = { .now = NOW, .user_keep_s = 1 };
+	bool more = false;
+
+	(void)state;
+	pair.one = open_store();
+	sql("INSERT INTO chat (id, owner, title, created, updated, turns) "
+	    "SELECT value, 'u:ann', '', 0, value, iif(value < 4, 2000, 2) "
+	    "FROM (WITH RECURSIVE n (value) AS (VALUES (1) UNION ALL "
+	    "SELECT value + 1 FROM n WHERE value < 100) SELECT value FROM n)");
+	for (int left = 99; left >= 97; left--) {
+		assert_int_equal(OPS(pair.one, expire, &expiry, &more, NULL),
+		    ERR_OK);
+		assert_true(more);
+		assert_int_equal(number("SELECT count(*) FROM chat"), left);
+	}
+	assert_int_equal(OPS(pair.one, expire, &expiry, &more, NULL), ERR_OK);
+	assert_in_range(number("SELECT count(*) FROM chat"), 10, 90);
+	expire(pair.one, &expiry);
+	assert_int_equal(number("SELECT count(*) FROM chat"), 0);
 }
 
 /* ---- faults ------------------------------------------------------------ */
@@ -396,9 +469,11 @@ keeps_no_more_tickets_than_its_maximum(void **state)
 static void
 is_unavailable_while_it_is_locked(void **state)
 {
+	const struct store_expiry expiry = { .now = NOW };
 	struct store_anam out;
 	struct store *store;
 	sqlite3 *db;
+	bool more;
 
 	(void)state;
 	pair.one = open_store();
@@ -406,7 +481,8 @@ is_unavailable_while_it_is_locked(void **state)
 	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
 	    SQLITE_OK);
 	assert_int_equal(add(pair.one, 1, "{}"), ERR_UNAVAIL);
-	assert_int_equal(OPS(pair.one, expire, NOW, NULL), ERR_UNAVAIL);
+	assert_int_equal(OPS(pair.one, expire, &expiry, &more, NULL),
+	    ERR_UNAVAIL);
 	/* readers do not mind */
 	assert_int_equal(OPS(pair.one, get_anam, "a", NOW, &out, NULL),
 	    ERR_NOTFOUND);
@@ -942,6 +1018,8 @@ main(void)
 		TEST(checks_without_leaving_a_trace),
 		TEST(never_changes_what_was_booked),
 		TEST(keeps_no_more_tickets_than_its_maximum),
+		TEST(forgets_all_of_a_chat_but_what_was_paid),
+		TEST(forgets_some_chats_at_a_time),
 		TEST(is_unavailable_while_it_is_locked),
 		TEST(lets_no_reader_wait_for_a_writer_that_waits),
 		TEST(heals_when_writing_works_again),
