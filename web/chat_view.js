@@ -92,6 +92,7 @@ const HANDLERS = {
     add_line("error", error);
     $("chat-message").value ||= sent; // to be sent again
     sent = "";
+    chat.usage().then(show_usage, () => {}); // none comes in a refusal
   },
   session_lost: () => open_chat(chat.id),
   usage_info: show_usage,
