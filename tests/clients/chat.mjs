@@ -18,7 +18,7 @@ const { EventSource } = await import("eventsource");
 const { EventSourceParserStream } = await import("eventsource-parser/stream");
 
 // Events of what can be taken up again have an offset at their end.
-const ECHO = "echo = true recovery_ms = 0";
+const ECHO = "echo = true";
 
 const TRANSPORTS = {
 	"default transports": {},
