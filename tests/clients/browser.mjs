@@ -151,10 +151,14 @@ test("the page chats, regenerates, and lists its chats", async (t) => {
 	const [, token] = await up.wait_for(/Bearer ([\w-]+\.[\w-]+\.[\w-]+)/);
 	await page.fill("#chat-token", token);
 	await page.press("#chat-token", "Tab");
-	await page.waitForFunction(() => /^demo: 5\.0+ USD left$/.test(
+	const is_demo = () => page.waitForFunction(() =>
+	    /^demo: 5\.0+ USD left$/.test(
 	    document.getElementById("chat-status").textContent));
+	await is_demo();
 	await page.waitForFunction(() =>
 	    document.querySelectorAll("#chat-choice option").length === 1);
+	await page.reload(); // and stays so
+	await is_demo();
 	await page.fill("#chat-token", "");
 	await page.press("#chat-token", "Tab");
 	await page.waitForFunction(() =>
@@ -184,6 +188,28 @@ test("an answer goes on after a reload, and stops when it is told to",
 	assert.match(await page.textContent("#chat-log .note"), /^stopped/);
 	assert.ok(!(await page.textContent("#chat-log .model"))
 	    .includes("w199"));
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
+test("the page keeps a message that is refused, and says what is left",
+    async (t) => {
+	const { page, errors } = await open(t);
+	await page.waitForSelector("#chat-status[data-state=open]");
+	await page.evaluate(() => Promise.all(Array.from({ length: 20 },
+	    async (_, i) => (await fetch("/api/v1/messages/send", {
+		method: "POST",
+		headers: { "Content-Type": "application/json",
+		    "x-anon-id": `someone-${i}` },
+		body: JSON.stringify({ content: "x" }),
+	    })).text())));
+	await page.fill("#chat-message", "One more?");
+	await page.press("#chat-message", "Enter");
+	await page.waitForSelector("#chat-log .error");
+	assert.match(await page.textContent("#chat-log .error"), /no more/);
+	assert.equal(await page.inputValue("#chat-message"), "One more?");
+	await page.waitForSelector("#chat-status[data-state=bad]");
+	assert.equal(await page.textContent("#chat-status"),
+	    "0 of 20 messages left");
 	assert.deepEqual(errors, []);
 }, { timeout: 60000 });
 
