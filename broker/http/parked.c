@@ -327,6 +327,8 @@ parked_begin(struct parked *parked, const struct parked_events *events,
 {
 	parked->events = events;
 	parked->arg = arg;
+	if (parked->watch != NULL) /* a second one could not be added */
+		return;
 	parked->watch =
 	    loop_watch_new(hub_loop(), parked->left.fd, on_ready, parked);
 	loop_watch_set(parked->watch, true, false);

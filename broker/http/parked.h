@@ -39,7 +39,10 @@ enum err parked_take(struct request *req, struct parked **ret,
 /* ---- in the hub's thread alone --------------------------------------------
  */
 
-/* Begin to watch it; before anything else but parked_drop(). */
+/*
+ * Begin to watch it; before anything else but parked_drop().  Again: somebody
+ * else has it from now on.
+ */
 void parked_begin(struct parked *parked, const struct parked_events *events,
     void *arg);
 
