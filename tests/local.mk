@@ -27,12 +27,12 @@ unit_tests = \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
+	%D%/unit/test_chat_cost \
 	%D%/unit/test_chat_http \
 	%D%/unit/test_chat_json \
 	%D%/unit/test_chat_ops \
-	%D%/unit/test_chat_socket \
-	%D%/unit/test_chat_cost \
 	%D%/unit/test_chat_request \
+	%D%/unit/test_chat_socket \
 	%D%/unit/test_clock \
 	%D%/unit/test_completion \
 	%D%/unit/test_conf_tree \
@@ -289,4 +289,4 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
 	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
-	%D%/lib/servers.mjs %D%/lib/tap.mjs
+	%D%/lib/servers.mjs %D%/lib/sse.mjs %D%/lib/tap.mjs

@@ -327,7 +327,7 @@ parked_begin(struct parked *parked, const struct parked_events *events,
 {
 	parked->events = events;
 	parked->arg = arg;
-	if (parked->watch != NULL) /* a second one could not be added */
+	if (parked->watch != NULL)
 		return;
 	parked->watch =
 	    loop_watch_new(hub_loop(), parked->left.fd, on_ready, parked);

@@ -40,8 +40,8 @@ enum err parked_take(struct request *req, struct parked **ret,
  */
 
 /*
- * Begin to watch it; before anything else but parked_drop().  Again: somebody
- * else has it from now on.
+ * Begin to watch it; before anything else but parked_drop() and
+ * parked_add_header().  A second time: from now on these are told.
  */
 void parked_begin(struct parked *parked, const struct parked_events *events,
     void *arg);

@@ -21,6 +21,7 @@ async function open(t, more = "", options = {}) {
 	const site = await Site.open(t);
 	const parts = await site.serve({ ...options,
 		rest: `socketio {\necho = true\n${more}\n}\n` });
+	await parts.tunnel.wait_for(/supervisor\.ready/);
 	return { site, ...parts };
 }
 
@@ -542,14 +543,13 @@ test("polls that wait take no thread", async (t) => {
 	const { site, broker } = await open(t);
 	const threads = () =>
 	    fs.readdirSync(`/proc/${broker.pid}/task`).length;
-	const { sid } = await handshake(site);
-	const waiting = [await hanging_poll(site, broker, sid)];
-	const before = threads();
+	const waiting = [];
 
 	for (let i = 0; i < 100; i++)
 		waiting.push(await hanging_poll(site, broker,
 		    (await handshake(site)).sid));
-	assert.equal(threads(), before);
+	// those for requests, which may be starting still, and a few more
+	assert.ok(threads() < 40, `${threads()} threads`);
 	assert.equal((await fcgi.request(site.broker_sock, "GET", "/healthz"))
 	    .status, 200);
 	await broker.stop();

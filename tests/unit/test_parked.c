@@ -556,6 +556,37 @@ tells_once_that_the_web_server_has_hung_up(void **state)
 }
 
 static void
+on_gone_later(void *arg)
+{
+	(void)arg;
+	tell('l');
+}
+
+static void
+begin_again(void *arg)
+{
+	static const struct parked_events later = { .gone = on_gone_later };
+
+	parked_begin(arg, &later, NULL);
+}
+
+static void
+tells_whoever_has_taken_it_over(void **state)
+{
+	int fd;
+
+	(void)state;
+	start("threads = 1", handle);
+	fd = web_ask(GET);
+	await('p');
+	do_in_hub(begin_again);
+	(void)close(fd);
+	await('l');
+	do_in_hub(drop_first);
+	stop();
+}
+
+static void
 write_often(void *arg)
 {
 	world.in_write = true;
@@ -583,12 +614,6 @@ tells_of_a_failed_write_after_the_call_that_wrote(void **state)
 	stop();
 }
 
-static void
-begin_again(void *arg)
-{
-	parked_begin(arg, &events, NULL);
-}
-
 /* So that the failed write and epoll tell of it in the same round. */
 static void
 hang_up_and_write(void *arg)
@@ -598,7 +623,7 @@ hang_up_and_write(void *arg)
 }
 
 static void
-tells_once_who_has_it_from_another(void **state)
+tells_whoever_has_taken_it_over_once(void **state)
 {
 	(void)state;
 	start("threads = 1", handle);
@@ -607,7 +632,7 @@ tells_once_who_has_it_from_another(void **state)
 	do_in_hub(begin_again);
 	do_in_hub(start_stream);
 	do_in_hub(hang_up_and_write);
-	await('g');
+	await('l');
 	do_in_hub(drop_first);
 	tell('n'); /* nothing came before */
 	await('n');
@@ -804,7 +829,8 @@ main(void)
 		cmocka_unit_test(tells_once_that_the_web_server_has_hung_up),
 		cmocka_unit_test(
 		    tells_of_a_failed_write_after_the_call_that_wrote),
-		cmocka_unit_test(tells_once_who_has_it_from_another),
+		cmocka_unit_test(tells_whoever_has_taken_it_over),
+		cmocka_unit_test(tells_whoever_has_taken_it_over_once),
 		cmocka_unit_test(takes_a_peer_that_reads_nothing_for_gone),
 		cmocka_unit_test(gives_up_an_answer_that_nobody_takes),
 		cmocka_unit_test(hangs_up_on_what_is_dropped),
