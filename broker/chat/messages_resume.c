@@ -43,7 +43,6 @@ struct resume {
 	bool is_listed;
 	LIST_ENTRY(resume) next;
 	struct chat_feed feed;
-	struct chat_reader *reader; /* NULL: the store is still asked */
 };
 
 static LIST_HEAD(, resume) replays = LIST_HEAD_INITIALIZER(replays);
@@ -117,28 +116,8 @@ send_events(struct resume *resume)
 	};
 	resume->events = NULL;
 	resume->feed.over = true;
-	resume->reader =
-	    chat_reader_new(resume->parked, &resume->feed, 0, on_left, resume);
-	chat_reader_pump(resume->reader);
-}
-
-static void
-stop_replays(void *arg)
-{
-	struct resume *resume, *next;
-
-	(void)arg;
-	for (resume = LIST_FIRST(&replays); resume != NULL; resume = next) {
-		next = LIST_NEXT(resume, next);
-		if (resume->reader != NULL)
-			on_left(resume->reader);
-	}
-}
-
-void
-messages_resume_stop(void)
-{
-	(void)!hub_call(stop_replays, NULL);
+	chat_reader_pump(
+	    chat_reader_new(resume->parked, &resume->feed, 0, on_left, resume));
 }
 
 /* How it has ended, which is known for longer than the events are kept. */

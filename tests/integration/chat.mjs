@@ -641,6 +641,21 @@ const paid = {
 	rest: 'prices "*" { input_text = "1" output_text = "1" }\n',
 };
 
+test("a broker ends though nobody reads", async (t) => {
+	const chat = await Chat.open(t);
+	const big = "per_s=0 bytes=9000";
+	const stream = await chat.send(`count=100 ${big}`).over();
+	const readers = [chat.resume("", stream.events[0].id),
+	    chat.send(`count=100 ${big}`), chat.send("count=600 per_s=20")];
+	for (const reader of readers)
+		reader.socket.pause();
+	await until(() => chat.broker.output.match(/chat\.end/g).length === 2 &&
+	    readers.every((reader) => reader.socket.bytesRead > 0),
+	    "all have begun");
+
+	await chat.broker.stop();
+});
+
 test("users pay what the vendor says, and no more than they have",
     async (t) => {
 	const chat = await Chat.open(t, paid);
