@@ -3,10 +3,14 @@
 
 #include <stdlib.h>
 
+#include "broker/hub/hub.h"
 #include "common/xalloc.h"
 
 static const char comment[] = ": \n\n";
 #define COMMENT_LEN (sizeof(comment) - 1)
+
+/* The hub's. */
+static LIST_HEAD(, chat_reader) all = LIST_HEAD_INITIALIZER(all);
 
 static size_t
 write_some(struct chat_reader *reader, const void *data, size_t len)
@@ -96,6 +100,7 @@ chat_reader_new(struct parked *parked, const struct chat_feed *feed,
 	};
 	struct chat_reader *reader = xcalloc(1, sizeof(*reader));
 
+	LIST_INSERT_HEAD(&all, reader, all);
 	reader->parked = parked;
 	reader->feed = feed;
 	reader->left = left;
@@ -111,6 +116,23 @@ chat_reader_new(struct parked *parked, const struct chat_feed *feed,
 void
 chat_reader_free(struct chat_reader *reader)
 {
+	LIST_REMOVE(reader, all);
 	parked_drop(reader->parked);
 	free(reader);
+}
+
+static void
+stop_all(void *arg)
+{
+	struct chat_reader *reader;
+
+	(void)arg;
+	while ((reader = LIST_FIRST(&all)) != NULL)
+		reader->left(reader);
+}
+
+void
+chat_reader_stop_all(void)
+{
+	(void)!hub_call(stop_all, NULL);
 }

@@ -26,6 +26,7 @@ struct chat_feed {
 
 struct chat_reader {
 	LIST_ENTRY(chat_reader) next; /* the owner's */
+	LIST_ENTRY(chat_reader) all;
 	void *owner;
 	struct parked *parked;
 	const struct chat_feed *feed;
@@ -43,6 +44,9 @@ struct chat_reader *chat_reader_new(struct parked *parked,
     const struct chat_feed *feed, int64_t after,
     void (*left)(struct chat_reader *reader), void *owner);
 void chat_reader_free(struct chat_reader *reader);
+
+/* In any thread, at the stop: all that are left have left. */
+void chat_reader_stop_all(void);
 
 /* There may be more to send. */
 void chat_reader_pump(struct chat_reader *reader);

@@ -3,8 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "broker/chat/caller.h"
+#include "broker/chat/chat_json.h"
+#include "broker/chat/chat_reader.h"
 #include "broker/chat/chat_request.h"
 #include "broker/chat/generations.h"
 #include "broker/chat/sse_text.h"
@@ -16,9 +19,12 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 
-#define STREAM_TYPE "text/event-stream"
-#define LOST_ID	    "lost" /* no event's: who shows it has nothing to get */
-#define ID_SIZE	    (STORE_ID_MAX + 1)
+#define LOST_ID "lost" /* no event's: who shows it has nothing to get */
+#define ID_SIZE (STORE_ID_MAX + 1)
+
+/* Of one owner at once: each keeps a whole answer, for as long as it is read.
+ */
+#define REPLAYS_MAX 8
 
 /* A client that comes back, on its way to what it wants. */
 struct resume {
@@ -32,13 +38,21 @@ struct resume {
 	/* what the store has */
 	enum err err;
 	struct diag why;
-	bool is_kept;
-	char *events;
+	char *events; /* NULL: they are kept no longer */
+	/* in the hub, from then until it has been read */
+	bool is_listed;
+	LIST_ENTRY(resume) next;
+	struct chat_feed feed;
 };
+
+static LIST_HEAD(, resume) replays = LIST_HEAD_INITIALIZER(replays);
 
 static void
 resume_free(struct resume *resume)
 {
+	if (resume->is_listed)
+		LIST_REMOVE(resume, next);
+	sse_text_done(&resume->feed.last);
 	free(resume->owner);
 	free(resume->chat);
 	free(resume->message);
@@ -68,14 +82,6 @@ reply_error(struct parked *parked, enum err err)
 	parked_reply_error(parked, err, NULL);
 }
 
-/* Whole: it will not grow. */
-static void
-reply_events(struct parked *parked, const char *events, size_t len)
-{
-	parked_begin(parked, &no_events, NULL);
-	parked_reply(parked, 200, STREAM_TYPE, events, len);
-}
-
 static void
 reply_lost(struct parked *parked)
 {
@@ -83,8 +89,82 @@ reply_lost(struct parked *parked)
 	struct sse_id id = { .stream = LOST_ID };
 
 	sse_text_add(&text, id, "session_lost", json_made(json_object()));
-	reply_events(parked, text.data, text.len);
+	parked_begin(parked, &no_events, NULL);
+	parked_reply(parked, 200, CHAT_READER_TYPE, text.data, text.len);
 	sse_text_done(&text);
+}
+
+static void
+on_left(struct chat_reader *reader)
+{
+	struct resume *resume = reader->owner;
+
+	chat_reader_free(reader);
+	resume_free(resume);
+}
+
+/* Send what the store had, and be done with it then. */
+static void
+send_events(struct resume *resume)
+{
+	size_t len = strlen(resume->events);
+
+	resume->feed.last = (struct sse_text){
+		.data = resume->events,
+		.len = len,
+		.size = len + 1,
+	};
+	resume->events = NULL;
+	resume->feed.over = true;
+	chat_reader_pump(
+	    chat_reader_new(resume->parked, &resume->feed, 0, on_left, resume));
+}
+
+/* How it has ended, which is known for longer than the events are kept. */
+static char *
+make_end(const struct store_generation *generation)
+{
+	static const struct sse_id none = { .stream = NULL };
+	const struct store_message message = {
+		.id = generation->answer,
+		.version = generation->version,
+		.versions = generation->versions,
+		.is_assistant = true,
+		.state = generation->state,
+		.content = generation->content,
+		.model = generation->model,
+		.created_ms = generation->begun_ms,
+		.input_tokens = generation->input_tokens,
+		.output_tokens = generation->output_tokens,
+	};
+	const char *chat = generation->chat, *id = generation->answer;
+	bool interrupted = generation->state == STORE_INTERRUPTED;
+	struct sse_text text = { .data = NULL };
+	json_t *shown;
+
+	if (interrupted || generation->state == STORE_FAILED) {
+		sse_text_add(&text, none, "assistant_error",
+		    json_made(json_pack("{s:s, s:s, s:s, s:s}", "code",
+			interrupted ? "INTERRUPTED" : "FAILED", "error",
+			"The answer was not finished.  Please try again.",
+			"chat_id", chat, "message_id", id)));
+		return text.data;
+	}
+	shown = chat_json_message(chat, &message);
+	sse_text_add(&text, none, "assistant_complete",
+	    json_made(json_pack("{s:s, s:o, s:O, s:s?}", "chat_id", chat,
+		"message", shown, "usage", json_object_get(shown, "usage"),
+		"finish_reason",
+		generation->state == STORE_STOPPED ? "stopped" : NULL)));
+	return text.data;
+}
+
+static bool
+is_kept(const struct store_generation *generation)
+{
+	return generation->has_events &&
+	    (generation->events_until == 0 ||
+		generation->events_until > clock_unix());
 }
 
 /* A job: it waits for the store. */
@@ -99,17 +179,15 @@ look_up(void *arg)
 	    resume->generation, &found, &resume->why);
 	if (resume->err != ERR_OK)
 		return;
-	resume->is_kept = found.has_events &&
-	    (found.events_until == 0 || found.events_until > clock_unix());
-	store_generation_done(&found);
-	if (!resume->is_kept)
-		return;
-	resume->err = store->ops->get_events(store, resume->generation,
-	    resume->after, &resume->events, &resume->why);
-	if (resume->err == ERR_NOTFOUND) { /* just now */
+	if (is_kept(&found))
+		resume->err = store->ops->get_events(store, resume->generation,
+		    resume->after, &resume->events, &resume->why);
+	if (resume->err == ERR_NOTFOUND) /* since just now */
 		resume->err = ERR_OK;
-		resume->is_kept = false;
-	}
+	if (resume->err == ERR_OK && resume->events == NULL && resume->must &&
+	    found.state != STORE_RUNNING)
+		resume->events = make_end(&found);
+	store_generation_done(&found);
 }
 
 static void
@@ -117,19 +195,21 @@ found(void *arg)
 {
 	struct resume *resume = arg;
 
+	if (resume->err == ERR_OK && resume->events != NULL &&
+	    *resume->events != '\0') {
+		send_events(resume);
+		return;
+	}
 	if (resume->err == ERR_NOTFOUND && !resume->must)
 		reply_empty(resume->parked); /* as if none had been named */
 	else if (resume->err != ERR_OK) {
 		log_warning("chat.not_resumed", "reason=\"%s\"",
 		    resume->why.text);
 		reply_error(resume->parked, resume->err);
-	} else if (!resume->is_kept)
+	} else if (resume->events == NULL)
 		reply_lost(resume->parked);
-	else if (*resume->events == '\0')
-		reply_empty(resume->parked);
 	else
-		reply_events(resume->parked, resume->events,
-		    strlen(resume->events));
+		reply_empty(resume->parked);
 	resume_free(resume);
 }
 
@@ -144,11 +224,28 @@ lane_of(const char *owner)
 	return lane;
 }
 
+static unsigned
+count_replays(const char *owner)
+{
+	const struct resume *resume;
+	unsigned count = 0;
+
+	LIST_FOREACH (resume, &replays, next)
+		if (strcmp(resume->owner, owner) == 0)
+			count++;
+	return count;
+}
+
 static void
 ask_store(struct resume *resume)
 {
-	if (jobs_add(lane_of(resume->owner), look_up, found, resume) == ERR_OK)
+	if (count_replays(resume->owner) < REPLAYS_MAX &&
+	    jobs_add(lane_of(resume->owner), look_up, found, resume) ==
+		ERR_OK) {
+		LIST_INSERT_HEAD(&replays, resume, next);
+		resume->is_listed = true;
 		return;
+	}
 	reply_error(resume->parked, ERR_UNAVAIL);
 	resume_free(resume);
 }

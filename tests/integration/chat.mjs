@@ -386,6 +386,57 @@ test("a repetition reads the same answer", async (t) => {
 	assert.equal((await chat.vendor()).calls, 2);
 });
 
+test("a repetition is told the end when the events are gone", async (t) => {
+	const chat = await Chat.open(t, { chat: "replay = 0" });
+	const key = () => ({ "Idempotency-Key": randomBytes(8).toString("hex") });
+	const ended = async (knobs, type) => {
+		const options = { headers: key() };
+		const first = await chat.send(knobs, {}, options).over();
+		const again = await chat.send(knobs, {}, options).over();
+		assert.equal(again.status, 200, again.body);
+		assert.equal(again.head.get("idempotent-replayed"), "true");
+		assert.deepEqual(again.names(), [type]);
+		return [first.find(type), again.find(type)];
+	};
+	const [told, stored] = await ended("count=3", "assistant_complete");
+	const [, failed] = await ended("count=2 cut after=1", "assistant_error");
+
+	assert.deepEqual(stored, { ...told, finish_reason: null });
+	assert.equal(failed.code, "FAILED");
+	assert.equal((await chat.vendor()).calls, 2);
+});
+
+test("what is over is not kept for all who do not read it", async (t) => {
+	const chat = await Chat.open(t);
+	// more than sockets have room for
+	const stream = await chat.send("count=100 per_s=0 bytes=9000")
+	    .over();
+	const id = stream.events[0].id;
+	const readers = Array.from({ length: 8 }, () => {
+		const reader = chat.resume("", id);
+		reader.socket.pause();
+		return reader;
+	});
+
+	await until(() => readers.every((reader) => reader.socket.bytesRead > 0),
+	    "all have begun");
+	const more = await chat.resume("", id).over();
+	assert.equal(more.status, 503);
+	assert.equal(more.head.get("retry-after"), "5");
+	// another's are not counted with them
+	const other = await chat.resume("", id, { anon: OTHER }).over();
+	assert.equal(other.status, 204);
+	for (const reader of readers)
+		reader.socket.resume();
+	for (const reader of readers) {
+		await reader.over();
+		assert.equal(reader.status, 200);
+		assert.equal(reader.text(), stream.text());
+	}
+	await until(async () =>
+	    (await chat.resume("", id).over()).status === 200, "there is room");
+});
+
 test("visitors are counted, and told when it is enough", async (t) => {
 	const chat = await Chat.open(t, { anonymous: "messages = 2" });
 	await chat.send("count=1").over();
@@ -595,6 +646,21 @@ const paid = {
 	chat: 'max_output_tokens = 1000\nusers { secret = "env:USER_SECRET" }',
 	rest: 'prices "*" { input_text = "1" output_text = "1" }\n',
 };
+
+test("a broker ends though nobody reads", async (t) => {
+	const chat = await Chat.open(t);
+	const big = "per_s=0 bytes=9000";
+	const stream = await chat.send(`count=100 ${big}`).over();
+	const readers = [chat.resume("", stream.events[0].id),
+	    chat.send(`count=100 ${big}`), chat.send("count=600 per_s=20")];
+	for (const reader of readers)
+		reader.socket.pause();
+	await until(() => chat.broker.output.match(/chat\.end/g).length === 2 &&
+	    readers.every((reader) => reader.socket.bytesRead > 0),
+	    "all have begun");
+
+	await chat.broker.stop();
+});
 
 test("users pay what the vendor says, and no more than they have",
     async (t) => {
