@@ -27,12 +27,12 @@ unit_tests = \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
+	%D%/unit/test_chat_cost \
 	%D%/unit/test_chat_http \
 	%D%/unit/test_chat_json \
 	%D%/unit/test_chat_ops \
-	%D%/unit/test_chat_socket \
-	%D%/unit/test_chat_cost \
 	%D%/unit/test_chat_request \
+	%D%/unit/test_chat_socket \
 	%D%/unit/test_clock \
 	%D%/unit/test_completion \
 	%D%/unit/test_conf_tree \
@@ -48,6 +48,7 @@ unit_tests = \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
+	%D%/unit/test_database \
 	%D%/unit/test_dial \
 	%D%/unit/test_dialect \
 	%D%/unit/test_echo \
