@@ -39,13 +39,14 @@ static struct {
 	pthread_t thread;
 	pthread_mutex_t lock; /* over all that follows */
 	pthread_cond_t wake;
-	bool is_made, started, stopping;
+	bool started, stopping;
 	struct pieces pieces;
 	struct ends ends;
 	size_t count, bytes; /* of pieces */
 	int64_t pause_ms;    /* while the store is away */
 } scribe = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.wake = PTHREAD_COND_INITIALIZER,
 	.pieces = STAILQ_HEAD_INITIALIZER(scribe.pieces),
 	.ends = STAILQ_HEAD_INITIALIZER(scribe.ends),
 };
@@ -234,7 +235,9 @@ doze_until(int64_t time_ms)
 		.tv_nsec = time_ms % 1000 * 1000000,
 	};
 
-	(void)pthread_cond_timedwait(&scribe.wake, &scribe.lock, &time);
+	/* the clock of clock_ms() */
+	(void)pthread_cond_clockwait(&scribe.wake, &scribe.lock,
+	    CLOCK_MONOTONIC, &time);
 }
 
 /* Unless it is to stop; new work does not end it. */
@@ -304,17 +307,8 @@ enum err
 scribe_start(struct store *store, const struct scribe_options *options,
     struct diag *diag)
 {
-	pthread_condattr_t attr;
 	enum err err;
 
-	if (!scribe.is_made) {
-		/* clock_ms() is this clock */
-		(void)pthread_condattr_init(&attr);
-		(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-		(void)pthread_cond_init(&scribe.wake, &attr);
-		(void)pthread_condattr_destroy(&attr);
-		scribe.is_made = true;
-	}
 	scribe.store = store;
 	scribe.options = *options;
 	scribe.stopping = false;
