@@ -5,9 +5,10 @@ libbroker_a_SOURCES = \
 	%D%/http/answer.c %D%/http/answer.h \
 	%D%/http/cgi.c %D%/http/cgi.h \
 	%D%/http/fcgi.c %D%/http/fcgi.h \
+	%D%/http/flight.c %D%/http/flight.h \
 	%D%/config/config_anam.c %D%/config/config_anam.h \
 	%D%/anam/anam.c %D%/anam/anam.h \
-	%D%/anam/anam_flight.c %D%/anam/anam_flight.h \
+	%D%/anam/anam_quota.c %D%/anam/anam_quota.h \
 	%D%/anam/anam_route.c %D%/anam/anam_route.h \
 	%D%/anam/anam_session.c %D%/anam/anam_session.h \
 	%D%/anam/anam_token.c %D%/anam/anam_token.h \

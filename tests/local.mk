@@ -18,7 +18,7 @@ LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
-	%D%/unit/test_anam_flight \
+	%D%/unit/test_anam_quota \
 	%D%/unit/test_anam_route \
 	%D%/unit/test_anam_session \
 	%D%/unit/test_anam_token \
@@ -55,6 +55,7 @@ unit_tests = \
 	%D%/unit/test_eio_packet \
 	%D%/unit/test_eio_ws \
 	%D%/unit/test_err \
+	%D%/unit/test_flight \
 	%D%/unit/test_flow \
 	%D%/unit/test_generations \
 	%D%/unit/test_held \
