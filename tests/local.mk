@@ -293,3 +293,5 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
 	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
+	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
+	%D%/lib/servers.mjs %D%/lib/sse.mjs %D%/lib/tap.mjs

@@ -384,6 +384,7 @@ on_disconnected(struct sio_socket *socket, const char *reason)
 }
 
 const struct sio_app chat_socket_app = {
+	.recovers = true,
 	.namespace = NAMESPACE,
 	.connect = on_connect,
 	.event = on_event,

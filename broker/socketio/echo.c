@@ -91,6 +91,13 @@ const struct sio_app echo_custom = { .namespace = "/custom",
 	.event = ignore,
 	.disconnected = disconnected };
 
+const struct sio_app echo_recovery = { .namespace = "/recovery",
+	.max_text_bytes = ANY_LENGTH,
+	.recovers = true,
+	.connect = connect,
+	.event = answer,
+	.disconnected = disconnected };
+
 /* ---- Engine.IO --------------------------------------------------------- */
 
 static struct eio_server *server;

@@ -165,12 +165,18 @@ send_to_socket(void *arg, void *visited)
 	send_told(socket->client, arg);
 }
 
+static bool
+recovers(const struct sio_app *app)
+{
+	return app->recovers && socketio.recovery_ms > 0;
+}
+
 /* Tell it to a socket, or to all of a room (NULL). */
 static void
 emit(struct sio_room *room, struct sio_socket *only, const struct sio_app *app,
     const char *name, const struct sio_message *message)
 {
-	bool keep = socketio.recovery_ms > 0;
+	bool keep = recovers(app);
 	char offset[SIO_OFFSET_SIZE];
 	struct sio_told told;
 
@@ -239,7 +245,7 @@ socket_new(struct client *client, const struct sio_app *app, const json_t *auth)
 	socket->client = client;
 	socket->app = app;
 	socket->refs = 1; /* the client's */
-	if (socketio.recovery_ms > 0)
+	if (recovers(app))
 		read_recovery(socket, auth);
 	TAILQ_INSERT_TAIL(&client->sockets, socket, entry);
 	return socket;
@@ -293,10 +299,9 @@ socket_end(struct sio_socket *socket, bool lost, const char *reason)
 
 	TAILQ_REMOVE(&client->sockets, socket, entry);
 	socket->state = GONE;
-	if (socket->session != NULL && lost) {
+	if (socket->session != NULL && lost && recovers(socket->app)) {
 		sio_session_lose(socket->session, clock_ms());
-		if (socketio.recovery_ms > 0)
-			tidy_later();
+		tidy_later();
 	} else if (socket->session != NULL) {
 		sio_session_end(socket->session);
 	}
@@ -411,7 +416,7 @@ sio_accept(struct sio_socket *socket, const char *room)
 	socket->state = CONNECTED;
 	watch_connect(socket->client);
 	data = json_pack("{s:s}", "sid", sio_session_sid(socket->session));
-	if (socketio.recovery_ms > 0)
+	if (recovers(socket->app))
 		(void)json_object_set_new(data, "pid",
 		    json_string(sio_session_pid(socket->session)));
 	send_plain(socket->client, SIO_CONNECT, socket->app->namespace,

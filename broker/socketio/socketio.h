@@ -32,6 +32,8 @@ struct sio_app {
 	 * read; attachments do not count.  0: 16 KiB.
 	 */
 	size_t max_text_bytes;
+	/* Whether connections can be taken up again, as recovery_ms says. */
+	bool recovers;
 	/*
 	 * A client asks to connect, with auth (an object, or NULL): the answer
 	 * is sio_accept() or sio_refuse(), then or later.

@@ -18,7 +18,7 @@ const { EventSource } = await import("eventsource");
 const { EventSourceParserStream } = await import("eventsource-parser/stream");
 
 // Events of what can be taken up again have an offset at their end.
-const ECHO = "echo = true recovery_ms = 0";
+const ECHO = "echo = true";
 
 const TRANSPORTS = {
 	"default transports": {},
@@ -175,6 +175,7 @@ for (const front of NAMES)
 test("socket.io-client stays with polling where no WebSocket opens",
     async (t) => {
 	const parts = await chat_site(t, { socketio: ECHO });
+	await parts.tunnel.wait_for(/supervisor\.ready/);
 	await parts.tunnel.stop();
 	const socket = open(t, parts.base);
 	await Promise.all([once(socket, "connect"),

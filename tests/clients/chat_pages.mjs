@@ -139,6 +139,7 @@ test("a page of an origin that is not allowed reads nothing", async (t) => {
 test("a page without WebSockets stays with polling", async (t) => {
 	const { base, site, tunnel } = await chat_site(t);
 	site.write("page.html", EMPTY);
+	await tunnel.wait_for(/supervisor\.ready/);
 	await tunnel.stop();
 	const { page } = await open_page(t, `${base}/page.html`);
 	const heard = await deadline(page.evaluate(async () => {

@@ -17,7 +17,7 @@ const hole = (num) => `{"_placeholder":true,"num":${num}}`;
 async function serve(t, keys = {}) {
 	const site = await Site.open(t);
 	const all = { ping_interval_ms: 25000, ping_timeout_ms: 20000,
-	    connect_timeout_ms: 20000, recovery_ms: 0, echo: true, ...keys };
+	    connect_timeout_ms: 20000, echo: true, ...keys };
 	const rest = `socketio {\n${Object.entries(all).map(([name, value]) =>
 	    `${name} = ${value}\n`).join("")}}\n`;
 	const parts = await site.serve({ rest });
@@ -281,33 +281,36 @@ test("an upgrade in the middle of a packet loses nothing", async (t) => {
 
 // ---- connection state recovery ----
 
+const RECOVERY = "/recovery";
 const last = (event) => event[event.length - 1];
+const plain = (packet) => packet.replace(`${RECOVERY},`, "");
 
 test("a client that comes back is told what it missed", async (t) => {
 	const served = await serve(t, { recovery_ms: 60000 });
 	const socket = await Socket.open(served);
-	const { sid, pid } = await socket.connect();
+	const { sid, pid } = await socket.connect(RECOVERY);
 	let offset = last(socket.greeting);
 	assert.equal(typeof offset, "string");
 	assert.notEqual(pid, sid);
-	await socket.send('42["message","seen"]');
-	offset = last(JSON.parse((await socket.next()).slice(2)));
+	await socket.send(`42${RECOVERY},["message","seen"]`);
+	offset = last(JSON.parse(plain(await socket.next()).slice(2)));
 	const from = served.broker.output.length;
-	await socket.send('42["message","missed"]');
-	await socket.send(`451-["message",${hole(0)}]`);
+	await socket.send(`42${RECOVERY},["message","missed"]`);
+	await socket.send(`451-${RECOVERY},["message",${hole(0)}]`);
 	await socket.send(Buffer.from([1, 2, 3]));
 	// it may have been sent, but nobody took it
 	socket.conn.end();
 	await served.broker.wait_for(/eio\.close /, { from });
 	const again = await Socket.open(served);
-	await again.send(`40${JSON.stringify({ pid, offset })}`);
-	const missed = JSON.parse((await again.next()).slice(2));
+	await again.send(`40${RECOVERY},${JSON.stringify({ pid, offset })}`);
+	const missed = JSON.parse(plain(await again.next()).slice(2));
 	assert.deepEqual(missed.slice(0, 2), ["message-back", "missed"]);
-	assert.match(await again.next(), /^451-\["message-back",\{/);
+	assert.match(plain(await again.next()), /^451-\["message-back",\{/);
 	assert.deepEqual(await again.next(), Buffer.from([1, 2, 3]));
-	assert.equal(await again.next(), `40${JSON.stringify({ sid, pid })}`);
+	assert.equal(plain(await again.next()),
+	    `40${JSON.stringify({ sid, pid })}`);
 	// what the application says on every connect
-	assert.match(await again.next(), /^42\["auth",\{"pid"/);
+	assert.match(plain(await again.next()), /^42\["auth",\{"pid"/);
 	again.conn.destroy();
 });
 
@@ -315,15 +318,16 @@ test("a client that comes back before its loss is known takes over",
     async (t) => {
 	const served = await serve(t, { recovery_ms: 60000 });
 	const old = await Socket.open(served);
-	const { sid, pid } = await old.connect();
+	const { sid, pid } = await old.connect(RECOVERY);
 	const offset = last(old.greeting);
 	const again = await Socket.open(served);
-	await again.send(`40${JSON.stringify({ pid, offset })}`);
-	assert.equal(await again.next(), `40${JSON.stringify({ sid, pid })}`);
+	await again.send(`40${RECOVERY},${JSON.stringify({ pid, offset })}`);
+	assert.equal(plain(await again.next()),
+	    `40${JSON.stringify({ sid, pid })}`);
 	await old.expect_closed();
 	await again.next(); // the greeting
-	await again.send('42["message","here"]');
-	assert.match(await again.next(), /^42\["message-back","here",/);
+	await again.send(`42${RECOVERY},["message","here"]`);
+	assert.match(plain(await again.next()), /^42\["message-back","here",/);
 });
 
 test("nobody comes back who has left, or is late, or is another",
@@ -331,10 +335,10 @@ test("nobody comes back who has left, or is late, or is another",
 	const served = await serve(t, { recovery_ms: 200 });
 	const connect = async (auth) => {
 		const socket = await Socket.open(served);
-		return { socket, ...await socket.connect("/", auth) };
+		return { socket, ...await socket.connect(RECOVERY, auth) };
 	};
 	const gone = await connect();
-	await gone.socket.send("41");
+	await gone.socket.send(`41${RECOVERY},`);
 	const offset = last(gone.socket.greeting);
 	await connect({ pid: gone.pid, offset });
 	await connect({ pid: "abc", offset });

@@ -82,10 +82,12 @@ on_disconnected(struct sio_socket *socket, const char *reason)
 }
 
 static const struct sio_app chats = { .namespace = "/chats",
+	.recovers = true,
 	.connect = on_connect,
 	.event = on_event,
 	.disconnected = on_disconnected };
 static const struct sio_app root = { .namespace = "/",
+	.recovers = true,
 	.max_text_bytes = 20,
 	.connect = on_connect,
 	.event = on_event,
