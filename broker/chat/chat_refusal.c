@@ -34,7 +34,7 @@ answer_of(const struct chat_refusal *refusal)
 	const char *message = refusal->why.text[0] == '\0'
 	    ? err_text(refusal->err)
 	    : refusal->why.text;
-	struct answer answer = { .content_type = "text/event-stream" };
+	struct answer answer = { .content_type = SSE_TEXT_TYPE };
 	json_t *body;
 
 	if (refusal->as_events) {

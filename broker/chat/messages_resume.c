@@ -16,7 +16,6 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 
-#define STREAM_TYPE "text/event-stream"
 #define LOST_ID	    "lost" /* no event's: who shows it has nothing to get */
 #define ID_SIZE	    (STORE_ID_MAX + 1)
 
@@ -73,7 +72,7 @@ static void
 reply_events(struct parked *parked, const char *events, size_t len)
 {
 	parked_begin(parked, &no_events, NULL);
-	parked_reply(parked, 200, STREAM_TYPE, events, len);
+	parked_reply(parked, 200, SSE_TEXT_TYPE, events, len);
 }
 
 static void

@@ -14,6 +14,8 @@
  * a blank one: what a text has in it can neither end an event nor begin one.
  */
 
+#define SSE_TEXT_TYPE "text/event-stream"
+
 /* Grows as it is filled; its filler keeps it bounded.  Begin with { 0 }. */
 struct sse_text {
 	char *data; /* not NUL-terminated */
