@@ -23,6 +23,7 @@ unit_tests = \
 	%D%/unit/test_anam_session \
 	%D%/unit/test_anam_token \
 	%D%/unit/test_anam_vendor \
+	%D%/unit/test_answer \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
@@ -293,5 +294,3 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
 	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
-	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
-	%D%/lib/servers.mjs %D%/lib/sse.mjs %D%/lib/tap.mjs

@@ -51,7 +51,7 @@ refuse(struct request *req, enum err err, const struct diag *diag)
 {
 	char client[64];
 
-	if (err == ERR_UNAVAIL || err == ERR_RATE)
+	if (err == ERR_RATE)
 		request_add_header(req, "Retry-After", RETRY_AFTER_S);
 	if (err_http_status(err) >= 500) {
 		log_error("anam.failed", "client=%s reason=\"%s\"",

@@ -16,8 +16,8 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 
-#define LOST_ID	    "lost" /* no event's: who shows it has nothing to get */
-#define ID_SIZE	    (STORE_ID_MAX + 1)
+#define LOST_ID "lost" /* no event's: who shows it has nothing to get */
+#define ID_SIZE (STORE_ID_MAX + 1)
 
 /* A client that comes back, on its way to what it wants. */
 struct resume {
@@ -62,8 +62,6 @@ static void
 reply_error(struct parked *parked, enum err err)
 {
 	parked_begin(parked, &no_events, NULL);
-	if (err == ERR_UNAVAIL)
-		parked_add_header(parked, "Retry-After", "5");
 	parked_reply_error(parked, err, NULL);
 }
 
@@ -305,8 +303,6 @@ handle(struct request *req,
 	if (err == ERR_OK)
 		err = parked_take(req, &resume->parked, &diag);
 	if (err != ERR_OK) {
-		if (err == ERR_UNAVAIL)
-			request_add_header(req, "Retry-After", "5");
 		request_reply_error(req, err,
 		    diag.text[0] == '\0' ? NULL : diag.text);
 		resume_free(resume);
