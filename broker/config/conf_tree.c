@@ -293,6 +293,7 @@ static cfg_opt_t socketio_keys[] = {
 	KEY("recovery_ms"),
 	KEY("max_payload"),
 	KEY("max_sessions"),
+	KEY("max_sessions_per_address"),
 	KEY("echo"),
 	KEY("engine_path"),
 	CFG_END(),

@@ -227,7 +227,7 @@ struct config_socketio {
 	int64_t connect_timeout_ms; /* to the first CONNECT */
 	int64_t recovery_ms;	    /* a connection can be taken up; 0: not */
 	uint64_t max_payload;	    /* bytes of a message, or of a poll */
-	uint64_t max_sessions;
+	uint64_t max_sessions, max_sessions_per_address;
 	bool echo;		   /* the application for conformance tests */
 	char *engine_path;	   /* bare Engine.IO, with echo */
 };

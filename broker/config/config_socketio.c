@@ -7,7 +7,8 @@
 #include "broker/config/config_value.h"
 #include "common/xalloc.h"
 
-#define HOUR_MS 3600000
+#define HOUR_MS	    3600000
+#define PER_ADDRESS 500 /* those behind one address may be an office */
 
 static const char *
 check_path(const char *text)
@@ -65,6 +66,25 @@ build_timing(struct conf_section *section, struct config_socketio *socketio,
 	return err;
 }
 
+static enum err
+build_bounds(struct conf_section *section, struct config_socketio *socketio,
+    struct diag *diag)
+{
+	enum err err = value_get_number(section, "max_payload", 100, 1 << 24,
+	    1000000, &socketio->max_payload, diag);
+	uint64_t all;
+
+	if (err == ERR_OK)
+		err = value_get_number(section, "max_sessions", 1, 1000000,
+		    10000, &socketio->max_sessions, diag);
+	all = socketio->max_sessions;
+	if (err == ERR_OK)
+		err = value_get_number(section, "max_sessions_per_address", 1,
+		    all, all < PER_ADDRESS ? all : PER_ADDRESS,
+		    &socketio->max_sessions_per_address, diag);
+	return err;
+}
+
 enum err
 config_socketio_build(struct conf_section *root, struct config *config,
     struct diag *diag)
@@ -88,11 +108,7 @@ config_socketio_build(struct conf_section *root, struct config *config,
 	if (err == ERR_OK)
 		err = build_timing(section, socketio, diag);
 	if (err == ERR_OK)
-		err = value_get_number(section, "max_payload", 100, 1 << 24,
-		    1000000, &socketio->max_payload, diag);
-	if (err == ERR_OK)
-		err = value_get_number(section, "max_sessions", 1, 1000000,
-		    10000, &socketio->max_sessions, diag);
+		err = build_bounds(section, socketio, diag);
 	if (err == ERR_OK)
 		err = value_get_bool(section, "echo", false, &socketio->echo,
 		    diag);
@@ -112,7 +128,9 @@ config_socketio_equal(const struct config_socketio *a,
 	    a->connect_timeout_ms == b->connect_timeout_ms &&
 	    a->recovery_ms == b->recovery_ms &&
 	    a->max_payload == b->max_payload &&
-	    a->max_sessions == b->max_sessions && a->echo == b->echo;
+	    a->max_sessions == b->max_sessions &&
+	    a->max_sessions_per_address == b->max_sessions_per_address &&
+	    a->echo == b->echo;
 }
 
 void
@@ -130,6 +148,8 @@ config_socketio_dump(const struct config_socketio *socketio, FILE *out)
 	    (uint64_t)socketio->recovery_ms);
 	value_put_number(out, 1, "max_payload", socketio->max_payload);
 	value_put_number(out, 1, "max_sessions", socketio->max_sessions);
+	value_put_number(out, 1, "max_sessions_per_address",
+	    socketio->max_sessions_per_address);
 	value_put_bool(out, 1, "echo", socketio->echo);
 	value_put_text(out, 1, "engine_path", socketio->engine_path);
 	(void)fputs("}\n", out);

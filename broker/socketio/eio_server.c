@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/socketio/eio_server.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +11,18 @@
 
 #define SERVERS_MAX  4
 #define BUCKET_COUNT 4096 /* of sessions: 10,000 of them are few in each */
+#define PREFIX_BYTES 8
 #define RANDOM_BYTES (EIO_SID_BYTES / 4 * 3)
 
 LIST_HEAD(bucket, eio_member);
+LIST_HEAD(networks, eio_network);
+
+/* An address that has sessions. */
+struct eio_network {
+	uint8_t prefix[PREFIX_BYTES]; /* IPv4 with zeros behind it */
+	uint64_t count;
+	LIST_ENTRY(eio_network) entry;
+};
 
 struct eio_server {
 	struct eio_rules rules;
@@ -21,6 +31,7 @@ struct eio_server {
 	bool retired;
 	uint64_t count;
 	struct bucket buckets[BUCKET_COUNT];
+	struct networks networks[BUCKET_COUNT];
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -132,10 +143,56 @@ find(struct eio_server *server, const char *sid)
 	return NULL;
 }
 
-static bool
-is_full(const struct eio_server *server)
+static struct networks *
+networks_of(struct eio_server *server, const uint8_t prefix[PREFIX_BYTES])
 {
-	return server->retired || server->count >= server->rules.max_sessions;
+	unsigned hash = 0;
+
+	for (size_t i = 0; i < PREFIX_BYTES; i++)
+		hash = hash * 31 + prefix[i];
+	return &server->networks[hash % BUCKET_COUNT];
+}
+
+static struct eio_network *
+find_network(struct eio_server *server, const uint8_t prefix[PREFIX_BYTES])
+{
+	struct eio_network *network;
+
+	LIST_FOREACH (network, networks_of(server, prefix), entry)
+		if (memcmp(network->prefix, prefix, PREFIX_BYTES) == 0)
+			return network;
+	return NULL;
+}
+
+static enum err
+admit(struct eio_server *server, const uint8_t prefix[PREFIX_BYTES])
+{
+	const struct eio_network *network = find_network(server, prefix);
+
+	if (server->retired || server->count >= server->rules.max_sessions)
+		return ERR_UNAVAIL;
+	if (network != NULL &&
+	    network->count >= server->rules.max_sessions_per_address)
+		return ERR_RATE;
+	return ERR_OK;
+}
+
+static void
+enter(struct eio_server *server, struct eio_member *member,
+    const uint8_t prefix[PREFIX_BYTES])
+{
+	struct eio_network *network = find_network(server, prefix);
+
+	if (network == NULL) {
+		network = xcalloc(1, sizeof(*network));
+		memcpy(network->prefix, prefix, PREFIX_BYTES);
+		LIST_INSERT_HEAD(networks_of(server, prefix), network, entry);
+	}
+	network->count++;
+	member->network = network;
+	LIST_INSERT_HEAD(bucket_of(server, member->sid), member, entry);
+	server->references++;
+	server->count++;
 }
 
 /* ---- sessions ----------------------------------------------------------- */
@@ -154,15 +211,36 @@ eio_server_ask(struct eio_server *server, const char *sid)
 	return standing;
 }
 
-bool
-eio_server_is_full(struct eio_server *server)
+/* Without a scope, and IPv4 as such: ::ffff:192.0.2.1 is no other place. */
+static void
+to_prefix(const char *address, uint8_t out[PREFIX_BYTES])
 {
-	bool full;
+	char text[INET6_ADDRSTRLEN] = "";
+	struct in6_addr v6 = { 0 };
 
+	memset(out, 0, PREFIX_BYTES);
+	(void)strncat(text, address,
+	    strcspn(address, "%") < sizeof(text) ? strcspn(address, "%") : 0);
+	if (inet_pton(AF_INET, text, out) == 1)
+		return;
+	(void)inet_pton(AF_INET6, text, &v6);
+	if (IN6_IS_ADDR_V4MAPPED(&v6))
+		memcpy(out, v6.s6_addr + 12, 4);
+	else
+		memcpy(out, v6.s6_addr, PREFIX_BYTES);
+}
+
+enum err
+eio_server_admit(struct eio_server *server, const char *address)
+{
+	uint8_t prefix[PREFIX_BYTES];
+	enum err err;
+
+	to_prefix(address, prefix);
 	(void)pthread_mutex_lock(&lock);
-	full = is_full(server);
+	err = admit(server, prefix);
 	(void)pthread_mutex_unlock(&lock);
-	return full;
+	return err;
 }
 
 bool
@@ -194,23 +272,22 @@ eio_server_end_post(struct eio_server *server, const char *sid)
 }
 
 enum err
-eio_server_add(struct eio_server *server, struct eio_member *member)
+eio_server_add(struct eio_server *server, struct eio_member *member,
+    const char *address)
 {
-	uint8_t random[RANDOM_BYTES];
-	enum err err = ERR_UNAVAIL;
+	uint8_t random[RANDOM_BYTES], prefix[PREFIX_BYTES];
+	enum err err;
 	char *sid;
 
+	to_prefix(address, prefix);
 	crypt_random(random, sizeof(random));
 	sid = crypt_base64url(random, sizeof(random));
 	(void)strcpy(member->sid, sid);
 	free(sid);
 	(void)pthread_mutex_lock(&lock);
-	if (!is_full(server)) {
-		LIST_INSERT_HEAD(bucket_of(server, member->sid), member, entry);
-		server->references++;
-		server->count++;
-		err = ERR_OK;
-	}
+	err = admit(server, prefix);
+	if (err == ERR_OK)
+		enter(server, member, prefix);
 	(void)pthread_mutex_unlock(&lock);
 	return err;
 }
@@ -221,6 +298,10 @@ eio_server_remove(struct eio_server *server, struct eio_member *member)
 	(void)pthread_mutex_lock(&lock);
 	LIST_REMOVE(member, entry);
 	server->count--;
+	if (--member->network->count == 0) {
+		LIST_REMOVE(member->network, entry);
+		free(member->network);
+	}
 	(void)pthread_mutex_unlock(&lock);
 	eio_server_unref(server);
 }

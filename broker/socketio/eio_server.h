@@ -20,11 +20,14 @@ struct eio_server;
 
 #define EIO_SID_BYTES 20
 
+struct eio_network;
+
 /* How a session is entered; embedded in it. */
 struct eio_member {
 	char sid[EIO_SID_BYTES + 1]; /* unguessable: who has it is the client */
 	bool websocket;		     /* its transport; else polling */
 	bool posting;		     /* a request of its client is being read */
+	struct eio_network *network; /* whose it is */
 	LIST_ENTRY(eio_member) entry;
 };
 
@@ -35,7 +38,7 @@ struct eio_rules {
 	const char *path;
 	int64_t ping_interval_ms, ping_timeout_ms;
 	size_t max_payload;
-	uint64_t max_sessions;
+	uint64_t max_sessions, max_sessions_per_address;
 	const struct eio_events *events;
 	void *arg;
 };
@@ -63,8 +66,13 @@ enum eio_standing {
 };
 enum eio_standing eio_server_ask(struct eio_server *server, const char *sid);
 
-/* Whether there is no room for another session. */
-bool eio_server_is_full(struct eio_server *server);
+/*
+ * Whether there is room for another session: ERR_UNAVAIL where there are as
+ * many as may be, ERR_RATE where this address has so many; of IPv6, its /64,
+ * which is one visitor's.
+ */
+enum err eio_server_admit(struct eio_server *server,
+    const char *address) MUST_CHECK;
 
 /*
  * The client begins to send something: false where something else of its is
@@ -76,9 +84,9 @@ void eio_server_end_post(struct eio_server *server, const char *sid);
 /* ---- in the hub's thread --------------------------------------------------
  */
 
-/* Enter a session under a new id; ERR_UNAVAIL where there is no room. */
-enum err eio_server_add(struct eio_server *server,
-    struct eio_member *member) MUST_CHECK;
+/* Enter a session under a new id, or as eio_server_admit(). */
+enum err eio_server_add(struct eio_server *server, struct eio_member *member,
+    const char *address) MUST_CHECK;
 void eio_server_remove(struct eio_server *server, struct eio_member *member);
 
 struct eio_member *eio_server_get(struct eio_server *server, const char *sid);

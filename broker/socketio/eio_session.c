@@ -696,26 +696,30 @@ open_packet(const struct eio *eio, size_t *ret_len)
 	return text;
 }
 
-/* NULL where there is no room. */
-static struct eio *
-session_new(struct eio_server *server, const struct eio_info *info)
+/* Errors as eio_server_admit()'s. */
+static enum err
+session_new(struct eio_server *server, const struct eio_info *info,
+    struct eio **ret)
 {
 	struct eio *eio = xcalloc(1, sizeof(*eio));
+	enum err err;
 
 	eio->server = server;
 	eio->rules = eio_server_rules(server);
 	eio->info = *info;
 	STAILQ_INIT(&eio->queue);
-	if (eio_server_add(server, &eio->member) != ERR_OK) {
+	err = eio_server_add(server, &eio->member, info->address);
+	if (err != ERR_OK) {
 		session_free(eio);
-		return NULL;
+		return err;
 	}
 	(void)strcpy(eio->info.sid, eio->member.sid);
 	eio->opened_ms = clock_ms();
 	eio->timer = loop_timer_new(hub_loop(), on_timer, eio);
 	eio->soon = loop_timer_new(hub_loop(), flush, eio);
 	set_ping_timer(eio, eio->rules->ping_interval_ms);
-	return eio;
+	*ret = eio;
+	return ERR_OK;
 }
 
 static void
@@ -731,13 +735,14 @@ eio_session_open_polling(struct eio_server *server, const struct eio_info *info,
     struct parked *poll)
 {
 	static const struct parked_events no_events = { .gone = NULL };
-	struct eio *eio = session_new(server, info);
+	struct eio *eio;
 	char *text, *packet;
 	size_t len;
+	enum err err = session_new(server, info, &eio);
 
 	parked_begin(poll, &no_events, NULL);
-	if (eio == NULL) {
-		parked_reply_error(poll, ERR_UNAVAIL, NULL);
+	if (err != ERR_OK) {
+		parked_reply_error(poll, err, NULL);
 		return;
 	}
 	text = open_packet(eio, &len);
@@ -752,11 +757,11 @@ void
 eio_session_open_websocket(struct eio_server *server,
     const struct eio_info *info, int fd)
 {
-	struct eio *eio = session_new(server, info);
 	struct eio_packet packet = { .type = EIO_OPEN };
+	struct eio *eio;
 	char *text;
 
-	if (eio == NULL) {
+	if (session_new(server, info, &eio) != ERR_OK) {
 		refuse_websocket(eio_server_rules(server), fd);
 		return;
 	}

@@ -37,6 +37,7 @@ eio_server_new(const char *path, const struct config_socketio *config,
 		.ping_timeout_ms = config->ping_timeout_ms,
 		.max_payload = (size_t)config->max_payload,
 		.max_sessions = config->max_sessions,
+		.max_sessions_per_address = config->max_sessions_per_address,
 		.events = events,
 		.arg = arg,
 	};
@@ -205,10 +206,10 @@ refuse(struct request *req, enum eio_refusal code)
 }
 
 static void
-reply_unavailable(struct request *req)
+reply_later(struct request *req, enum err err)
 {
 	request_add_header(req, "Retry-After", RETRY_AFTER_S);
-	request_reply_error(req, ERR_UNAVAIL, NULL);
+	request_reply_error(req, err, NULL);
 }
 
 static void
@@ -230,7 +231,7 @@ park(struct request *req, struct eio_server *server, const char *sid)
 		fill_info(req, &task->info);
 	if (parked_take(req, &task->poll, NULL) != ERR_OK) {
 		eio_info_done(&task->info);
-		reply_unavailable(req);
+		reply_later(req, ERR_UNAVAIL);
 		task_free(task);
 	} else if (!hub_post(run, task)) {
 		parked_drop(task->poll);
@@ -250,7 +251,7 @@ deliver(struct request *req, struct task *task, const char *data, size_t len)
 	while (called && task->err == ERR_OK && task->used < len)
 		called = hub_call(run_post, task);
 	if (!called)
-		reply_unavailable(req);
+		reply_later(req, ERR_UNAVAIL);
 	else if (task->err == ERR_OK)
 		request_reply(req, 200, "text/html", "ok", 2);
 	else if (task->err == ERR_NOTFOUND)
@@ -300,6 +301,17 @@ post(struct request *req, struct eio_server *server, const char *sid)
 	task_free(task);
 }
 
+static void
+open_session(struct request *req, struct eio_server *server)
+{
+	enum err err = eio_server_admit(server, request_client(req));
+
+	if (err == ERR_OK)
+		park(req, eio_server_ref(server), NULL);
+	else
+		reply_later(req, err);
+}
+
 /* ERR_PROTO where the query is malformed. */
 static enum err
 read_query(struct request *req, struct ask *ret)
@@ -339,8 +351,8 @@ eio_handle(struct request *req)
 		refuse(req, EIO_BAD_REQUEST);
 	else if (!verify(server, &ask, &code))
 		refuse(req, code);
-	else if (ask.sid == NULL && eio_server_is_full(server))
-		reply_unavailable(req);
+	else if (ask.sid == NULL)
+		open_session(req, server);
 	else if (ask.get)
 		park(req, eio_server_ref(server), ask.sid);
 	else if (strcmp(method, "POST") == 0)
@@ -354,7 +366,8 @@ eio_handle(struct request *req)
  */
 
 enum err
-eio_may_open(const struct target *target, json_t **ret_body, struct diag *diag)
+eio_may_open(const struct target *target, const char *address,
+    json_t **ret_body, struct diag *diag)
 {
 	struct eio_server *server = eio_server_find(target->path);
 	const struct ask ask = {
@@ -375,9 +388,10 @@ eio_may_open(const struct target *target, json_t **ret_body, struct diag *diag)
 		diag_set(diag, "Engine.IO refuses it, with code %d", (int)code);
 		*ret_body = eio_refusal_body(code);
 		err = ERR_PROTO;
-	} else if (ask.sid == NULL && eio_server_is_full(server)) {
-		diag_set(diag, "there are too many sessions");
-		err = ERR_UNAVAIL;
+	} else if (ask.sid == NULL) {
+		err = eio_server_admit(server, address);
+		if (err != ERR_OK)
+			diag_set(diag, "there are too many sessions");
 	}
 	eio_server_unref(server);
 	return err;

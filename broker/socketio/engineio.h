@@ -45,10 +45,11 @@ bool eio_takes(const char *path);
  * May a WebSocket be opened: protocol and transport are right, and the session,
  * if one is named, is there?  ERR_PROTO otherwise, and *ret_body is
  * {"code","message"} in npm engine.io's words: the caller decrefs it.
- * ERR_UNAVAIL where there are as many sessions as may be.
+ * ERR_UNAVAIL or ERR_RATE where there are as many sessions as may be, of all or
+ * of this address.
  */
-enum err eio_may_open(const struct target *target, json_t **ret_body,
-    struct diag *diag) MUST_CHECK;
+enum err eio_may_open(const struct target *target, const char *address,
+    json_t **ret_body, struct diag *diag) MUST_CHECK;
 
 /*
  * A WebSocket is open: fd, which is the callee's, is a non-blocking stream

@@ -215,6 +215,74 @@ find_placeholders(json_t *value, size_t expected, unsigned *seen)
 	return true;
 }
 
+/* The unit of UTF-16 that \uXXXX at the front stands for; -1: there is none. */
+static long
+unit_at(const char *text, size_t len)
+{
+	char digits[5] = "";
+
+	if (len < 6 || text[0] != '\\' || text[1] != 'u')
+		return -1;
+	memcpy(digits, text + 2, 4);
+	return strspn(digits, "0123456789abcdefABCDEF") == 4
+	    ? strtol(digits, NULL, 16)
+	    : -1;
+}
+
+static bool
+is_surrogate(long unit, long first)
+{
+	return unit >= first && unit < first + 0x400;
+}
+
+/*
+ * Put U+FFFD where a string of JavaScript's has half of a character, because it
+ * was cut there.  Whether there was any.
+ */
+static bool
+mend_strings(char *text, size_t len)
+{
+	bool mended = false;
+
+	for (size_t i = 0; i < len; i++) {
+		long unit = unit_at(text + i, len - i);
+
+		if (text[i] != '\\')
+			continue;
+		if (unit == -1) {
+			i += 1; /* what is escaped begins nothing */
+		} else if (is_surrogate(unit, 0xd800) &&
+		    is_surrogate(unit_at(text + i + 6, len - i - 6), 0xdc00)) {
+			i += 11;
+		} else {
+			if (is_surrogate(unit, 0xd800) ||
+			    is_surrogate(unit, 0xdc00)) {
+				memcpy(text + i + 2, "fffd", 4);
+				mended = true;
+			}
+			i += 5;
+		}
+	}
+	return mended;
+}
+
+/* As json_parse(), and of strings which it refuses the rest. */
+static enum err
+parse_data(const struct reader *in, json_t **ret, struct diag *diag)
+{
+	enum err err = json_parse(in->p, in->len, ret, diag);
+	char *copy;
+
+	if (err == ERR_OK)
+		return ERR_OK;
+	copy = xstrndup(in->p, in->len);
+	if (mend_strings(copy, in->len))
+		err = json_parse(copy, in->len, ret, diag);
+	explicit_bzero(copy, in->len);
+	free(copy);
+	return err;
+}
+
 static enum err
 take_data(struct reader *in, struct sio_packet *packet, struct diag *diag)
 {
@@ -222,7 +290,7 @@ take_data(struct reader *in, struct sio_packet *packet, struct diag *diag)
 	enum err err = ERR_OK;
 
 	if (in->len > 0)
-		err = json_parse(in->p, in->len, &packet->data, diag);
+		err = parse_data(in, &packet->data, diag);
 	if (err != ERR_OK)
 		return err;
 	if (!fits(packet->type, packet->data)) {

@@ -51,6 +51,8 @@ struct sio_packet {
  * is an array that begins with a name, which is not a reserved one; an ack is
  * an array), ids and counts in their range, placeholders that name each
  * attachment.  ERR_PROTO, ERR_LIMIT.  Free with sio_packet_done().
+ *
+ * Half of a surrogate pair, which JavaScript's strings may have, is U+FFFD.
  */
 enum err sio_packet_parse(const char *text, size_t len, struct sio_packet *ret,
     struct diag *diag) MUST_CHECK;

@@ -502,7 +502,7 @@ grant_socketio(const struct tunnel_route_context *context,
 		diag_set(diag, "Socket.IO is not served any more");
 		return ERR_NOTFOUND;
 	}
-	err = eio_may_open(target, ret_body, diag);
+	err = eio_may_open(target, client, ret_body, diag);
 	if (err != ERR_OK)
 		return err;
 	grant->upstream.passed = true;

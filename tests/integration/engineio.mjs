@@ -504,6 +504,40 @@ test("there are no more sessions than may be", async (t) => {
 	await handshake(site);
 });
 
+test("one address does not shut out the others", async (t) => {
+	const { site, broker } = await open(t, "max_sessions = 9\n" +
+	    "max_sessions_per_address = 2\n", { access: 'clients = {"any"}\n' +
+	    'origins = {"loopback"}\nmissing_origin = true' });
+	const from = (address) => fcgi.request(site.broker_sock, "GET", POLL,
+	    { env: { REMOTE_ADDR: address } });
+	const socket_from = (address) => site.handshake({ ...site.direct(),
+	    headers: { "X-Forwarded-For": address } }, SOCKET);
+
+	// an address in another form, and another of the same network
+	await table([
+		["IPv4", "192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"],
+		["IPv6", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"],
+	], async (name, one, same, other) => {
+		assert.equal((await from(one)).status, 200);
+		assert.equal((await from(same)).status, 200);
+		for (const address of [one, same]) {
+			const answer = await from(address);
+			assert.equal(answer.status, 429);
+			assert.match(answer.get("retry-after"), /^\d+$/);
+		}
+		assert.equal((await socket_from(one)).status, 429);
+		assert.equal((await from(other)).status, 200);
+	});
+	// what has ended counts no more
+	const last = await from("192.0.2.2");
+	const { sid } = JSON.parse(last.body.slice(1));
+	assert.equal((await from("192.0.2.2")).status, 429);
+	assert.equal((await post(site, sid, "1")).body, "ok");
+	await broker.wait_for(/eio\.close .*client=192\.0\.2\.2/);
+	await until(async () => (await from("192.0.2.2")).status === 200,
+	    "there is room again");
+});
+
 test("a tunnel that dies ends its session", async (t) => {
 	const { site, broker } = await open(t);
 	const { conn, sid } = await ws_handshake(site);

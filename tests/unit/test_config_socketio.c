@@ -61,6 +61,7 @@ has_the_times_of_npm_socket_io_and_no_echo(void **state)
 	assert_int_equal(socketio->recovery_ms, 120000);
 	assert_int_equal(socketio->max_payload, 1000000);
 	assert_int_equal(socketio->max_sessions, 10000);
+	assert_int_equal(socketio->max_sessions_per_address, 500);
 	assert_false(socketio->echo);
 	config_unref(config);
 }
@@ -72,7 +73,8 @@ reads_what_is_written_and_writes_it_again(void **state)
 	    load("socketio { path = \"/chat/io/\" engine_path = \"/e/\"\n"
 		 "ping_interval_ms = 100 ping_timeout_ms = 101\n"
 		 "connect_timeout_ms = 102 recovery_ms = 0\n"
-		 "max_payload = 1000 max_sessions = 7 echo = true }");
+		 "max_payload = 1000 max_sessions = 7\n"
+		 "max_sessions_per_address = 3 echo = true }");
 	const struct config_socketio *socketio;
 	char *text = NULL;
 	size_t len;
@@ -92,6 +94,7 @@ reads_what_is_written_and_writes_it_again(void **state)
 	assert_int_equal(socketio->recovery_ms, 0);
 	assert_int_equal(socketio->max_payload, 1000);
 	assert_int_equal(socketio->max_sessions, 7);
+	assert_int_equal(socketio->max_sessions_per_address, 3);
 	assert_true(socketio->echo);
 	config_unref(config);
 	free(text);
@@ -104,7 +107,7 @@ tells_two_apart_by_any_key(void **state)
 		"engine_path = \"/a/\"", "ping_interval_ms = 100",
 		"ping_timeout_ms = 100", "connect_timeout_ms = 100",
 		"recovery_ms = 1", "max_payload = 100", "max_sessions = 1",
-		"echo = true" };
+		"max_sessions_per_address = 1", "echo = true" };
 	struct config *base = load("socketio { }");
 	struct config *same = load("socketio { path = \"/socket.io/\" }");
 
@@ -146,6 +149,8 @@ says_what_is_wrong(void **state)
 		    "connect_timeout_ms" },
 		{ "socketio { max_payload = 99 }", "max_payload" },
 		{ "socketio { max_sessions = 0 }", "max_sessions" },
+		{ "socketio { max_sessions = 7 max_sessions_per_address = 8 }",
+		    "1 to 7" },
 		{ "socketio { echo = maybe }", "true or false" },
 		{ "socketio { ping_interval = 1 }", "ping_interval" },
 	};

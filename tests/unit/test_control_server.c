@@ -161,8 +161,10 @@ eio_takes(const char *path)
 }
 
 enum err
-eio_may_open(const struct target *target, json_t **ret_body, struct diag *diag)
+eio_may_open(const struct target *target, const char *address,
+    json_t **ret_body, struct diag *diag)
 {
+	(void)address;
 	if (target_find(target, "sid") == NULL)
 		return ERR_OK;
 	*ret_body = json_pack("{s:i}", "code", 1);

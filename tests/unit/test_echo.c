@@ -19,6 +19,7 @@ static const struct config_socketio config = {
 	.connect_timeout_ms = 1000,
 	.max_payload = 1000,
 	.max_sessions = 10,
+	.max_sessions_per_address = 10,
 };
 
 static int

@@ -45,6 +45,14 @@ takes_packets_as_clients_write_them(void **state)
 		    "[\"\"]", 0 },
 		{ "2[\"a\"," HOLE(7) "]", SIO_EVENT, "/", SIO_NO_ID,
 		    "[\"a\"," HOLE(7) "]", 0 },
+		/* cut within a character; and what only looks like that */
+		{ "2[\"a\",\"\\ud83d\",\"\\uDE00\\ud83d\\ud83d\\ude00\"]",
+		    SIO_EVENT, "/", SIO_NO_ID,
+		    "[\"a\",\"\\ufffd\","
+		    "\"\\ufffd\\ufffd\\ud83d\\ude00\"]",
+		    0 },
+		{ "2[\"a\",\"\\\\ud83d\\ud83d\"]", SIO_EVENT, "/", SIO_NO_ID,
+		    "[\"a\",\"\\\\ud83d\\ufffd\"]", 0 },
 		{ "30[]", SIO_ACK, "/", 0, "[]", 0 },
 		{ "3/chats,12[null]", SIO_ACK, "/chats", 12, "[null]", 0 },
 		{ "4\"no\"", SIO_CONNECT_ERROR, "/", SIO_NO_ID, "\"no\"", 0 },

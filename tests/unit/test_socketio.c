@@ -103,7 +103,8 @@ start(int64_t recovery_ms, uint64_t max_sessions)
 		.connect_timeout_ms = 20,
 		.recovery_ms = recovery_ms,
 		.max_payload = 100,
-		.max_sessions = max_sessions };
+		.max_sessions = max_sessions,
+		.max_sessions_per_address = max_sessions };
 
 	memset(&app, 0, sizeof(app));
 	double_init();
