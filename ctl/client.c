@@ -81,12 +81,15 @@ connect_to(const char *path, int *ret, struct diag *diag)
 	return ERR_OK;
 }
 
-/* A refusal is the answer, too: {"error":{"code","message"}}. */
+/*
+ * A refusal is the answer, too: {"error":{"code","message"}}.  One that is for
+ * good is told apart from one of a broker that could not do it, or not now.
+ */
 static enum err
 take_reply(struct wire_packet *packet, json_t **ret, struct diag *diag)
 {
 	const json_t *error;
-	const char *message = "no reason given";
+	const char *message = "no reason given", *code = "";
 
 	if (packet->type != WIRE_REPLY) {
 		diag_set(diag, "the broker answered something else");
@@ -99,7 +102,11 @@ take_reply(struct wire_packet *packet, json_t **ret, struct diag *diag)
 	}
 	(void)!json_get_string(error, "message", sizeof(diag->text), &message);
 	diag_set(diag, "%s", message);
-	return ERR_UNAVAIL;
+	(void)!json_get_string(error, "code", 64, &code);
+	return strcmp(code, err_code(ERR_UNAVAIL)) == 0 ||
+		strcmp(code, err_code(ERR_SYS)) == 0
+	    ? ERR_UNAVAIL
+	    : ERR_MISMATCH;
 }
 
 static enum err

@@ -76,17 +76,17 @@ usage(FILE *out)
 	    out);
 }
 
+/* One line, in which the mistake is not lost. */
 static int
 misused(const char *text)
 {
-	(void)fprintf(stderr, "culvertctl: %s\n", text);
-	usage(stderr);
+	(void)fprintf(stderr, "culvertctl: %s; see culvertctl --help\n", text);
 	return EXIT_USAGE;
 }
 
 /* Ask, and print the answer: as it is, or by show(). */
-static int
-ask(const struct options *options, struct wire_packet *question,
+static enum err
+ask_broker(const struct options *options, struct wire_packet *question,
     void (*show)(const json_t *answer, FILE *out), json_t **ret)
 {
 	struct diag diag;
@@ -98,7 +98,7 @@ ask(const struct options *options, struct wire_packet *question,
 	wire_packet_free(question);
 	if (err != ERR_OK) {
 		(void)fprintf(stderr, "culvertctl: %s\n", diag.text);
-		return EXIT_FAILED;
+		return err;
 	}
 	if (options->json) {
 		text = json_text(answer, &len);
@@ -111,7 +111,15 @@ ask(const struct options *options, struct wire_packet *question,
 		*ret = answer;
 	else
 		json_decref(answer);
-	return 0;
+	return ERR_OK;
+}
+
+static int
+ask(const struct options *options, struct wire_packet *question,
+    void (*show)(const json_t *answer, FILE *out), json_t **ret)
+{
+	return ask_broker(options, question, show, ret) == ERR_OK ? 0
+								  : EXIT_FAILED;
 }
 
 /* ---- commands ---------------------------------------------------------- */
@@ -134,7 +142,7 @@ run_close(const struct options *options)
 	int rc;
 
 	if (options->arg_count != 1)
-		return misused("which one?  Its LEASE is in `sessions'");
+		return misused("close takes a LEASE, as `sessions' has it");
 	if (options->code != NULL &&
 	    (str_to_u64(options->code, strlen(options->code), 4999, &code) !=
 		    ERR_OK ||
@@ -188,7 +196,7 @@ run_usage(const struct options *options)
 		return misused("usage has no arguments");
 	if ((from != NULL && !wire_is_day(from, strlen(from))) ||
 	    (to != NULL && !wire_is_day(to, strlen(to))))
-		return misused("write a day as 2026-01-31");
+		return misused("a day is written as 2026-01-31");
 	if (by == NULL)
 		by = "day";
 	if (strcmp(by, "all") != 0 && !wire_is_sum(by, strlen(by)))
@@ -226,15 +234,15 @@ run_topup(const struct options *options)
 {
 	const char *amount = options->back, *fault = NULL;
 	struct wire_packet *order;
+	enum err err;
 	char *id;
-	int rc;
 
 	if (amount == NULL && options->arg_count == 2)
 		amount = options->args[1];
 	else if (amount == NULL || options->arg_count != 1)
-		fault = "which USER, and what AMOUNT?";
+		fault = "topup takes a USER and an AMOUNT";
 	if (fault == NULL && !wire_is_amount(amount, strlen(amount)))
-		fault = "AMOUNT: a decimal number as 5.00, or below 0";
+		fault = "AMOUNT: a decimal number as 5.00, or -5.00";
 	if (fault == NULL && options->id != NULL &&
 	    !str_is_token(options->id, strlen(options->id)))
 		fault = "--id: letters, digits, `-', `_', `.'";
@@ -245,14 +253,14 @@ run_topup(const struct options *options)
 	order->account.user = xstrdup(options->args[0]);
 	order->account.amount = xstrdup(amount);
 	order->account.id = xstrdup(id);
-	rc = ask(options, order, show_account, NULL);
-	if (rc != 0 && options->id == NULL)
+	err = ask_broker(options, order, show_account, NULL);
+	if (err != ERR_OK && err != ERR_MISMATCH && options->id == NULL)
 		(void)fprintf(stderr,
 		    "culvertctl: whether it was booked or not, this books it "
 		    "once: --id %s\n",
 		    id);
 	free(id);
-	return rc;
+	return err == ERR_OK ? 0 : EXIT_FAILED;
 }
 
 static int
@@ -261,7 +269,7 @@ run_balance(const struct options *options)
 	struct wire_packet *question;
 
 	if (options->arg_count != 1)
-		return misused("balance has one argument, the USER");
+		return misused("balance takes a USER");
 	question = wire_packet_new(WIRE_BALANCE);
 	question->account.user = xstrdup(options->args[0]);
 	return ask(options, question, show_account, NULL);
@@ -341,7 +349,7 @@ parse_options(int argc, char *argv[], struct options *options)
 				options->back = argv[optind - 1];
 				break;
 			}
-			usage(stderr);
+			(void)fputs("see culvertctl --help\n", stderr);
 			exit(EXIT_USAGE);
 		}
 	}
@@ -376,7 +384,7 @@ main(int argc, char *argv[])
 		options.socket = DEFAULT_SOCKET;
 	parse_options(argc, argv, &options);
 	if (options.arg_count == 0)
-		return misused("which command?");
+		return misused("a command is missing");
 	name = *options.args++;
 	options.arg_count--;
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {

@@ -7,6 +7,7 @@ const chat = new Chat();
 const log = $("chat-log");
 const hint = log.querySelector(".hint");
 let answer = null; // the line that is being written
+let sent = ""; // what the server may refuse
 
 function add_line(kind, text) {
   hint.remove();
@@ -26,7 +27,8 @@ function set_status(state, text) {
 // Of a user what is left to spend, of a visitor how many messages.
 function show_usage(usage) {
   if (usage.kind === "anonymous")
-    set_status("open", `${usage.remaining} of ${usage.limit} messages left`);
+    set_status(usage.remaining > 0 ? "open" : "bad",
+      `${usage.remaining} of ${usage.limit} messages left`);
   else
     set_status("open", usage.balance === undefined ? usage.user :
       `${usage.user}: ${usage.balance} ${usage.currency} left`);
@@ -71,6 +73,7 @@ const HANDLERS = {
   },
   assistant_typing() {
     answer = add_line("model", "");
+    sent = "";
     remember();
   },
   assistant_delta({ delta }) {
@@ -87,6 +90,9 @@ const HANDLERS = {
   assistant_error({ error }) {
     answer = null;
     add_line("error", error);
+    $("chat-message").value ||= sent; // to be sent again
+    sent = "";
+    chat.usage().then(show_usage, () => {}); // none comes in a refusal
   },
   session_lost: () => open_chat(chat.id),
   usage_info: show_usage,
@@ -158,6 +164,7 @@ $("chat").addEventListener("submit", (event) => {
   if (text === "" || chat.is_running)
     return;
   $("chat-message").value = "";
+  sent = text;
   add_line("user", text);
   chat.send(text, $("chat-model").value.trim() || undefined);
 });

@@ -201,9 +201,11 @@ take_member(const struct config_chat *chat, enum chat_request_kind kind,
 		err = take_parameter(name, value, request, diag);
 	if (err != ERR_NOTFOUND)
 		return err;
-	diag_set(diag,
-	    "a member of the body is not known here: what may be set is in "
-	    "the manual");
+	diag_set(diag, "the body has a member that is not known: %s may be set",
+	    kind == CHAT_STOP ? "chat_id and message_id"
+		: kind == CHAT_SEND
+		? "content, chat_id, model and the model's parameters"
+		: "chat_id, message_id, model and the model's parameters");
 	return ERR_PROTO;
 }
 

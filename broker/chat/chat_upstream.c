@@ -7,6 +7,7 @@
 
 #include "broker/http/http_client.h"
 #include "broker/hub/hub.h"
+#include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/str.h"
@@ -16,6 +17,8 @@
 /* What a delta may weigh on the way to us: an event for each token. */
 #define BYTES_PER_BYTE 1024
 #define HEADERS_MAX    16
+/* What is read of a refusal. */
+#define REFUSAL_MAX 8192
 
 struct chat_upstream {
 	const struct config_chat *config;
@@ -26,6 +29,9 @@ struct chat_upstream {
 	struct completion *completion;
 	struct loop_timer *quiet; /* nothing comes */
 	int64_t heard_ms;	  /* when something did */
+	int status;		  /* of a refusal; 0: it is none */
+	int64_t retry_after_s;
+	struct buf *refusal; /* NULL: none yet */
 	bool has_begun, over;
 };
 
@@ -86,23 +92,29 @@ parse_retry_after(const char *text)
 	return (int64_t)seconds;
 }
 
+/* It has refused, and said all that it says of it. */
 static void
-refuse(struct chat_upstream *upstream, int status, const char *retry_after)
+refuse(struct chat_upstream *upstream)
 {
+	struct completion_refusal said;
 	struct chat_upstream_end how = failed;
+	size_t len;
+	const void *body = buf_peek(upstream->refusal, &len);
+	int status = upstream->status;
 
-	if (status == 401 || status == 403) {
+	completion_read_refusal(body, len, &said);
+	if (status == 401 || status == 403)
 		log_error("chat.key_refused",
-		    "generation=%s status=%d reason=\"the vendor does not "
-		    "take our key: see api_key\"",
-		    upstream->generation, status);
-	} else {
-		log_warning("chat.upstream_refused", "generation=%s status=%d",
-		    upstream->generation, status);
-	}
+		    "generation=%s status=%d code=%s reason=\"the vendor does "
+		    "not take our key: see api_key\"",
+		    upstream->generation, status, said.code);
+	else
+		log_warning("chat.upstream_refused",
+		    "generation=%s status=%d code=%s param=%s",
+		    upstream->generation, status, said.code, said.param);
 	if (status == 429) {
 		how = too_busy;
-		how.retry_after_s = parse_retry_after(retry_after);
+		how.retry_after_s = upstream->retry_after_s;
 	}
 	end(upstream, &how);
 }
@@ -127,7 +139,9 @@ on_head(void *arg, int status, const char *content_type,
 
 	upstream->heard_ms = clock_ms();
 	if (status != 200) {
-		refuse(upstream, status, retry_after);
+		upstream->status = status;
+		upstream->retry_after_s = parse_retry_after(retry_after);
+		upstream->refusal = buf_new(REFUSAL_MAX);
 	} else if (!is_event_stream(content_type)) {
 		fail(upstream, ERR_UPSTREAM,
 		    "the vendor's answer is no event stream");
@@ -146,6 +160,11 @@ on_data(void *arg, const void *data, size_t len)
 	if (upstream->over)
 		return;
 	upstream->heard_ms = clock_ms();
+	if (upstream->status != 0) {
+		if (buf_add(upstream->refusal, data, len) != ERR_OK)
+			refuse(upstream);
+		return;
+	}
 	err = completion_feed(upstream->completion, data, len, &diag);
 	if (err != ERR_OK)
 		fail(upstream, err, diag.text);
@@ -161,6 +180,10 @@ on_ended(void *arg, enum err err, const struct diag *diag)
 
 	if (upstream->over)
 		return;
+	if (upstream->status != 0) {
+		refuse(upstream);
+		return;
+	}
 	if (err == ERR_OK)
 		err = completion_end(upstream->completion, &why);
 	else
@@ -191,6 +214,8 @@ on_quiet(void *arg)
 
 	if (left_ms > 0)
 		loop_timer_set(upstream->quiet, left_ms);
+	else if (upstream->status != 0)
+		refuse(upstream);
 	else
 		fail(upstream, ERR_UPSTREAM_TIMEOUT,
 		    upstream->has_begun ? "the vendor has fallen silent"
@@ -275,6 +300,7 @@ chat_upstream_free(struct chat_upstream *upstream)
 	http_stream_free(upstream->stream);
 	loop_timer_free(upstream->quiet);
 	completion_free(upstream->completion);
+	buf_free(upstream->refusal);
 	free(upstream);
 }
 

@@ -397,6 +397,33 @@ completion_finish_reason(const struct completion *c)
 	return *c->finish_reason == '\0' ? NULL : c->finish_reason;
 }
 
+static void
+take_word(const json_t *error, const char *name,
+    char ret[COMPLETION_WORD_BYTES])
+{
+	const json_t *value = json_object_get(error, name);
+
+	if (is_word(value) && json_string_length(value) < COMPLETION_WORD_BYTES)
+		(void)strcpy(ret, json_string_value(value));
+}
+
+void
+completion_read_refusal(const void *body, size_t len,
+    struct completion_refusal *ret)
+{
+	const json_t *error;
+	json_t *value;
+
+	*ret = (struct completion_refusal){ .code = "-", .param = "-" };
+	if (len == 0 || json_parse(body, len, &value, NULL) != ERR_OK)
+		return;
+	error = json_object_get(value, "error");
+	take_word(error, "type", ret->code);
+	take_word(error, "code", ret->code);
+	take_word(error, "param", ret->param);
+	json_decref(value);
+}
+
 const struct completion_usage *
 completion_usage(const struct completion *c)
 {

@@ -67,6 +67,20 @@ bool completion_is_done(const struct completion *completion); /* [DONE] */
 /* "stop", "length", ...: a word of the vendor's, checked; NULL: not known. */
 const char *completion_finish_reason(const struct completion *completion);
 
+/*
+ * What a vendor says in the body of a refusal: the code of {"error":{..}}, or
+ * its type, and the param that it is about; "-" where it says none, or no
+ * word.  Not its message, which may quote prompts and keys.
+ */
+#define COMPLETION_WORD_BYTES 65
+
+struct completion_refusal {
+	char code[COMPLETION_WORD_BYTES], param[COMPLETION_WORD_BYTES];
+};
+
+void completion_read_refusal(const void *body, size_t len,
+    struct completion_refusal *ret);
+
 /* The last usage that was said. */
 const struct completion_usage *completion_usage(
     const struct completion *completion);

@@ -374,7 +374,7 @@ struct store_ops {
 	 * ERR_MISMATCH: the key was used for something else; ERR_NOTFOUND: no
 	 * such chat or message, or not an answer, or what the key began has
 	 * been deleted; ERR_CONFLICT: an answer of this chat runs; ERR_RATE:
-	 * the allowance is used up; ERR_PAYMENT: the balance does not do;
+	 * the allowance is used up; ERR_PAYMENT: the balance is too low;
 	 * ERR_LIMIT: max_chats, max_turns, STORE_VERSIONS_MAX; ERR_DENIED: an
 	 * id that ought to be new is not.  Then *ret is empty, but for the
 	 * allowance, and nothing is counted, reserved or kept.

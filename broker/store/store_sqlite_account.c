@@ -133,7 +133,7 @@ store_sqlite_reserve(struct database *db, const char *user, int64_t amount,
 	err =
 	    database_run(db, RESERVE, PARAMS(TEXT(user), NUMBER(amount)), diag);
 	if (err == ERR_OK && database_changed(db) == 0) {
-		diag_set(diag, "the balance does not do");
+		diag_set(diag, "the balance is too low");
 		err = ERR_PAYMENT;
 	}
 	return err;
@@ -238,7 +238,7 @@ store_sqlite_use_allowance(struct database *db,
 	if (err != ERR_OK)
 		return err;
 	if (ret->used >= in->max) {
-		diag_set(diag, "the allowance is used up");
+		diag_set(diag, "a visitor may send no more for now");
 		return ERR_RATE;
 	}
 	for (int i = 0; err == ERR_OK && i < 2; i++)

@@ -187,6 +187,28 @@ test("an answer goes on after a reload, and stops when it is told to",
 	assert.deepEqual(errors, []);
 }, { timeout: 60000 });
 
+test("the page keeps a message that is refused, and says what is left",
+    async (t) => {
+	const { page, errors } = await open(t);
+	await page.waitForSelector("#chat-status[data-state=open]");
+	await page.evaluate(() => Promise.all(Array.from({ length: 20 },
+	    async (_, i) => (await fetch("/api/v1/messages/send", {
+		method: "POST",
+		headers: { "Content-Type": "application/json",
+		    "x-anon-id": `someone-${i}` },
+		body: JSON.stringify({ content: "x" }),
+	    })).text())));
+	await page.fill("#chat-message", "One more?");
+	await page.press("#chat-message", "Enter");
+	await page.waitForSelector("#chat-log .error");
+	assert.match(await page.textContent("#chat-log .error"), /no more/);
+	assert.equal(await page.inputValue("#chat-message"), "One more?");
+	await page.waitForSelector("#chat-status[data-state=bad]");
+	assert.equal(await page.textContent("#chat-status"),
+	    "0 of 20 messages left");
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
 test("the page says that a model is refused", async (t) => {
 	const { page } = await open(t);
 	await page.fill("#model", "no-such-model");

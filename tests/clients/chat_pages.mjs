@@ -191,6 +191,13 @@ test("a hybrid client works as its authors wrote it", async (t) => {
 	await logged("Test 1:");
 	await logged("Test completed:");
 
+	// as it is written: without a body, and without its length
+	const test = site.start("curl", ["curl", "-sS", "-X", "POST",
+	    `http://localhost:${port}/api/v1/messages/test-sse`,
+	    "-H", "Content-Type: application/json"]);
+	await test.wait_for(/^event: test_complete\ndata: \{.*\}$/m,
+	    { ms: 20000 });
+
 	// the first message makes the chat, the second goes into it
 	await deadline(page.evaluate(() =>
 	    sendMessage(null, "gpt-4o-mini", "Hello there")), 20000, "an answer");

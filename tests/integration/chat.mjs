@@ -454,6 +454,12 @@ const faults = [
 	["500", "UPSTREAM_ERROR", ""],
 	["type=text/plain", "UPSTREAM_ERROR", ""],
 ];
+const logged = {
+	"401": /chat\.key_refused .*status=401 code=invalid_api_key /,
+	"429-usage": /chat\.upstream_refused .*status=429 code=\w{3,} param=-/,
+	"500": /chat\.upstream_refused .*status=500 code=\w{3,} param=-/,
+	"html": /chat\.upstream_refused .*status=502 code=- param=-/,
+};
 for (const [knobs, code, text] of faults)
 	test(`a vendor's fault is an error of ours: ${knobs}`, async (t) => {
 		const chat = await Chat.open(t, { chat: "first_timeout = 1\n" +
@@ -470,8 +476,8 @@ for (const [knobs, code, text] of faults)
 		assert.equal(stored.status, "failed");
 		assert.equal(stored.content, text);
 		assert.equal(error.message_id, stored.id);
-		if (knobs === "401")
-			await chat.broker.wait_for(/chat\.key_refused/);
+		if (logged[knobs])
+			await chat.broker.wait_for(logged[knobs]);
 		await until(async () => (await chat.vendor()).open === 0,
 		    "the call is over");
 		// and the chat goes on

@@ -209,7 +209,7 @@ names_what_a_page_has_to_tell_apart(void **state)
 	/* a message that was cut, or that there is not */
 	assert_json(chat_json_error(ERR_PAYMENT, &user, "\xc3"),
 	    "{\"code\":\"INSUFFICIENT_BALANCE\","
-	    "\"error\":\"the balance does not do\"}");
+	    "\"error\":\"the balance is too low\"}");
 	assert_json(chat_json_error(ERR_UNAVAIL, NULL, NULL),
 	    "{\"code\":\"unavailable\","
 	    "\"error\":\"the service is not available now\"}");

@@ -559,6 +559,41 @@ ignores_what_follows_an_error_and_says_it_again_at_the_end(void **state)
 	completion_free(c);
 }
 
+static void
+takes_words_of_a_refusal_and_no_more(void **state)
+{
+	static const struct {
+		const char *body, *code, *param;
+	} table[] = {
+		{ "", "-", "-" },
+		{ "<html>", "-", "-" },
+		{ "[]", "-", "-" },
+		{ "{\"error\":\"model not found\"}", "-", "-" },
+		{ "{\"error\":{\"message\":\"m\",\"type\":\"t\",\"param\":"
+		  "\"max_"
+		  "tokens\",\"code\":\"unsupported_parameter\"}}",
+		    "unsupported_parameter", "max_tokens" },
+		{ "{\"error\":{\"type\":\"overloaded_error\",\"code\":null}}",
+		    "overloaded_error", "-" },
+		{ "{\"error\":{\"type\":7,\"code\":\"a "
+		  "b\",\"param\":\"a\\nb\"}}",
+		    "-", "-" },
+		{ "{\"error\":{\"code\":"
+		  "\"12345678901234567890123456789012345678"
+		  "901234567890123456789012345\"}}",
+		    "-", "-" },
+	};
+	struct completion_refusal said;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		completion_read_refusal(table[i].body, strlen(table[i].body),
+		    &said);
+		assert_string_equal(said.code, table[i].code);
+		assert_string_equal(said.param, table[i].param);
+	}
+}
+
 int
 main(void)
 {
@@ -571,6 +606,7 @@ main(void)
 		cmocka_unit_test(believes_no_usage_that_cannot_be_right),
 		cmocka_unit_test(takes_the_last_usage),
 		cmocka_unit_test(refuses_an_event_that_is_too_large),
+		cmocka_unit_test(takes_words_of_a_refusal_and_no_more),
 		cmocka_unit_test(
 		    takes_a_large_event_and_any_number_of_small_ones),
 		cmocka_unit_test(
