@@ -80,6 +80,7 @@ libbroker_a_SOURCES = \
 	%D%/signing_key.c %D%/signing_key.h \
 	%D%/socketio/echo.c %D%/socketio/echo.h \
 	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
+	%D%/socketio/eio_queue.c %D%/socketio/eio_queue.h \
 	%D%/socketio/eio_refusal.c %D%/socketio/eio_refusal.h \
 	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
 	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \

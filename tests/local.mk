@@ -54,6 +54,7 @@ unit_tests = \
 	%D%/unit/test_dialect \
 	%D%/unit/test_echo \
 	%D%/unit/test_eio_packet \
+	%D%/unit/test_eio_queue \
 	%D%/unit/test_eio_ws \
 	%D%/unit/test_err \
 	%D%/unit/test_flight \

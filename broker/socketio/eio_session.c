@@ -3,10 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "broker/hub/hub.h"
 #include "broker/socketio/eio_packet.h"
+#include "broker/socketio/eio_queue.h"
 #include "broker/socketio/eio_refusal.h"
 #include "broker/socketio/eio_ws.h"
 #include "common/clock.h"
@@ -23,7 +23,6 @@
 
 #define PACKETS_AT_ONCE 100 /* of one payload */
 #define QUEUE_MIN_BYTES (1024 * 1024)
-#define SEPARATOR	'\x1e'
 #define TEXT_TYPE	"text/plain; charset=UTF-8"
 
 enum state {
@@ -31,13 +30,6 @@ enum state {
 	STATE_CLOSING, /* once what waits has been sent */
 	STATE_DOOMED,  /* takes nothing: it ends soon */
 	STATE_GONE,    /* has ended; a poll may still be on its way */
-};
-
-/* A packet that waits for a poll. */
-struct outgoing {
-	STAILQ_ENTRY(outgoing) entry;
-	struct eio_packet packet;
-	char data[];
 };
 
 struct eio {
@@ -54,9 +46,8 @@ struct eio {
 	struct eio_ws *probe; /* may become the transport */
 	bool probed;	      /* has had its "3probe" */
 	int64_t probe_end_ms;
-	STAILQ_HEAD(, outgoing) queue;
-	size_t queued; /* bytes of memory */
-	bool pinged;   /* the pong is awaited ... */
+	struct eio_queue queue; /* what waits for a poll */
+	bool pinged;		/* the pong is awaited ... */
 	bool extended; /* ... for longer, because something else came */
 	int64_t opened_ms, due_ms; /* due: the timer, for pings */
 	struct loop_timer *timer;  /* pings; or the end, while closing */
@@ -104,25 +95,6 @@ answer_poll(struct eio *eio, const char *text, size_t len)
 	parked_reply(poll, 200, TEXT_TYPE, text, len);
 }
 
-static void
-drop_first(struct eio *eio)
-{
-	struct outgoing *item = STAILQ_FIRST(&eio->queue);
-
-	STAILQ_REMOVE_HEAD(&eio->queue, entry);
-	eio->queued -= sizeof(*item) + item->packet.len;
-	explicit_bzero(item->data, item->packet.len);
-	free(item);
-}
-
-/* Whether a poll's answer has room for one more, beside what is in it. */
-static bool
-has_room(const struct eio *eio, size_t len, const struct outgoing *item)
-{
-	return len == 0 ||
-	    len + 1 + eio_packet_size(&item->packet) <= eio->rules->max_payload;
-}
-
 /*
  * Answer the poll that waits with what waits; true where that was the last,
  * and says so.
@@ -130,35 +102,16 @@ has_room(const struct eio *eio, size_t len, const struct outgoing *item)
 static bool
 flush_to_poll(struct eio *eio)
 {
-	struct outgoing *item;
-	bool is_last = false;
-	size_t len = 0;
-	char *text = NULL;
+	size_t len;
+	char *text = eio_queue_take(&eio->queue, eio->rules->max_payload, &len);
 
-	while ((item = STAILQ_FIRST(&eio->queue)) != NULL &&
-	    has_room(eio, len, item)) {
-		size_t size = eio_packet_size(&item->packet);
-
-		text = xreallocarray(text, len + size + 3, 1);
-		if (len > 0)
-			text[len++] = SEPARATOR;
-		eio_packet_put(&item->packet, text + len);
-		len += size;
-		drop_first(eio);
-	}
-	if (item == NULL && eio->state == STATE_CLOSING) {
-		text = xreallocarray(text, len + 2, 1);
-		if (len > 0)
-			text[len++] = SEPARATOR;
-		text[len++] = EIO_CLOSE;
-		is_last = true;
-	}
-	if (len > 0)
-		answer_poll(eio, text, len);
-	if (text != NULL)
-		explicit_bzero(text, len);
+	if (text == NULL)
+		return false;
+	answer_poll(eio, text, len);
+	explicit_bzero(text, len);
 	free(text);
-	return is_last;
+	return eio->state == STATE_CLOSING &&
+	    eio_queue_peek(&eio->queue) == NULL;
 }
 
 /* Not within the caller's call. */
@@ -180,26 +133,15 @@ send_to_websocket(struct eio *eio, const struct eio_packet *packet)
 static void
 send_packet(struct eio *eio, const struct eio_packet *packet)
 {
-	size_t max = queue_max(eio->rules);
-	struct outgoing *item;
-
 	if (eio->ws != NULL) {
 		if (!send_to_websocket(eio, packet))
 			doom(eio, "transport error");
 		return;
 	}
-	if (packet->len > max ||
-	    eio->queued + sizeof(*item) + packet->len > max) {
+	if (!eio_queue_add(&eio->queue, packet, queue_max(eio->rules))) {
 		doom(eio, "transport error");
 		return;
 	}
-	item = xcalloc(1, sizeof(*item) + packet->len);
-	item->packet = *packet;
-	item->packet.data = item->data;
-	if (packet->len > 0)
-		memcpy(item->data, packet->data, packet->len);
-	STAILQ_INSERT_TAIL(&eio->queue, item, entry);
-	eio->queued += sizeof(*item) + packet->len;
 	/* what else is sent now goes with it */
 	if (eio->poll != NULL)
 		loop_timer_set(eio->soon, 0);
@@ -255,8 +197,7 @@ eio_info_done(const struct eio_info *info)
 static void
 session_free(struct eio *eio)
 {
-	while (!STAILQ_EMPTY(&eio->queue))
-		drop_first(eio);
+	eio_queue_done(&eio->queue);
 	loop_timer_free(eio->timer);
 	loop_timer_free(eio->soon);
 	eio_info_done(&eio->info);
@@ -311,10 +252,14 @@ end(struct eio *eio, const char *reason)
 void
 eio_close(struct eio *eio, const char *reason)
 {
+	static const struct eio_packet last = { .type = EIO_CLOSE };
+
 	if (eio->state != STATE_OPEN)
 		return;
 	eio->state = STATE_CLOSING;
 	eio->reason = reason;
+	if (eio->ws == NULL)
+		(void)!eio_queue_add(&eio->queue, &last, SIZE_MAX);
 	drop_probe(eio);
 	loop_timer_set(eio->timer, LAST_POLL_MS);
 	loop_timer_set(eio->soon, 0);
@@ -509,6 +454,8 @@ refuse_websocket(const struct eio_rules *rules, int fd)
 static void
 upgrade(struct eio *eio)
 {
+	const struct eio_packet *packet;
+
 	eio->ws = eio->probe;
 	eio->probe = NULL;
 	drop_probe(eio);
@@ -518,10 +465,10 @@ upgrade(struct eio *eio)
 		refuse(eio->poll, EIO_BAD_REQUEST);
 		eio->poll = NULL;
 	}
-	while (!STAILQ_EMPTY(&eio->queue)) {
-		if (!send_to_websocket(eio, &STAILQ_FIRST(&eio->queue)->packet))
+	while ((packet = eio_queue_peek(&eio->queue)) != NULL) {
+		if (!send_to_websocket(eio, packet))
 			doom(eio, "transport error");
-		drop_first(eio);
+		eio_queue_drop(&eio->queue);
 	}
 }
 
@@ -707,7 +654,7 @@ session_new(struct eio_server *server, const struct eio_info *info,
 	eio->server = server;
 	eio->rules = eio_server_rules(server);
 	eio->info = *info;
-	STAILQ_INIT(&eio->queue);
+	eio_queue_init(&eio->queue);
 	err = eio_server_add(server, &eio->member, info->address);
 	if (err != ERR_OK) {
 		session_free(eio);
