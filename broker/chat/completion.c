@@ -136,12 +136,14 @@ take_choice(struct completion *c, const json_t *choice)
 	if (json_is_integer(index) && json_integer_value(index) != 0)
 		return ERR_OK;
 	c->chosen = true;
-	if (json_string_length(content) > 0)
+	if (json_string_length(content) > 0) {
+		c->usage.known = false; /* without this */
 		c->events->delta(c->arg, json_string_value(content),
 		    json_string_length(content));
-	else if (content != NULL && !json_is_null(content) &&
-	    !json_is_string(content))
+	} else if (content != NULL && !json_is_null(content) &&
+	    !json_is_string(content)) {
 		return fail(c, "the content is no text");
+	}
 	if (json_string_length(reason) > 0) {
 		c->finished = true;
 		c->finish_reason[0] = '\0';
@@ -168,8 +170,6 @@ take_chunk(struct completion *c, json_t *chunk)
 		return fail_with_error(c, error);
 	if (c->error_event || (object != NULL && strcmp(object, "error") == 0))
 		return fail_with_error(c, chunk);
-	if (json_is_object(usage))
-		take_usage(c, usage);
 	json_array_foreach(choices, i, choice)
 	{
 		enum err err = take_choice(c, choice);
@@ -177,6 +177,8 @@ take_chunk(struct completion *c, json_t *chunk)
 		if (err != ERR_OK)
 			return err;
 	}
+	if (json_is_object(usage))
+		take_usage(c, usage);
 	return ERR_OK;
 }
 

@@ -31,7 +31,11 @@ struct completion_events {
 	void (*delta)(void *arg, const char *text, size_t len);
 };
 
-/* Known where both counts are, and can be right: to COMPLETION_TOKENS_MAX. */
+/*
+ * Known where both counts are, can be right (to COMPLETION_TOKENS_MAX), and
+ * were said with the last delta or after it: else an answer that is cut would
+ * cost what its beginning did.
+ */
 #define COMPLETION_TOKENS_MAX 1000000000
 
 struct completion_usage {

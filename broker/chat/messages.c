@@ -29,7 +29,8 @@
 #define ID_BYTES      12
 #define ID_SIZE	      (2 * ID_BYTES + 1)
 #define DIGEST_SIZE   (2 * 20 + 1)
-#define RETRY_S	      5 /* for what is full or away now */
+#define RETRY_S	      5		     /* for what is full or away now */
+#define KEY_S	      (24 * 60 * 60) /* a key is known for a day */
 
 /* A message on its way from its request to the hub. */
 struct ask {
@@ -202,7 +203,7 @@ begin_in_store(const struct question *question, const struct caller *caller,
 		.key = question->key,
 		.digest = question->digest,
 		.now_ms = now_ms,
-		.key_s = chat->replay_s,
+		.key_s = KEY_S,
 		.max_chats = (int64_t)chat->max_chats,
 		.max_turns = (int64_t)chat->max_turns,
 		.allowance = caller->is_user ? NULL : &allowance,

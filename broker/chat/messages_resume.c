@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "broker/chat/caller.h"
+#include "broker/chat/chat_json.h"
 #include "broker/chat/chat_request.h"
 #include "broker/chat/generations.h"
 #include "broker/chat/sse_text.h"
@@ -31,8 +32,7 @@ struct resume {
 	/* what the store has */
 	enum err err;
 	struct diag why;
-	bool is_kept;
-	char *events;
+	char *events; /* NULL: they are kept no longer */
 };
 
 static void
@@ -84,6 +84,53 @@ reply_lost(struct parked *parked)
 	sse_text_done(&text);
 }
 
+/* How it has ended, which is known for longer than the events are kept. */
+static char *
+make_end(const struct store_generation *generation)
+{
+	static const struct sse_id none = { .stream = NULL };
+	const struct store_message message = {
+		.id = generation->answer,
+		.version = generation->version,
+		.versions = generation->versions,
+		.is_assistant = true,
+		.state = generation->state,
+		.content = generation->content,
+		.model = generation->model,
+		.created_ms = generation->begun_ms,
+		.input_tokens = generation->input_tokens,
+		.output_tokens = generation->output_tokens,
+	};
+	const char *chat = generation->chat, *id = generation->answer;
+	bool interrupted = generation->state == STORE_INTERRUPTED;
+	struct sse_text text = { .data = NULL };
+	json_t *shown;
+
+	if (interrupted || generation->state == STORE_FAILED) {
+		sse_text_add(&text, none, "assistant_error",
+		    json_made(json_pack("{s:s, s:s, s:s, s:s}", "code",
+			interrupted ? "INTERRUPTED" : "FAILED", "error",
+			"The answer was not finished.  Please try again.",
+			"chat_id", chat, "message_id", id)));
+		return text.data;
+	}
+	shown = chat_json_message(chat, &message);
+	sse_text_add(&text, none, "assistant_complete",
+	    json_made(json_pack("{s:s, s:o, s:O, s:s?}", "chat_id", chat,
+		"message", shown, "usage", json_object_get(shown, "usage"),
+		"finish_reason",
+		generation->state == STORE_STOPPED ? "stopped" : NULL)));
+	return text.data;
+}
+
+static bool
+is_kept(const struct store_generation *generation)
+{
+	return generation->has_events &&
+	    (generation->events_until == 0 ||
+		generation->events_until > clock_unix());
+}
+
 /* A job: it waits for the store. */
 static void
 look_up(void *arg)
@@ -96,17 +143,15 @@ look_up(void *arg)
 	    resume->generation, &found, &resume->why);
 	if (resume->err != ERR_OK)
 		return;
-	resume->is_kept = found.has_events &&
-	    (found.events_until == 0 || found.events_until > clock_unix());
-	store_generation_done(&found);
-	if (!resume->is_kept)
-		return;
-	resume->err = store->ops->get_events(store, resume->generation,
-	    resume->after, &resume->events, &resume->why);
-	if (resume->err == ERR_NOTFOUND) { /* just now */
+	if (is_kept(&found))
+		resume->err = store->ops->get_events(store, resume->generation,
+		    resume->after, &resume->events, &resume->why);
+	if (resume->err == ERR_NOTFOUND) /* since just now */
 		resume->err = ERR_OK;
-		resume->is_kept = false;
-	}
+	if (resume->err == ERR_OK && resume->events == NULL && resume->must &&
+	    found.state != STORE_RUNNING)
+		resume->events = make_end(&found);
+	store_generation_done(&found);
 }
 
 static void
@@ -120,7 +165,7 @@ found(void *arg)
 		log_warning("chat.not_resumed", "reason=\"%s\"",
 		    resume->why.text);
 		reply_error(resume->parked, resume->err);
-	} else if (!resume->is_kept)
+	} else if (resume->events == NULL)
 		reply_lost(resume->parked);
 	else if (*resume->events == '\0')
 		reply_empty(resume->parked);

@@ -20,7 +20,8 @@ void messages_stop_handle(struct request *req);
 
 /*
  * Send to a client an answer of this owner, which is being made or was, from
- * its first event: in the hub's thread, where `parked' has not begun.
+ * its first event; where its events are kept no longer, its end alone, as the
+ * store has it.  In the hub's thread, where `parked' has not begun.
  */
 void messages_resume_from_start(struct parked *parked, const char *owner,
     const char *generation);

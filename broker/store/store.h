@@ -282,6 +282,8 @@ struct store_generation {
 	int64_t begun_ms, reserved;
 	int64_t last;	 /* number of the last event that is stored; 0: none */
 	char *content;	 /* so far */
+	int64_t version, versions;	      /* of the answer */
+	uint64_t input_tokens, output_tokens; /* 0: not known */
 	bool has_events; /* they can be replayed from the first on ... */
 	int64_t events_until; /* ... for that long, seconds; 0: it runs */
 };

@@ -334,6 +334,10 @@ find_generation(struct database *db, const char *owner, const char *id,
 			.has_events = database_number(db, 12) != 0,
 			.events_until = database_number(db, 13),
 			.content = database_text(db, 14),
+			.version = database_number(db, 16),
+			.versions = database_number(db, 17),
+			.input_tokens = (uint64_t)database_number(db, 18),
+			.output_tokens = (uint64_t)database_number(db, 19),
 		},
 	};
 	database_release(db);

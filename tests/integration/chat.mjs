@@ -386,6 +386,26 @@ test("a repetition reads the same answer", async (t) => {
 	assert.equal((await chat.vendor()).calls, 2);
 });
 
+test("a repetition is told the end when the events are gone", async (t) => {
+	const chat = await Chat.open(t, { chat: "replay = 0" });
+	const key = () => ({ "Idempotency-Key": randomBytes(8).toString("hex") });
+	const ended = async (knobs, type) => {
+		const options = { headers: key() };
+		const first = await chat.send(knobs, {}, options).over();
+		const again = await chat.send(knobs, {}, options).over();
+		assert.equal(again.status, 200, again.body);
+		assert.equal(again.head.get("idempotent-replayed"), "true");
+		assert.deepEqual(again.names(), [type]);
+		return [first.find(type), again.find(type)];
+	};
+	const [told, stored] = await ended("count=3", "assistant_complete");
+	const [, failed] = await ended("count=2 cut after=1", "assistant_error");
+
+	assert.deepEqual(stored, { ...told, finish_reason: null });
+	assert.equal(failed.code, "FAILED");
+	assert.equal((await chat.vendor()).calls, 2);
+});
+
 test("visitors are counted, and told when it is enough", async (t) => {
 	const chat = await Chat.open(t, { anonymous: "messages = 2" });
 	await chat.send("count=1").over();

@@ -1051,6 +1051,10 @@ ends_an_answer_once(void **state)
 	assert_string_equal(generation.content, "Hello");
 	assert_int_equal(generation.state, STORE_STOPPED);
 	assert_int_equal(generation.events_until, NOW + 1 + REPLAY_S);
+	assert_int_equal(generation.version, 1);
+	assert_int_equal(generation.versions, 1);
+	assert_int_equal(generation.input_tokens, 10);
+	assert_int_equal(generation.output_tokens, 20);
 	store_generation_done(&generation);
 	in.generation = "g9";
 	assert_int_equal(OPS(pair->one, finish, &in, &finished, NULL),

@@ -456,6 +456,28 @@ believes_no_usage_that_cannot_be_right(void **state)
 	}
 }
 
+/* A client that stops such an answer would get it for nothing. */
+static void
+believes_no_usage_that_more_text_follows(void **state)
+{
+	static const char usage[] =
+	    "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}],\"usage\":"
+	    "{\"prompt_tokens\":5,\"completion_tokens\":0}}\n\n";
+	struct result r;
+	char stream[512];
+	struct completion *c;
+
+	(void)state;
+	(void)snprintf(stream, sizeof(stream), "%s%s", DELTA("a"), usage);
+	c = read_all(stream, &r);
+	assert_true(completion_usage(c)->known);
+	completion_free(c);
+	(void)snprintf(stream, sizeof(stream), "%s%s", usage, DELTA("a"));
+	c = read_all(stream, &r);
+	assert_false(completion_usage(c)->known);
+	completion_free(c);
+}
+
 /* Some vendors count up with each chunk. */
 static void
 takes_the_last_usage(void **state)
@@ -604,6 +626,7 @@ main(void)
 		cmocka_unit_test(reads_the_same_however_the_bytes_are_cut),
 		cmocka_unit_test(mends_escapes_of_what_is_no_character),
 		cmocka_unit_test(believes_no_usage_that_cannot_be_right),
+		cmocka_unit_test(believes_no_usage_that_more_text_follows),
 		cmocka_unit_test(takes_the_last_usage),
 		cmocka_unit_test(refuses_an_event_that_is_too_large),
 		cmocka_unit_test(takes_words_of_a_refusal_and_no_more),

@@ -34,6 +34,7 @@ static struct {
 	unsigned count;
 	size_t written; /* of a stream that is as long as there is room */
 	bool in_write;
+	int peer;      /* our end, where the hub closes it */
 	int events[2]; /* a pipe: 'p'arked, 'g'one, 'w'ritable, 'r'efused */
 } world;
 
@@ -613,6 +614,31 @@ tells_of_a_failed_write_after_the_call_that_wrote(void **state)
 	stop();
 }
 
+/* So that the failed write and epoll tell of it in the same round. */
+static void
+hang_up_and_write(void *arg)
+{
+	(void)close(world.peer);
+	write_often(arg);
+}
+
+static void
+tells_whoever_has_taken_it_over_once(void **state)
+{
+	(void)state;
+	start("threads = 1", handle);
+	world.peer = web_ask(GET);
+	await('p');
+	do_in_hub(begin_again);
+	do_in_hub(start_stream);
+	do_in_hub(hang_up_and_write);
+	await('l');
+	do_in_hub(drop_first);
+	tell('n'); /* nothing came before */
+	await('n');
+	stop();
+}
+
 static void
 takes_a_peer_that_reads_nothing_for_gone(void **state)
 {
@@ -804,6 +830,7 @@ main(void)
 		cmocka_unit_test(
 		    tells_of_a_failed_write_after_the_call_that_wrote),
 		cmocka_unit_test(tells_whoever_has_taken_it_over),
+		cmocka_unit_test(tells_whoever_has_taken_it_over_once),
 		cmocka_unit_test(takes_a_peer_that_reads_nothing_for_gone),
 		cmocka_unit_test(gives_up_an_answer_that_nobody_takes),
 		cmocka_unit_test(hangs_up_on_what_is_dropped),
