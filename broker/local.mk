@@ -2,6 +2,7 @@ noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
 	%D%/http/accept_pool.c %D%/http/accept_pool.h \
 	%D%/http/access.c %D%/http/access.h \
+	%D%/http/address.c %D%/http/address.h \
 	%D%/http/answer.c %D%/http/answer.h \
 	%D%/http/cgi.c %D%/http/cgi.h \
 	%D%/http/fcgi.c %D%/http/fcgi.h \

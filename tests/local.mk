@@ -18,6 +18,7 @@ LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
+	%D%/unit/test_address \
 	%D%/unit/test_anam_quota \
 	%D%/unit/test_anam_route \
 	%D%/unit/test_anam_session \
