@@ -681,13 +681,12 @@ void
 eio_session_open_polling(struct eio_server *server, const struct eio_info *info,
     struct parked *poll)
 {
-	static const struct parked_events no_events = { .gone = NULL };
 	struct eio *eio;
 	char *text, *packet;
 	size_t len;
 	enum err err = session_new(server, info, &eio);
 
-	parked_begin(poll, &no_events, NULL);
+	parked_begin(poll, NULL, NULL);
 	if (err != ERR_OK) {
 		parked_reply_error(poll, err, NULL);
 		return;
