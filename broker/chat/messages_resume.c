@@ -49,19 +49,17 @@ resume_free(struct resume *resume)
 
 /* ---- an answer that is over: from the store ----------------------------- */
 
-static const struct parked_events no_events = { .gone = NULL };
-
 static void
 reply_empty(struct parked *parked)
 {
-	parked_begin(parked, &no_events, NULL);
+	parked_begin(parked, NULL, NULL);
 	parked_reply(parked, 204, NULL, NULL, 0);
 }
 
 static void
 reply_error(struct parked *parked, enum err err)
 {
-	parked_begin(parked, &no_events, NULL);
+	parked_begin(parked, NULL, NULL);
 	parked_reply_error(parked, err, NULL);
 }
 
@@ -69,7 +67,7 @@ reply_error(struct parked *parked, enum err err)
 static void
 reply_events(struct parked *parked, const char *events, size_t len)
 {
-	parked_begin(parked, &no_events, NULL);
+	parked_begin(parked, NULL, NULL);
 	parked_reply(parked, 200, SSE_TEXT_TYPE, events, len);
 }
 
@@ -112,7 +110,7 @@ make_end(const struct store_generation *generation)
 			interrupted ? "INTERRUPTED" : "FAILED", "error",
 			"The answer was not finished.  Please try again.",
 			"chat_id", chat, "message_id", id)));
-		return text.data;
+		return sse_text_take(&text);
 	}
 	shown = chat_json_message(chat, &message);
 	sse_text_add(&text, none, "assistant_complete",
@@ -120,7 +118,7 @@ make_end(const struct store_generation *generation)
 		"message", shown, "usage", json_object_get(shown, "usage"),
 		"finish_reason",
 		generation->state == STORE_STOPPED ? "stopped" : NULL)));
-	return text.data;
+	return sse_text_take(&text);
 }
 
 static bool
@@ -325,7 +323,7 @@ stop_in_hub(void *arg)
 	    generations_find(resume->owner, resume->chat, resume->message);
 
 	if (running == NULL) {
-		parked_begin(resume->parked, &no_events, NULL);
+		parked_begin(resume->parked, NULL, NULL);
 		parked_reply(resume->parked, 200, "application/json", nothing,
 		    sizeof(nothing) - 1);
 	} else {

@@ -23,6 +23,9 @@ struct sse_text {
 };
 void sse_text_done(struct sse_text *text);
 
+/* All of it, with a NUL behind: the caller clears and frees it. */
+char *sse_text_take(struct sse_text *text);
+
 /* An event's id is STREAM.N, or, with n 0, STREAM; NULL: it has none. */
 struct sse_id {
 	const char *stream;
