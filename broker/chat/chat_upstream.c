@@ -259,7 +259,7 @@ start(struct chat_upstream *upstream, const char *body, size_t len)
 			.value = config->headers[i].prefix,
 			.secret = config->headers[i].secret,
 		};
-	return http_stream_start(&request, config->total_ms, &events, upstream);
+	return http_stream_start(&request, &events, upstream);
 }
 
 struct chat_upstream *
