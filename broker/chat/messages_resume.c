@@ -3,9 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "broker/chat/caller.h"
 #include "broker/chat/chat_json.h"
+#include "broker/chat/chat_reader.h"
 #include "broker/chat/chat_request.h"
 #include "broker/chat/generations.h"
 #include "broker/chat/sse_text.h"
@@ -20,6 +22,10 @@
 #define LOST_ID "lost" /* no event's: who shows it has nothing to get */
 #define ID_SIZE (STORE_ID_MAX + 1)
 
+/* Of one owner at once: each keeps a whole answer, for as long as it is read.
+ */
+#define REPLAYS_MAX 8
+
 /* A client that comes back, on its way to what it wants. */
 struct resume {
 	struct parked *parked;
@@ -33,11 +39,21 @@ struct resume {
 	enum err err;
 	struct diag why;
 	char *events; /* NULL: they are kept no longer */
+	/* in the hub, from then until it has been read */
+	bool is_listed;
+	LIST_ENTRY(resume) next;
+	struct chat_feed feed;
+	struct chat_reader *reader; /* NULL: the store is still asked */
 };
+
+static LIST_HEAD(, resume) replays = LIST_HEAD_INITIALIZER(replays);
 
 static void
 resume_free(struct resume *resume)
 {
+	if (resume->is_listed)
+		LIST_REMOVE(resume, next);
+	sse_text_done(&resume->feed.last);
 	free(resume->owner);
 	free(resume->chat);
 	free(resume->message);
@@ -63,14 +79,6 @@ reply_error(struct parked *parked, enum err err)
 	parked_reply_error(parked, err, NULL);
 }
 
-/* Whole: it will not grow. */
-static void
-reply_events(struct parked *parked, const char *events, size_t len)
-{
-	parked_begin(parked, NULL, NULL);
-	parked_reply(parked, 200, SSE_TEXT_TYPE, events, len);
-}
-
 static void
 reply_lost(struct parked *parked)
 {
@@ -78,8 +86,55 @@ reply_lost(struct parked *parked)
 	struct sse_id id = { .stream = LOST_ID };
 
 	sse_text_add(&text, id, "session_lost", json_made(json_object()));
-	reply_events(parked, text.data, text.len);
+	parked_begin(parked, NULL, NULL);
+	parked_reply(parked, 200, SSE_TEXT_TYPE, text.data, text.len);
 	sse_text_done(&text);
+}
+
+static void
+on_left(struct chat_reader *reader)
+{
+	struct resume *resume = reader->owner;
+
+	chat_reader_free(reader);
+	resume_free(resume);
+}
+
+/* Send what the store had, and be done with it then. */
+static void
+send_events(struct resume *resume)
+{
+	size_t len = strlen(resume->events);
+
+	resume->feed.last = (struct sse_text){
+		.data = resume->events,
+		.len = len,
+		.size = len + 1,
+	};
+	resume->events = NULL;
+	resume->feed.over = true;
+	resume->reader =
+	    chat_reader_new(resume->parked, &resume->feed, 0, on_left, resume);
+	chat_reader_pump(resume->reader);
+}
+
+static void
+stop_replays(void *arg)
+{
+	struct resume *resume, *next;
+
+	(void)arg;
+	for (resume = LIST_FIRST(&replays); resume != NULL; resume = next) {
+		next = LIST_NEXT(resume, next);
+		if (resume->reader != NULL)
+			on_left(resume->reader);
+	}
+}
+
+void
+messages_resume_stop(void)
+{
+	(void)!hub_call(stop_replays, NULL);
 }
 
 /* How it has ended, which is known for longer than the events are kept. */
@@ -157,6 +212,11 @@ found(void *arg)
 {
 	struct resume *resume = arg;
 
+	if (resume->err == ERR_OK && resume->events != NULL &&
+	    *resume->events != '\0') {
+		send_events(resume);
+		return;
+	}
 	if (resume->err == ERR_NOTFOUND && !resume->must)
 		reply_empty(resume->parked); /* as if none had been named */
 	else if (resume->err != ERR_OK) {
@@ -165,11 +225,8 @@ found(void *arg)
 		reply_error(resume->parked, resume->err);
 	} else if (resume->events == NULL)
 		reply_lost(resume->parked);
-	else if (*resume->events == '\0')
-		reply_empty(resume->parked);
 	else
-		reply_events(resume->parked, resume->events,
-		    strlen(resume->events));
+		reply_empty(resume->parked);
 	resume_free(resume);
 }
 
@@ -184,11 +241,28 @@ lane_of(const char *owner)
 	return lane;
 }
 
+static unsigned
+count_replays(const char *owner)
+{
+	const struct resume *resume;
+	unsigned count = 0;
+
+	LIST_FOREACH (resume, &replays, next)
+		if (strcmp(resume->owner, owner) == 0)
+			count++;
+	return count;
+}
+
 static void
 ask_store(struct resume *resume)
 {
-	if (jobs_add(lane_of(resume->owner), look_up, found, resume) == ERR_OK)
+	if (count_replays(resume->owner) < REPLAYS_MAX &&
+	    jobs_add(lane_of(resume->owner), look_up, found, resume) ==
+		ERR_OK) {
+		LIST_INSERT_HEAD(&replays, resume, next);
+		resume->is_listed = true;
 		return;
+	}
 	reply_error(resume->parked, ERR_UNAVAIL);
 	resume_free(resume);
 }

@@ -26,4 +26,7 @@ void messages_stop_handle(struct request *req);
 void messages_resume_from_start(struct parked *parked, const char *owner,
     const char *generation);
 
+/* Hang up on whoever still reads what is over; once the jobs are done. */
+void messages_resume_stop(void);
+
 #endif

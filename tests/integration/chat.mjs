@@ -406,6 +406,37 @@ test("a repetition is told the end when the events are gone", async (t) => {
 	assert.equal((await chat.vendor()).calls, 2);
 });
 
+test("what is over is not kept for all who do not read it", async (t) => {
+	const chat = await Chat.open(t);
+	// more than sockets have room for
+	const stream = await chat.send("count=100 per_s=0 bytes=9000")
+	    .over();
+	const id = stream.events[0].id;
+	const readers = Array.from({ length: 8 }, () => {
+		const reader = chat.resume("", id);
+		reader.socket.pause();
+		return reader;
+	});
+
+	await until(() => readers.every((reader) => reader.socket.bytesRead > 0),
+	    "all have begun");
+	const more = await chat.resume("", id).over();
+	assert.equal(more.status, 503);
+	assert.equal(more.head.get("retry-after"), "5");
+	// another's are not counted with them
+	const other = await chat.resume("", id, { anon: OTHER }).over();
+	assert.equal(other.status, 204);
+	for (const reader of readers)
+		reader.socket.resume();
+	for (const reader of readers) {
+		await reader.over();
+		assert.equal(reader.status, 200);
+		assert.equal(reader.text(), stream.text());
+	}
+	await until(async () =>
+	    (await chat.resume("", id).over()).status === 200, "there is room");
+});
+
 test("visitors are counted, and told when it is enough", async (t) => {
 	const chat = await Chat.open(t, { anonymous: "messages = 2" });
 	await chat.send("count=1").over();
