@@ -6,99 +6,104 @@
 
 #include "common/xalloc.h"
 
-struct eio_queued {
-	STAILQ_ENTRY(eio_queued) entry;
+/* Past the first, each has the second, which is enough for who reads. */
+#define ALL_BYTES   (256 * 1024 * 1024)
+#define SHARE_BYTES (64 * 1024)
+
+struct eio_waiting {
+	STAILQ_ENTRY(eio_waiting) entry;
 	struct eio_packet packet;
 	char data[];
 };
 
+static size_t all_bytes;
+
+void
+eio_queue_count(size_t more, size_t less)
+{
+	all_bytes += more;
+	all_bytes -= less;
+}
+
+size_t
+eio_queue_share(size_t max)
+{
+	return all_bytes > ALL_BYTES && max > SHARE_BYTES ? SHARE_BYTES : max;
+}
+
 void
 eio_queue_init(struct eio_queue *queue)
 {
-	STAILQ_INIT(&queue->items);
+	STAILQ_INIT(&queue->packets);
 	queue->bytes = 0;
 }
 
 void
 eio_queue_done(struct eio_queue *queue)
 {
-	while (!STAILQ_EMPTY(&queue->items))
-		eio_queue_drop(queue);
+	while (!STAILQ_EMPTY(&queue->packets))
+		eio_queue_drop_first(queue);
 }
 
 bool
 eio_queue_add(struct eio_queue *queue, const struct eio_packet *packet,
-    size_t max_bytes)
+    size_t max)
 {
-	struct eio_queued *item;
+	size_t size = sizeof(struct eio_waiting) + packet->len;
+	struct eio_waiting *item;
 
-	if (packet->len > max_bytes ||
-	    queue->bytes + sizeof(*item) + packet->len > max_bytes)
+	max = eio_queue_share(max);
+	if (packet->len > max || queue->bytes + size > max)
 		return false;
-	item = xcalloc(1, sizeof(*item) + packet->len);
+	item = xcalloc(1, size);
 	item->packet = *packet;
 	item->packet.data = item->data;
 	if (packet->len > 0)
 		memcpy(item->data, packet->data, packet->len);
-	STAILQ_INSERT_TAIL(&queue->items, item, entry);
-	queue->bytes += sizeof(*item) + packet->len;
+	STAILQ_INSERT_TAIL(&queue->packets, item, entry);
+	queue->bytes += size;
+	eio_queue_count(size, 0);
 	return true;
 }
 
 const struct eio_packet *
-eio_queue_peek(const struct eio_queue *queue)
+eio_queue_first(const struct eio_queue *queue)
 {
-	const struct eio_queued *item = STAILQ_FIRST(&queue->items);
+	const struct eio_waiting *item = STAILQ_FIRST(&queue->packets);
 
 	return item == NULL ? NULL : &item->packet;
 }
 
 void
-eio_queue_drop(struct eio_queue *queue)
+eio_queue_drop_first(struct eio_queue *queue)
 {
-	struct eio_queued *item = STAILQ_FIRST(&queue->items);
+	struct eio_waiting *item = STAILQ_FIRST(&queue->packets);
+	size_t size = sizeof(*item) + item->packet.len;
 
-	STAILQ_REMOVE_HEAD(&queue->items, entry);
-	queue->bytes -= sizeof(*item) + item->packet.len;
+	STAILQ_REMOVE_HEAD(&queue->packets, entry);
+	queue->bytes -= size;
+	eio_queue_count(0, size);
 	explicit_bzero(item->data, item->packet.len);
 	free(item);
 }
 
-/* Bytes of the packets that go into one payload, with their separators. */
-static size_t
-size_of_payload(const struct eio_queue *queue, size_t max_bytes)
+char *
+eio_queue_take_payload(struct eio_queue *queue, size_t max, size_t *ret_len)
 {
-	const struct eio_queued *item;
+	const struct eio_packet *packet;
+	char *text = xcalloc(1, 2);
 	size_t len = 0;
 
-	STAILQ_FOREACH(item, &queue->items, entry)
-	{
-		size_t more = eio_packet_size(&item->packet) + (len > 0);
+	while ((packet = eio_queue_first(queue)) != NULL &&
+	    (len == 0 || len + 1 + eio_packet_size(packet) <= max)) {
+		size_t size = eio_packet_size(packet);
 
-		if (len > 0 && len + more > max_bytes)
-			break;
-		len += more;
-	}
-	return len;
-}
-
-char *
-eio_queue_take(struct eio_queue *queue, size_t max_bytes, size_t *ret_len)
-{
-	size_t len = size_of_payload(queue, max_bytes), at = 0;
-	char *text;
-
-	if (len == 0)
-		return NULL;
-	text = xcalloc(1, len);
-	while (at < len) {
-		const struct eio_packet *packet = eio_queue_peek(queue);
-
-		if (at > 0)
-			text[at++] = EIO_SEPARATOR;
-		eio_packet_put(packet, text + at);
-		at += eio_packet_size(packet);
-		eio_queue_drop(queue);
+		text = xreallocarray(text, len + size + 3, 1);
+		if (len > 0)
+			text[len++] = EIO_SEPARATOR;
+		eio_packet_put(packet, text + len);
+		len += size;
+		eio_queue_drop_first(queue);
 	}
 	*ret_len = len;
 	return text;

@@ -46,7 +46,7 @@ struct eio {
 	struct eio_ws *probe; /* may become the transport */
 	bool probed;	      /* has had its "3probe" */
 	int64_t probe_end_ms;
-	struct eio_queue queue; /* what waits for a poll */
+	struct eio_queue queue; /* for polls */
 	bool pinged;		/* the pong is awaited ... */
 	bool extended; /* ... for longer, because something else came */
 	int64_t opened_ms, due_ms; /* due: the timer, for pings */
@@ -102,16 +102,23 @@ answer_poll(struct eio *eio, const char *text, size_t len)
 static bool
 flush_to_poll(struct eio *eio)
 {
+	bool is_last;
 	size_t len;
-	char *text = eio_queue_take(&eio->queue, eio->rules->max_payload, &len);
+	char *text =
+	    eio_queue_take_payload(&eio->queue, eio->rules->max_payload, &len);
 
-	if (text == NULL)
-		return false;
-	answer_poll(eio, text, len);
+	is_last =
+	    eio_queue_first(&eio->queue) == NULL && eio->state == STATE_CLOSING;
+	if (is_last) {
+		if (len > 0)
+			text[len++] = EIO_SEPARATOR;
+		text[len++] = EIO_CLOSE;
+	}
+	if (len > 0)
+		answer_poll(eio, text, len);
 	explicit_bzero(text, len);
 	free(text);
-	return eio->state == STATE_CLOSING &&
-	    eio_queue_peek(&eio->queue) == NULL;
+	return is_last;
 }
 
 /* Not within the caller's call. */
@@ -252,14 +259,10 @@ end(struct eio *eio, const char *reason)
 void
 eio_close(struct eio *eio, const char *reason)
 {
-	static const struct eio_packet last = { .type = EIO_CLOSE };
-
 	if (eio->state != STATE_OPEN)
 		return;
 	eio->state = STATE_CLOSING;
 	eio->reason = reason;
-	if (eio->ws == NULL)
-		(void)!eio_queue_add(&eio->queue, &last, SIZE_MAX);
 	drop_probe(eio);
 	loop_timer_set(eio->timer, LAST_POLL_MS);
 	loop_timer_set(eio->soon, 0);
@@ -465,10 +468,10 @@ upgrade(struct eio *eio)
 		refuse(eio->poll, EIO_BAD_REQUEST);
 		eio->poll = NULL;
 	}
-	while ((packet = eio_queue_peek(&eio->queue)) != NULL) {
+	while ((packet = eio_queue_first(&eio->queue)) != NULL) {
 		if (!send_to_websocket(eio, packet))
 			doom(eio, "transport error");
-		eio_queue_drop(&eio->queue);
+		eio_queue_drop_first(&eio->queue);
 	}
 }
 

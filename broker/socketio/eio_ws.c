@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/socketio/eio_queue.h"
 #include "common/buf.h"
 #include "common/str.h"
 #include "common/ws_frame.h"
@@ -51,6 +52,16 @@ struct eio_ws {
 /* All there are, in the one thread that has them. */
 static LIST_HEAD(, eio_ws) all = LIST_HEAD_INITIALIZER(all);
 
+static size_t
+queued(const struct eio_ws *ws)
+{
+	size_t len = 0;
+
+	if (ws->out != NULL)
+		(void)buf_peek(ws->out, &len);
+	return len;
+}
+
 static void
 ws_free(struct eio_ws *ws)
 {
@@ -58,6 +69,7 @@ ws_free(struct eio_ws *ws)
 	loop_watch_free(ws->watch);
 	loop_timer_free(ws->timer);
 	(void)close(ws->fd);
+	eio_queue_count(0, queued(ws));
 	buf_free(ws->out);
 	if (ws->message != NULL)
 		explicit_bzero(ws->message, ws->message_size);
@@ -88,6 +100,7 @@ flush(struct eio_ws *ws)
 		if (n == -1)
 			return errno == EAGAIN;
 		buf_drain(ws->out, (size_t)n);
+		eio_queue_count(0, (size_t)n);
 		if ((size_t)n == len) {
 			buf_free(ws->out); /* an idle one owns no memory */
 			ws->out = NULL;
@@ -98,16 +111,6 @@ flush(struct eio_ws *ws)
 	return true;
 }
 
-static size_t
-queued(const struct eio_ws *ws)
-{
-	size_t len = 0;
-
-	if (ws->out != NULL)
-		(void)buf_peek(ws->out, &len);
-	return len;
-}
-
 /* There is room, which the caller knows. */
 static void
 put(struct eio_ws *ws, const void *data, size_t len)
@@ -115,6 +118,7 @@ put(struct eio_ws *ws, const void *data, size_t len)
 	if (ws->out == NULL)
 		ws->out = buf_new(ws->max_queue + QUEUE_SPARE);
 	(void)!buf_add(ws->out, data, len);
+	eio_queue_count(len, 0);
 }
 
 /* A connection that is broken is found so by reading, too: the loop tells. */
@@ -129,6 +133,7 @@ bool
 eio_ws_send(struct eio_ws *ws, bool binary, char prefix, const void *data,
     size_t len)
 {
+	size_t max = eio_queue_share(ws->max_queue);
 	size_t prefix_len = prefix != 0, head_len;
 	uint8_t head[WS_HEADER_MAX_BYTES];
 
@@ -136,8 +141,7 @@ eio_ws_send(struct eio_ws *ws, bool binary, char prefix, const void *data,
 		return true; /* nobody is there to take it */
 	head_len = ws_header_put(head, binary ? WS_BINARY : WS_TEXT, true, NULL,
 	    prefix_len + len);
-	if (len > ws->max_queue ||
-	    queued(ws) + head_len + prefix_len + len > ws->max_queue)
+	if (len > max || queued(ws) + head_len + prefix_len + len > max)
 		return false;
 	put(ws, head, head_len);
 	put(ws, &prefix, prefix_len);

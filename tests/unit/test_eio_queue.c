@@ -3,125 +3,117 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
-
 #include <stdlib.h>
 #include <string.h>
 
+#include <cmocka.h>
+
 #include "broker/socketio/eio_queue.h"
 
-#define PLENTY 4096
+#define MAX	 (1024 * 1024)
+#define ENOUGH	 (64 * 1024)
+#define TOO_MUCH ((size_t)257 * MAX)
+#define BELOW	 (TOO_MUCH - 2 * MAX + MAX / 4)
 
-static struct eio_queue queue;
-
-static int
-setup(void **state)
+/* A packet of as many bytes, of which one is as another. */
+static struct eio_packet
+packet_of(size_t len)
 {
-	(void)state;
-	eio_queue_init(&queue);
-	return 0;
-}
+	static char data[MAX];
 
-static int
-teardown(void **state)
-{
-	(void)state;
-	eio_queue_done(&queue);
-	return 0;
-}
-
-static bool
-add(enum eio_type type, bool binary, const char *text, size_t max_bytes)
-{
-	const struct eio_packet packet = {
-		.type = type,
-		.binary = binary,
-		.data = text,
-		.len = strlen(text),
-	};
-
-	return eio_queue_add(&queue, &packet, max_bytes);
+	return (struct eio_packet){ .type = EIO_MESSAGE,
+		.data = memset(data, 'x', sizeof(data)),
+		.len = len };
 }
 
 static void
-assert_takes(size_t max_bytes, const char *expected)
+assert_payload(struct eio_queue *queue, size_t max, const char *expected)
 {
 	size_t len;
-	char *text = eio_queue_take(&queue, max_bytes, &len);
+	char *text = eio_queue_take_payload(queue, max, &len);
 
-	assert_non_null(text);
 	assert_int_equal(len, strlen(expected));
 	assert_memory_equal(text, expected, len);
 	free(text);
 }
 
 static void
-makes_one_payload_of_what_waits(void **state)
+makes_payloads_of_what_has_room(void **state)
 {
-	size_t len;
+	const struct eio_packet two = packet_of(2), five = packet_of(5);
+	struct eio_queue queue;
 
 	(void)state;
-	assert_null(eio_queue_peek(&queue));
-	assert_null(eio_queue_take(&queue, PLENTY, &len));
-	assert_true(add(EIO_MESSAGE, false, "one", PLENTY));
-	assert_true(add(EIO_MESSAGE, true, "two", PLENTY));
-	assert_true(add(EIO_PING, false, "", PLENTY));
-	assert_takes(PLENTY,
-	    "4one\x1e"
-	    "bdHdv\x1e"
-	    "2");
-	assert_null(eio_queue_peek(&queue));
+	eio_queue_init(&queue);
+	assert_true(eio_queue_add(&queue, &two, MAX));
+	assert_true(eio_queue_add(&queue, &two, MAX));
+	assert_true(eio_queue_add(&queue, &five, MAX));
+	assert_true(eio_queue_add(&queue, &two, MAX));
+	assert_payload(&queue, 8,
+	    "4xx\x1e"
+	    "4xx");
+	assert_payload(&queue, 2, "4xxxxx"); /* one at least */
+	assert_int_equal(eio_queue_first(&queue)->len, 2);
+	assert_payload(&queue, 8, "4xx");
+	assert_payload(&queue, 8, "");
+	assert_null(eio_queue_first(&queue));
 	assert_int_equal(queue.bytes, 0);
 }
 
 static void
-leaves_for_the_next_poll_what_does_not_fit(void **state)
+takes_no_more_than_may_wait(void **state)
 {
+	const struct eio_packet packet = packet_of(1000), huge = packet_of(MAX);
+	struct eio_queue queue;
+
 	(void)state;
-	assert_true(add(EIO_MESSAGE, false, "abc", PLENTY));
-	assert_true(add(EIO_MESSAGE, false, "def", PLENTY));
-	assert_true(add(EIO_MESSAGE, false, "larger than that", PLENTY));
-	assert_takes(9,
-	    "4abc\x1e"
-	    "4def");
-	assert_takes(9, "4larger than that");
+	eio_queue_init(&queue);
+	assert_false(eio_queue_add(&queue, &huge, MAX));
+	assert_true(eio_queue_add(&queue, &packet, 2000));
+	assert_false(eio_queue_add(&queue, &packet, 2000));
+	eio_queue_drop_first(&queue);
+	assert_true(eio_queue_add(&queue, &packet, 2000));
+	eio_queue_done(&queue);
 }
 
 static void
-leaves_what_lacks_room_for_its_separator(void **state)
+gives_little_to_each_while_there_is_too_much_in_all(void **state)
 {
-	(void)state;
-	assert_true(add(EIO_MESSAGE, false, "abc", PLENTY));
-	assert_true(add(EIO_MESSAGE, false, "def", PLENTY));
-	assert_takes(8, "4abc");
-	assert_takes(8, "4def");
-}
-
-static void
-refuses_more_than_its_maximum(void **state)
-{
-	size_t count = 0;
+	const struct eio_packet half = packet_of(MAX / 2),
+				small = packet_of(ENOUGH / 2);
+	struct eio_queue full, empty;
 
 	(void)state;
-	assert_false(add(EIO_MESSAGE, false, "abc", 2));
-	while (add(EIO_MESSAGE, false, "abc", 1000))
-		assert_true(++count < 1000);
-	assert_true(count > 0);
-	assert_in_range(queue.bytes, 1, 1000);
-	eio_queue_drop(&queue);
-	assert_true(add(EIO_MESSAGE, false, "abc", 1000));
+	eio_queue_init(&full);
+	eio_queue_init(&empty);
+	assert_true(eio_queue_add(&full, &half, MAX));
+	eio_queue_count(TOO_MUCH, 0);
+	assert_int_equal(eio_queue_share(MAX), ENOUGH);
+	assert_int_equal(eio_queue_share(100), 100);
+	assert_false(eio_queue_add(&full, &small, MAX));
+	assert_true(eio_queue_add(&empty, &small, MAX));
+	assert_false(eio_queue_add(&empty, &small, MAX));
+	eio_queue_count(0, TOO_MUCH);
+	assert_true(eio_queue_add(&full, &small, MAX));
+	/* what waits in queues counts itself */
+	eio_queue_count(BELOW, 0);
+	assert_int_equal(eio_queue_share(MAX), MAX);
+	eio_queue_count(MAX / 2, 0);
+	assert_int_equal(eio_queue_share(MAX), ENOUGH);
+	eio_queue_done(&full);
+	assert_int_equal(eio_queue_share(MAX), MAX);
+	eio_queue_done(&empty);
+	eio_queue_count(0, BELOW + MAX / 2);
 }
 
 int
 main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(makes_one_payload_of_what_waits),
-		TEST(leaves_for_the_next_poll_what_does_not_fit),
-		TEST(leaves_what_lacks_room_for_its_separator),
-		TEST(refuses_more_than_its_maximum),
+		cmocka_unit_test(makes_payloads_of_what_has_room),
+		cmocka_unit_test(takes_no_more_than_may_wait),
+		cmocka_unit_test(
+		    gives_little_to_each_while_there_is_too_much_in_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
