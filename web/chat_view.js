@@ -180,8 +180,12 @@ $("chat-new").addEventListener("click", () => {
 });
 $("chat-token").addEventListener("change", () => {
   chat.token = $("chat-token").value.trim();
+  sessionStorage.setItem("culvert-token", chat.token);
   localStorage.removeItem("culvert-chat");
   begin();
 });
 
+// A user stays one when this tab is loaded again.
+chat.token = sessionStorage.getItem("culvert-token") ?? "";
+$("chat-token").value = chat.token;
 begin();

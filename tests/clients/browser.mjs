@@ -151,10 +151,14 @@ test("the page chats, regenerates, and lists its chats", async (t) => {
 	const [, token] = await up.wait_for(/Bearer ([\w-]+\.[\w-]+\.[\w-]+)/);
 	await page.fill("#chat-token", token);
 	await page.press("#chat-token", "Tab");
-	await page.waitForFunction(() => /^demo: 5\.0+ USD left$/.test(
+	const is_demo = () => page.waitForFunction(() =>
+	    /^demo: 5\.0+ USD left$/.test(
 	    document.getElementById("chat-status").textContent));
+	await is_demo();
 	await page.waitForFunction(() =>
 	    document.querySelectorAll("#chat-choice option").length === 1);
+	await page.reload(); // and stays so
+	await is_demo();
 	await page.fill("#chat-token", "");
 	await page.press("#chat-token", "Tab");
 	await page.waitForFunction(() =>

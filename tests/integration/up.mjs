@@ -144,6 +144,12 @@ test("serves the chat, by the lines that it prints", async (t) => {
 	assert.equal(user.user, "demo");
 	assert.ok(user.balance_micro > 4900000 && user.balance_micro < 5000000,
 	    "5.00 less one answer");
+	const [, top_up] = await up.wait_for(/^ *(\S*culvertctl .*)$/m);
+	const topped = await run(["/bin/sh", "-c", top_up]);
+	assert.match(topped.stdout, /^demo +5\.99/m);
+	// what the operator has to mend is told without --verbose
+	await run(["/bin/sh", "-c", line.replace("Hello", "/sim 401")]);
+	await up.wait_for(/chat\.key_refused /);
 	assert.equal((await up.stop("SIGINT")).code, 0);
 }, { timeout: 60000 });
 
