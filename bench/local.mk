@@ -5,16 +5,16 @@ EXTRA_PROGRAMS = %D%/chat_load %D%/ws_load
 %C%_ws_load_SOURCES = %D%/ws_load.c
 %C%_ws_load_LDADD = libtunnel.a libcommon.a $(TUNNEL_LIBS)
 CLEANFILES += $(EXTRA_PROGRAMS)
-EXTRA_DIST += %D%/polls.mjs %D%/run.mjs
-EXTRA_DIST += %D%/chat.mjs %D%/run.mjs
+benches = %D%/run.mjs %D%/polls.mjs %D%/chat.mjs
+EXTRA_DIST += $(benches)
 
 if HAVE_MHD
 bench_vendor = tests/sim/culvert-sim
 endif
 bench: $(EXTRA_PROGRAMS) culvert-broker culvert-tunnel $(bench_vendor)
-	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
-		$(top_srcdir)/tests/node $(srcdir)/bench/run.mjs
-	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
-		$(top_srcdir)/tests/node $(srcdir)/bench/polls.mjs
-		$(top_srcdir)/tests/node $(srcdir)/bench/chat.mjs
+	for bench in $(benches); do \
+		top_srcdir='$(abs_top_srcdir)' \
+		top_builddir='$(abs_top_builddir)' $(top_srcdir)/tests/node \
+		$(srcdir)/$$bench || exit; \
+	done
 .PHONY: bench

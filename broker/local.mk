@@ -2,36 +2,37 @@ noinst_LIBRARIES += libbroker.a
 libbroker_a_SOURCES = \
 	%D%/http/accept_pool.c %D%/http/accept_pool.h \
 	%D%/http/access.c %D%/http/access.h \
+	%D%/http/address.c %D%/http/address.h \
 	%D%/http/answer.c %D%/http/answer.h \
 	%D%/http/cgi.c %D%/http/cgi.h \
 	%D%/http/fcgi.c %D%/http/fcgi.h \
+	%D%/http/flight.c %D%/http/flight.h \
 	%D%/config/config_anam.c %D%/config/config_anam.h \
 	%D%/anam/anam.c %D%/anam/anam.h \
-	%D%/anam/anam_flight.c %D%/anam/anam_flight.h \
+	%D%/anam/anam_quota.c %D%/anam/anam_quota.h \
 	%D%/anam/anam_route.c %D%/anam/anam_route.h \
 	%D%/anam/anam_session.c %D%/anam/anam_session.h \
 	%D%/anam/anam_token.c %D%/anam/anam_token.h \
 	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
 	%D%/chat/caller.c %D%/chat/caller.h \
+	%D%/chat/chat_cost.c %D%/chat/chat_cost.h \
 	%D%/chat/chat_http.c %D%/chat/chat_http.h \
 	%D%/chat/chat_json.c %D%/chat/chat_json.h \
-	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
-	%D%/chat/chat_socket.c %D%/chat/chat_socket.h \
-	%D%/chat/completion.c %D%/chat/completion.h \
-	%D%/chat/chat_json.c %D%/chat/chat_json.h \
-	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
-	%D%/chat/chat_cost.c %D%/chat/chat_cost.h \
 	%D%/chat/chat_news.c %D%/chat/chat_news.h \
+	%D%/chat/chat_ops.c %D%/chat/chat_ops.h \
 	%D%/chat/chat_reader.c %D%/chat/chat_reader.h \
 	%D%/chat/chat_recovery.c %D%/chat/chat_recovery.h \
 	%D%/chat/chat_refusal.c %D%/chat/chat_refusal.h \
 	%D%/chat/chat_request.c %D%/chat/chat_request.h \
+	%D%/chat/chat_socket.c %D%/chat/chat_socket.h \
 	%D%/chat/chat_upstream.c %D%/chat/chat_upstream.h \
+	%D%/chat/completion.c %D%/chat/completion.h \
 	%D%/chat/generation.c %D%/chat/generation.h \
 	%D%/chat/generations.c %D%/chat/generations.h \
 	%D%/chat/messages.c %D%/chat/messages.h \
 	%D%/chat/messages_resume.c %D%/chat/messages_resume.h \
 	%D%/chat/messages_test.c %D%/chat/messages_test.h \
+	%D%/chat/notify.c %D%/chat/notify.h \
 	%D%/chat/scribe.c %D%/chat/scribe.h \
 	%D%/chat/sse_text.c %D%/chat/sse_text.h \
 	%D%/chat/stream_log.c %D%/chat/stream_log.h \
@@ -59,7 +60,6 @@ libbroker_a_SOURCES = \
 	%D%/http/http_client.c %D%/http/http_client.h \
 	%D%/store/database.c %D%/store/database.h \
 	%D%/tunnels/leases.c %D%/tunnels/leases.h \
-	%D%/chat/notify.c %D%/chat/notify.h \
 	%D%/store/ledger.c %D%/store/ledger.h \
 	%D%/hub/hub.c %D%/hub/hub.h \
 	%D%/hub/jobs.c %D%/hub/jobs.h \

@@ -18,11 +18,13 @@ LDADD = libbroker.a libtunnel.a libctl.a libcommon.a \
 unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
-	%D%/unit/test_anam_flight \
+	%D%/unit/test_address \
+	%D%/unit/test_anam_quota \
 	%D%/unit/test_anam_route \
 	%D%/unit/test_anam_session \
 	%D%/unit/test_anam_token \
 	%D%/unit/test_anam_vendor \
+	%D%/unit/test_answer \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
@@ -48,6 +50,7 @@ unit_tests = \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
+	%D%/unit/test_database \
 	%D%/unit/test_dial \
 	%D%/unit/test_dialect \
 	%D%/unit/test_echo \
@@ -55,6 +58,7 @@ unit_tests = \
 	%D%/unit/test_eio_queue \
 	%D%/unit/test_eio_ws \
 	%D%/unit/test_err \
+	%D%/unit/test_flight \
 	%D%/unit/test_flow \
 	%D%/unit/test_generations \
 	%D%/unit/test_held \
@@ -130,8 +134,8 @@ check_PROGRAMS += %D%/lib/packets
 engineio_double = %D%/unit/engineio_double.c %D%/unit/engineio_double.h
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
 ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
-web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
+web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_config_messages_SOURCES = %D%/unit/test_config_messages.c \
 	$(relay_text)
 %C%_unit_test_config_relay_SOURCES = %D%/unit/test_config_relay.c \
@@ -271,14 +275,14 @@ endif
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_sio_packet_SOURCES = %D%/fuzz/fuzz_sio_packet.c $(fuzz_main)
 %C%_fuzz_fuzz_sio_packet_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-%C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
-%C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_target_SOURCES = %D%/fuzz/fuzz_target.c $(fuzz_main)
 %C%_fuzz_fuzz_target_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_text_SOURCES = %D%/fuzz/fuzz_text.c $(fuzz_main)
 %C%_fuzz_fuzz_text_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_transform_SOURCES = %D%/fuzz/fuzz_transform.c $(fuzz_main)
 %C%_fuzz_fuzz_transform_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
+%C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/deploy.sh %D%/integration/test_cgi.sh %D%/layers.sh %D%/node
@@ -289,5 +293,6 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
 	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
 	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
-	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs %D%/lib/harness.mjs %D%/lib/rawws.mjs \
-	%D%/lib/servers.mjs %D%/lib/sse.mjs %D%/lib/tap.mjs
+	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
+	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
+	%D%/lib/sse.mjs %D%/lib/tap.mjs

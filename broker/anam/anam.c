@@ -5,11 +5,12 @@
 #include <string.h>
 #include <strings.h>
 
-#include "broker/anam/anam_flight.h"
+#include "broker/anam/anam_quota.h"
 #include "broker/anam/anam_session.h"
 #include "broker/anam/anam_token.h"
 #include "broker/anam/anam_vendor.h"
 #include "broker/config/url.h"
+#include "broker/http/flight.h"
 #include "broker/signing_key.h"
 #include "broker/store/store.h"
 #include "common/clock.h"
@@ -50,7 +51,7 @@ refuse(struct request *req, enum err err, const struct diag *diag)
 {
 	char client[64];
 
-	if (err == ERR_UNAVAIL || err == ERR_RATE)
+	if (err == ERR_RATE)
 		request_add_header(req, "Retry-After", RETRY_AFTER_S);
 	if (err_http_status(err) >= 500) {
 		log_error("anam.failed", "client=%s reason=\"%s\"",
@@ -468,7 +469,7 @@ make_session(struct start *start, struct store_anam *ret, struct diag *diag)
 {
 	int64_t now = clock_unix();
 	json_t *record = NULL;
-	enum err err = anam_flight_count(start->anam->max_sessions,
+	enum err err = anam_quota_take(start->anam->max_sessions,
 	    start->anam->session_ttl_s, now, diag);
 
 	if (err != ERR_OK)
@@ -476,7 +477,7 @@ make_session(struct start *start, struct store_anam *ret, struct diag *diag)
 	err = ask_vendor(start, &record, diag);
 	/* one that is of no use to us was made all the same, and is paid for */
 	if (start->refused)
-		anam_flight_uncount(now);
+		anam_quota_give_back(now);
 	if (err != ERR_OK)
 		return err;
 	*ret = (struct store_anam){
@@ -503,9 +504,9 @@ find_session(struct start *start, struct store_anam *ret, struct diag *diag)
 {
 	struct store *store = store_current();
 	unsigned threads = request_config(start->req)->requests.threads;
-	struct anam_flight *flight;
-	/* half of them remain for what does not wait for a vendor */
-	enum err err = anam_flight_begin(start->token.id, (threads + 1) / 2,
+	struct flight *flight;
+	/* a client that hears nothing for ten seconds asks again */
+	enum err err = flight_begin(start->token.id, threads,
 	    start->deadline_ms, &flight, diag);
 
 	if (err != ERR_OK)
@@ -516,7 +517,7 @@ find_session(struct start *start, struct store_anam *ret, struct diag *diag)
 		log_session(start, ret, "again");
 	else if (err == ERR_NOTFOUND)
 		err = make_session(start, ret, diag);
-	anam_flight_end(flight);
+	flight_end(flight);
 	return err;
 }
 
@@ -620,7 +621,7 @@ talk(struct request *req, const struct store_anam *session, int64_t deadline_ms,
     bool *ret_refused, struct anam_refusal *refusal, struct diag *diag)
 {
 	const struct config *config = request_config(req);
-	struct anam_flight *flight = NULL;
+	struct flight *flight = NULL;
 	struct anam_engine engine;
 	json_t *body = NULL;
 	char *text;
@@ -636,14 +637,14 @@ talk(struct request *req, const struct store_anam *session, int64_t deadline_ms,
 	}
 	text = json_text(body, &len);
 	json_decref(body);
-	err = anam_flight_begin(NULL, (config->requests.threads + 1) / 2,
-	    deadline_ms, &flight, diag);
+	err = flight_begin(NULL, config->requests.threads, deadline_ms, &flight,
+	    diag);
 	if (err == ERR_OK) {
 		err = anam_vendor_talk(config->anam, engine.talk, session->id,
 		    text, len, deadline_ms, refusal, diag);
 		*ret_refused = err != ERR_OK;
 	}
-	anam_flight_end(flight);
+	flight_end(flight);
 	explicit_bzero(text, len);
 	free(text);
 	anam_engine_done(&engine);

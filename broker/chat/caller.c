@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "broker/http/address.h"
 #include "broker/signing_key.h"
 #include "common/clock.h"
 #include "common/crypt.h"
@@ -53,29 +54,14 @@ network_of(const char *address)
 	    inet_ntop(AF_INET6, &v6, text, sizeof(text)));
 }
 
-/* Without a scope, and IPv4 as such: ::ffff:192.0.2.1 is no other place. */
 static enum err
 take_address(const char *address, struct caller *caller, struct diag *diag)
 {
-	size_t len = address == NULL ? 0 : strcspn(address, "%");
-	char *out = caller->address;
-	struct in6_addr v6;
-	struct in_addr v4;
+	enum err err = address_normalize(address, caller->address);
 
-	if (len > 0 && len < sizeof(caller->address))
-		memcpy(out, address, len);
-	if (inet_pton(AF_INET, out, &v4) == 1)
-		return ERR_OK;
-	if (inet_pton(AF_INET6, out, &v6) != 1) {
+	if (err != ERR_OK)
 		diag_set(diag, "the client's address is not known");
-		return ERR_PROTO;
-	}
-	if (IN6_IS_ADDR_V4MAPPED(&v6))
-		(void)inet_ntop(AF_INET, v6.s6_addr + 12, out,
-		    sizeof(caller->address));
-	else
-		(void)inet_ntop(AF_INET6, &v6, out, sizeof(caller->address));
-	return ERR_OK;
+	return err;
 }
 
 /* ---- users ---- */

@@ -31,8 +31,6 @@ refuse(struct request *req, const char *op, enum err err,
 		    diag->text);
 	if (err == ERR_UNAUTH)
 		request_add_header(req, "WWW-Authenticate", "Bearer");
-	if (err == ERR_UNAVAIL)
-		request_add_header(req, "Retry-After", "5");
 	request_reply_status(req, err_http_status(err),
 	    chat_json_code(err, caller),
 	    ours || diag->text[0] == '\0' ? err_text(err) : diag->text);

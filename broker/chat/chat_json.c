@@ -91,7 +91,6 @@ static enum err
 user_usage(const struct config *config, const struct caller *caller,
     struct store *store, json_t **ret, struct diag *diag)
 {
-	const struct price *price;
 	struct store_account account;
 	char text[PRICE_TEXT_BYTES];
 	enum err err;
@@ -104,14 +103,12 @@ user_usage(const struct config *config, const struct caller *caller,
 	err = store->ops->get_account(store, caller->id, &account, diag);
 	if (err != ERR_OK)
 		return err;
-	/* all models are in the same money */
-	price = config_find_price(config, config->chat->models.items[0]);
 	*ret = json_made(json_pack("{s:s, s:s, s:s, s:I, s:I, s:s?}", "kind",
 	    "user", "user", caller->id, "balance",
 	    price_format_micro((uint64_t)account.balance, text),
 	    "balance_micro", (json_int_t)account.balance, "reserved_micro",
 	    (json_int_t)account.reserved, "currency",
-	    price == NULL ? NULL : price->currency));
+	    config_chat_currency(config)));
 	return ERR_OK;
 }
 

@@ -109,7 +109,7 @@ chat_reader_new(struct parked *parked, const struct chat_feed *feed,
 	if (reader->offset > feed->visible)
 		reader->offset = feed->visible;
 	parked_begin(parked, &events, reader);
-	parked_start(parked, 200, CHAT_READER_TYPE);
+	parked_start(parked, 200, SSE_TEXT_TYPE);
 	return reader;
 }
 

@@ -57,6 +57,4 @@ void chat_reader_pump(struct chat_reader *reader);
  */
 void chat_reader_heartbeat(struct chat_reader *reader);
 
-#define CHAT_READER_TYPE "text/event-stream"
-
 #endif

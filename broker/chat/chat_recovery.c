@@ -68,16 +68,13 @@ make_events(const struct store_generation *generation)
 		.stream = generation->id,
 		.n = generation->last + 1,
 	};
-	char *events;
 
 	sse_text_add(&text, id, "assistant_error",
 	    json_made(json_pack("{s:s, s:s, s:s, s:s}", "code", "INTERRUPTED",
 		"error", "The answer was interrupted.  Please try again.",
 		"chat_id", generation->chat, "message_id",
 		generation->answer)));
-	events = xstrndup(text.data, text.len);
-	sse_text_done(&text);
-	return events;
+	return sse_text_take(&text);
 }
 
 static enum err

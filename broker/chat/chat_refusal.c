@@ -34,7 +34,7 @@ answer_of(const struct chat_refusal *refusal)
 	const char *message = refusal->why.text[0] == '\0'
 	    ? err_text(refusal->err)
 	    : refusal->why.text;
-	struct answer answer = { .content_type = "text/event-stream" };
+	struct answer answer = { .content_type = SSE_TEXT_TYPE };
 	json_t *body;
 
 	if (refusal->as_events) {
@@ -78,12 +78,10 @@ void
 chat_refusal_reply_parked(struct parked *parked,
     const struct chat_refusal *refusal)
 {
-	static const struct parked_events none = { .gone = NULL };
 	struct answer answer = answer_of(refusal);
 	char text[SECONDS_LEN];
 
-	/* nothing comes back of an answer that is whole */
-	parked_begin(parked, &none, NULL);
+	parked_begin(parked, NULL, NULL);
 	if (refusal->retry_after_s > 0)
 		parked_add_header(parked, "Retry-After",
 		    seconds(refusal, text));

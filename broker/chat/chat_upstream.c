@@ -50,7 +50,7 @@ static const struct chat_upstream_end too_busy = {
 	.code = "UPSTREAM_RATE_LIMITED",
 	.message = "The AI service is busy.  Please try again later.",
 };
-static const struct chat_upstream_end too_large = {
+const struct chat_upstream_end chat_upstream_too_large = {
 	.code = "ANSWER_TOO_LARGE",
 	.message = "The answer is longer than this site allows.",
 };
@@ -75,7 +75,8 @@ fail(struct chat_upstream *upstream, enum err err, const char *reason)
 	if (err == ERR_UPSTREAM_TIMEOUT)
 		end(upstream, &timed_out);
 	else
-		end(upstream, err == ERR_LIMIT ? &too_large : &failed);
+		end(upstream,
+		    err == ERR_LIMIT ? &chat_upstream_too_large : &failed);
 }
 
 /* ---- what comes --------------------------------------------------------- */
@@ -258,7 +259,7 @@ start(struct chat_upstream *upstream, const char *body, size_t len)
 			.value = config->headers[i].prefix,
 			.secret = config->headers[i].secret,
 		};
-	return http_stream_start(&request, config->total_ms, &events, upstream);
+	return http_stream_start(&request, &events, upstream);
 }
 
 struct chat_upstream *

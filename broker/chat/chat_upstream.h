@@ -24,6 +24,9 @@ struct chat_upstream_end {
 	int64_t retry_after_s; /* 0: the vendor did not say */
 };
 
+/* It is larger than `answer_bytes', in whatever form. */
+extern const struct chat_upstream_end chat_upstream_too_large;
+
 struct chat_upstream_events {
 	/* Text, UTF-8, not empty. */
 	void (*delta)(void *arg, const char *text, size_t len);

@@ -574,17 +574,13 @@ on_ended(void *arg, const struct chat_upstream_end *how)
 static void
 on_delta(void *arg, const char *text, size_t len)
 {
-	static const struct chat_upstream_end too_large = {
-		.code = "ANSWER_TOO_LARGE",
-		.message = "The answer is longer than this site allows.",
-	};
 	struct generation *generation = arg;
 
 	if (generation->is_ending)
 		return;
 	if (len > chat_of(generation)->answer_bytes - generation->content_len ||
 	    stream_log_add_delta(generation->feed.log, text, len) != ERR_OK) {
-		finish(generation, STORE_FAILED, &too_large);
+		finish(generation, STORE_FAILED, &chat_upstream_too_large);
 		return;
 	}
 	add_content(generation, text, len);

@@ -64,21 +64,17 @@ resume_free(struct resume *resume)
 
 /* ---- an answer that is over: from the store ----------------------------- */
 
-static const struct parked_events no_events = { .gone = NULL };
-
 static void
 reply_empty(struct parked *parked)
 {
-	parked_begin(parked, &no_events, NULL);
+	parked_begin(parked, NULL, NULL);
 	parked_reply(parked, 204, NULL, NULL, 0);
 }
 
 static void
 reply_error(struct parked *parked, enum err err)
 {
-	parked_begin(parked, &no_events, NULL);
-	if (err == ERR_UNAVAIL)
-		parked_add_header(parked, "Retry-After", "5");
+	parked_begin(parked, NULL, NULL);
 	parked_reply_error(parked, err, NULL);
 }
 
@@ -89,8 +85,8 @@ reply_lost(struct parked *parked)
 	struct sse_id id = { .stream = LOST_ID };
 
 	sse_text_add(&text, id, "session_lost", json_made(json_object()));
-	parked_begin(parked, &no_events, NULL);
-	parked_reply(parked, 200, CHAT_READER_TYPE, text.data, text.len);
+	parked_begin(parked, NULL, NULL);
+	parked_reply(parked, 200, SSE_TEXT_TYPE, text.data, text.len);
 	sse_text_done(&text);
 }
 
@@ -148,7 +144,7 @@ make_end(const struct store_generation *generation)
 			interrupted ? "INTERRUPTED" : "FAILED", "error",
 			"The answer was not finished.  Please try again.",
 			"chat_id", chat, "message_id", id)));
-		return text.data;
+		return sse_text_take(&text);
 	}
 	shown = chat_json_message(chat, &message);
 	sse_text_add(&text, none, "assistant_complete",
@@ -156,7 +152,7 @@ make_end(const struct store_generation *generation)
 		"message", shown, "usage", json_object_get(shown, "usage"),
 		"finish_reason",
 		generation->state == STORE_STOPPED ? "stopped" : NULL)));
-	return text.data;
+	return sse_text_take(&text);
 }
 
 static bool
@@ -380,7 +376,7 @@ stop_in_hub(void *arg)
 	    generations_find(resume->owner, resume->chat, resume->message);
 
 	if (running == NULL) {
-		parked_begin(resume->parked, &no_events, NULL);
+		parked_begin(resume->parked, NULL, NULL);
 		parked_reply(resume->parked, 200, "application/json", nothing,
 		    sizeof(nothing) - 1);
 	} else {
@@ -403,8 +399,6 @@ handle(struct request *req,
 	if (err == ERR_OK)
 		err = parked_take(req, &resume->parked, &diag);
 	if (err != ERR_OK) {
-		if (err == ERR_UNAVAIL)
-			request_add_header(req, "Retry-After", "5");
 		request_reply_error(req, err,
 		    diag.text[0] == '\0' ? NULL : diag.text);
 		resume_free(resume);

@@ -92,7 +92,7 @@ begin(void *arg)
 	struct test *test = arg;
 
 	parked_begin(test->parked, &events, test);
-	parked_start(test->parked, 200, "text/event-stream");
+	parked_start(test->parked, 200, SSE_TEXT_TYPE);
 	test->timer = loop_timer_new(hub_loop(), on_interval, test);
 	loop_timer_set(test->timer, 0);
 }

@@ -15,6 +15,7 @@
 
 const struct scribe_options scribe_defaults = {
 	.max_bytes = 64 * 1024 * 1024,
+	.gather_ms = 30,
 	.retry_ms = 100,
 	.max_retry_ms = 2000,
 	.flush_ms = 3000,
@@ -38,13 +39,14 @@ static struct {
 	pthread_t thread;
 	pthread_mutex_t lock; /* over all that follows */
 	pthread_cond_t wake;
-	bool is_made, started, stopping;
+	bool started, stopping;
 	struct pieces pieces;
 	struct ends ends;
-	size_t bytes;
-	int64_t pause_ms; /* while the store is away */
+	size_t count, bytes; /* of pieces */
+	int64_t pause_ms;    /* while the store is away */
 } scribe = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.wake = PTHREAD_COND_INITIALIZER,
 	.pieces = STAILQ_HEAD_INITIALIZER(scribe.pieces),
 	.ends = STAILQ_HEAD_INITIALIZER(scribe.ends),
 };
@@ -70,6 +72,18 @@ piece_free(struct piece *piece)
 	free(piece);
 }
 
+/* The piece that came first; locked. */
+static void
+drop_first(void)
+{
+	struct piece *piece = STAILQ_FIRST(&scribe.pieces);
+
+	STAILQ_REMOVE_HEAD(&scribe.pieces, next);
+	scribe.count--;
+	scribe.bytes -= piece->bytes;
+	piece_free(piece);
+}
+
 bool
 scribe_add(const char *generation, int64_t first, int64_t last, char *events,
     char *content)
@@ -90,8 +104,11 @@ scribe_add(const char *generation, int64_t first, int64_t last, char *events,
 	    piece->bytes <= scribe.options.max_bytes - scribe.bytes;
 	if (fits) {
 		STAILQ_INSERT_TAIL(&scribe.pieces, piece, next);
+		scribe.count++;
 		scribe.bytes += piece->bytes;
-		(void)pthread_cond_signal(&scribe.wake);
+		/* those in between find it awake, or gathering */
+		if (scribe.count == 1 || scribe.count == BATCH)
+			(void)pthread_cond_signal(&scribe.wake);
 	}
 	(void)pthread_mutex_unlock(&scribe.lock);
 	if (!fits)
@@ -162,11 +179,8 @@ write_pieces(struct diag *diag)
 	}
 	if (count == 0 || write_batch(batch, count, diag) == ERR_UNAVAIL)
 		return count == 0 ? ERR_OK : ERR_UNAVAIL;
-	for (size_t i = 0; i < count; i++) {
-		STAILQ_REMOVE_HEAD(&scribe.pieces, next);
-		scribe.bytes -= batch[i]->bytes;
-		piece_free(batch[i]);
-	}
+	for (size_t i = 0; i < count; i++)
+		drop_first();
 	return ERR_OK;
 }
 
@@ -221,17 +235,43 @@ attempt(void)
 		scribe.pause_ms = scribe.options.max_retry_ms;
 }
 
-/* Unless it is to stop; new work does not end it. */
+/* Sleep until then, or until it is woken for whatever reason. */
 static void
-pause_until(int64_t time_ms)
+doze_until(int64_t time_ms)
 {
 	const struct timespec time = {
 		.tv_sec = time_ms / 1000,
 		.tv_nsec = time_ms % 1000 * 1000000,
 	};
 
+	/* the clock of clock_ms() */
+	(void)pthread_cond_clockwait(&scribe.wake, &scribe.lock,
+	    CLOCK_MONOTONIC, &time);
+}
+
+/* Unless it is to stop; new work does not end it. */
+static void
+pause_until(int64_t time_ms)
+{
 	while (!scribe.stopping && clock_ms() < time_ms)
-		(void)pthread_cond_timedwait(&scribe.wake, &scribe.lock, &time);
+		doze_until(time_ms);
+}
+
+/*
+ * Wait for work.  A transaction costs about as much for one piece as for many,
+ * so pieces wait for some more; for an end a reader waits, so it does not.
+ */
+static void
+await_work(void)
+{
+	int64_t end_ms;
+
+	while (!scribe.stopping && !has_work())
+		(void)pthread_cond_wait(&scribe.wake, &scribe.lock);
+	end_ms = clock_ms() + scribe.options.gather_ms;
+	while (!scribe.stopping && STAILQ_EMPTY(&scribe.ends) &&
+	    scribe.count < BATCH && clock_ms() < end_ms)
+		doze_until(end_ms);
 }
 
 /* The last attempts; short pauses, and never past flush_ms. */
@@ -258,10 +298,9 @@ run(void *arg)
 	(void)arg;
 	(void)pthread_mutex_lock(&scribe.lock);
 	while (!scribe.stopping) {
-		if (!has_work()) {
-			(void)pthread_cond_wait(&scribe.wake, &scribe.lock);
-			continue;
-		}
+		await_work();
+		if (scribe.stopping)
+			break;
 		attempt();
 		if (scribe.pause_ms > 0)
 			pause_until(clock_ms() + scribe.pause_ms);
@@ -277,17 +316,8 @@ enum err
 scribe_start(struct store *store, const struct scribe_options *options,
     struct diag *diag)
 {
-	pthread_condattr_t attr;
 	enum err err;
 
-	if (!scribe.is_made) {
-		/* clock_ms() is this clock */
-		(void)pthread_condattr_init(&attr);
-		(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-		(void)pthread_cond_init(&scribe.wake, &attr);
-		(void)pthread_condattr_destroy(&attr);
-		scribe.is_made = true;
-	}
 	scribe.store = store;
 	scribe.options = *options;
 	scribe.stopping = false;
@@ -303,13 +333,9 @@ static void
 give_back(void)
 {
 	struct scribe_end *end;
-	struct piece *piece;
 
-	while ((piece = STAILQ_FIRST(&scribe.pieces)) != NULL) {
-		STAILQ_REMOVE_HEAD(&scribe.pieces, next);
-		scribe.bytes -= piece->bytes;
-		piece_free(piece);
-	}
+	while (!STAILQ_EMPTY(&scribe.pieces))
+		drop_first();
 	while ((end = STAILQ_FIRST(&scribe.ends)) != NULL) {
 		STAILQ_REMOVE_HEAD(&scribe.ends, next);
 		lose_end(end, "the store is away: the next start ends it");

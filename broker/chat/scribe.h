@@ -14,12 +14,14 @@
  * scribe: writes to the store what answers become, in a thread of its own, so
  * that who makes them never waits.
  *
- * Everything is written in the order in which it came; while the store is
- * away it waits, and is tried again, less and less often.  There is one in a
- * process.  Thread-safe.
+ * Everything is written in the order in which it came: pieces after a little
+ * while, so that more come to be written with them, and ends at once.  While
+ * the store is away it waits, and is tried again, less and less often.  There
+ * is one in a process.  Thread-safe.
  */
 struct scribe_options {
 	size_t max_bytes;		/* of pieces that wait */
+	int64_t gather_ms;		/* from a piece to its writing */
 	int64_t retry_ms, max_retry_ms; /* to the next attempt: doubles */
 	int64_t flush_ms;		/* of attempts at the end */
 };

@@ -45,6 +45,17 @@ reserve(struct sse_text *text, size_t len)
 	return data + text->len;
 }
 
+char *
+sse_text_take(struct sse_text *text)
+{
+	char *data;
+
+	*reserve(text, 1) = '\0';
+	data = text->data;
+	*text = (struct sse_text){ .data = NULL };
+	return data;
+}
+
 static void
 add(struct sse_text *text, const char *data, size_t len)
 {

@@ -14,12 +14,17 @@
  * a blank one: what a text has in it can neither end an event nor begin one.
  */
 
+#define SSE_TEXT_TYPE "text/event-stream"
+
 /* Grows as it is filled; its filler keeps it bounded.  Begin with { 0 }. */
 struct sse_text {
 	char *data; /* not NUL-terminated */
 	size_t len, size;
 };
 void sse_text_done(struct sse_text *text);
+
+/* All of it, with a NUL behind: the caller clears and frees it. */
+char *sse_text_take(struct sse_text *text);
 
 /* An event's id is STREAM.N, or, with n 0, STREAM; NULL: it has none. */
 struct sse_id {

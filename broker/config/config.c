@@ -264,6 +264,16 @@ config_find_price(const struct config *config, const char *model)
 	return NULL;
 }
 
+const char *
+config_chat_currency(const struct config *config)
+{
+	const struct price *price = config->chat == NULL
+	    ? NULL
+	    : config_find_price(config, config->chat->models.items[0]);
+
+	return price == NULL ? NULL : price->currency;
+}
+
 const struct config_token *
 config_find_token(const struct config *config, const char *name)
 {

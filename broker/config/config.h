@@ -332,6 +332,9 @@ const struct config_persona *config_find_persona(const struct config *config,
 const struct price *config_find_price(const struct config *config,
     const char *model);
 
+/* The money of the chat's models, which have all the same; NULL: none. */
+const char *config_chat_currency(const struct config *config);
+
 /* The token template of this name; NULL where there is none. */
 const struct config_token *config_find_token(const struct config *config,
     const char *name);

@@ -13,12 +13,14 @@
 #include "common/str.h"
 #include "common/xalloc.h"
 
-/* What every answer has, unless its handler says something else. */
+/* What an answer has, unless its handler says something else. */
 static const struct {
+	int status; /* 0: every one */
 	const char *name, *value;
 } standard_headers[] = {
-	{ "Cache-Control", "no-store" },
-	{ "X-Content-Type-Options", "nosniff" },
+	{ 0, "Cache-Control", "no-store" },
+	{ 0, "X-Content-Type-Options", "nosniff" },
+	{ 503, "Retry-After", "5" },
 };
 
 void
@@ -65,7 +67,9 @@ answer_head(int status, const char *content_type, int64_t length,
 		    (long long)length);
 	for (size_t i = 0;
 	     i < sizeof(standard_headers) / sizeof(standard_headers[0]); i++)
-		if (!has_header(headers, standard_headers[i].name))
+		if ((standard_headers[i].status == 0 ||
+			standard_headers[i].status == status) &&
+		    !has_header(headers, standard_headers[i].name))
 			(void)fprintf(out, "%s: %s\r\n",
 			    standard_headers[i].name,
 			    standard_headers[i].value);

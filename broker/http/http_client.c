@@ -356,8 +356,7 @@ struct http_stream {
 	struct curl_slist *headers;
 	struct checks checks;
 	size_t received;
-	int64_t deadline_ms, idle_ms, last_ms; /* something came */
-	struct loop_timer *timer;
+	struct loop_timer *timer; /* to the deadline; or soon, where unfit */
 	enum err unfit; /* the request cannot be made; why is in diag */
 	struct diag diag;
 	char text[CURL_ERROR_SIZE];
@@ -534,7 +533,6 @@ set_multi_timer(CURLM *multi, long ms, void *arg)
 static bool
 note_received(struct http_stream *stream, size_t len)
 {
-	stream->last_ms = clock_ms();
 	stream->checks.too_large =
 	    len > stream->checks.max_bytes - stream->received;
 	if (!stream->checks.too_large)
@@ -603,38 +601,18 @@ check_connection(void *arg, char *to, char *from, int to_port, int from_port)
 
 /* ---- one stream ---- */
 
-/* Whatever comes first: the deadline, or the end of patience with silence. */
-static void
-set_timer(struct http_stream *stream, int64_t now)
-{
-	int64_t at = stream->deadline_ms;
-
-	if (stream->last_ms + stream->idle_ms < at)
-		at = stream->last_ms + stream->idle_ms;
-	loop_timer_set(stream->timer, at - now);
-}
-
-/* It is not set anew with each piece: so it may come too early. */
 static void
 on_stream_timer(void *arg)
 {
 	struct http_stream *stream = arg;
-	int64_t now = clock_ms();
 
 	if (stream->unfit != ERR_OK) {
 		tell_end(stream, stream->unfit, &stream->diag);
-	} else if (now >= stream->deadline_ms) {
-		diag_set(&stream->diag, "%s",
-		    stream->state == OVER ? no_time
-					  : "the answer took too long");
-		tell_end(stream, ERR_UPSTREAM_TIMEOUT, &stream->diag);
-	} else if (now >= stream->last_ms + stream->idle_ms) {
-		diag_set(&stream->diag, "nothing came for %lld ms",
-		    (long long)stream->idle_ms);
-		tell_end(stream, ERR_UPSTREAM_TIMEOUT, &stream->diag);
-	} else {
-		set_timer(stream, now);
+		return;
 	}
+	diag_set(&stream->diag, "%s",
+	    stream->state == OVER ? no_time : "the answer took too long");
+	tell_end(stream, ERR_UPSTREAM_TIMEOUT, &stream->diag);
 }
 
 static void
@@ -675,7 +653,7 @@ set_stream(struct http_stream *stream,
 }
 
 struct http_stream *
-http_stream_start(const struct http_client_request *request, int64_t idle_ms,
+http_stream_start(const struct http_client_request *request,
     const struct http_stream_events *events, void *arg)
 {
 	struct http_stream *stream = xcalloc(1, sizeof(*stream));
@@ -687,15 +665,12 @@ http_stream_start(const struct http_client_request *request, int64_t idle_ms,
 	stream->events = *events;
 	stream->arg = arg;
 	stream->checks = checks_of(request);
-	stream->deadline_ms = request->deadline_ms;
-	stream->idle_ms = idle_ms;
-	stream->last_ms = now;
 	stream->headers = format_headers(request);
 	stream->curl = new_handle(&stream->checks);
 	stream->timer = loop_timer_new(hub_loop(), on_stream_timer, stream);
 	set_stream(stream, request);
-	set_timer(stream, now);
-	if (stream->unfit != ERR_OK || now >= stream->deadline_ms) {
+	loop_timer_set(stream->timer, request->deadline_ms - now);
+	if (stream->unfit != ERR_OK || now >= request->deadline_ms) {
 		stream->state = OVER;
 		loop_timer_set(stream->timer, 0);
 	} else if (hub.busy) {

@@ -73,8 +73,8 @@ struct http_stream_events {
 	void (*data)(void *arg, const void *data, size_t len);
 	/*
 	 * Last, once: ERR_OK where the answer has come to its end as HTTP
-	 * says, else as of http_client_send(); ERR_UPSTREAM_TIMEOUT, too, after
-	 * idle_ms of silence.  The stream is still to be freed.
+	 * says, else as of http_client_send().  The stream is still to be
+	 * freed.
 	 */
 	void (*ended)(void *arg, enum err err, const struct diag *diag);
 };
@@ -84,7 +84,7 @@ struct http_stream_events {
  * is copied.  The hub's thread alone.
  */
 struct http_stream *http_stream_start(const struct http_client_request *request,
-    int64_t idle_ms, const struct http_stream_events *events, void *arg);
+    const struct http_stream_events *events, void *arg);
 
 /*
  * End it at once, its connection too where the answer is not over.  Allowed

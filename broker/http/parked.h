@@ -41,7 +41,8 @@ enum err parked_take(struct request *req, struct parked **ret,
 
 /*
  * Begin to watch it; before anything else but parked_drop() and
- * parked_add_header().  A second time: from now on these are told.
+ * parked_add_header().  A second time: from now on these are told.  events
+ * NULL: it is answered next, with all of its answer.
  */
 void parked_begin(struct parked *parked, const struct parked_events *events,
     void *arg);

@@ -85,8 +85,6 @@ openai_ask_refuse(struct request *req, const struct config_relay *relay,
 		log_denied(req, relay, diag->text);
 	if (err == ERR_UNAUTH)
 		request_add_header(req, "WWW-Authenticate", "Bearer");
-	if (err == ERR_UNAVAIL)
-		request_add_header(req, "Retry-After", "5");
 	request_reply_error(req, err,
 	    ours || diag->text[0] == '\0' ? err_text(err) : diag->text);
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "broker/anam/anam_flight.h"
+#include "broker/http/flight.h"
 #include "broker/http/http_client.h"
 #include "broker/http/multipart.h"
 #include "broker/openai/openai_ask.h"
@@ -295,15 +295,13 @@ make_call(struct request *req, const struct call *call)
 {
 	unsigned threads = request_config(req)->requests.threads;
 	struct http_client_answer answer;
-	struct anam_flight *flight = NULL;
+	struct flight *flight = NULL;
 	struct diag diag = { "" };
-	/* half of them remain for what does not wait for a vendor */
-	enum err err = anam_flight_begin(NULL, (threads + 1) / 2, clock_ms(),
-	    &flight, &diag);
+	enum err err = flight_begin(NULL, threads, clock_ms(), &flight, &diag);
 
 	if (err == ERR_OK)
 		err = send_call(call, &answer, &diag);
-	anam_flight_end(flight);
+	flight_end(flight);
 	if (err != ERR_OK) {
 		/* too large is the vendor's fault, not the client's */
 		openai_ask_refuse(req, call->relay,

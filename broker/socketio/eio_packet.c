@@ -7,8 +7,7 @@
 #include "common/crypt.h"
 #include "common/str.h"
 
-#define SEPARATOR '\x1e'
-#define BASE64	  'b' /* in the place of the type: a binary message */
+#define BASE64 'b' /* in the place of the type: a binary message */
 
 enum err
 eio_packet_of_text(const char *text, size_t len, struct eio_packet *ret)
@@ -45,7 +44,7 @@ enum err
 eio_packet_take(char *payload, size_t len, struct eio_packet *ret,
     size_t *ret_used)
 {
-	char *end = len == 0 ? NULL : memchr(payload, SEPARATOR, len);
+	char *end = len == 0 ? NULL : memchr(payload, EIO_SEPARATOR, len);
 	size_t n = end == NULL ? len : (size_t)(end - payload);
 	enum err err;
 

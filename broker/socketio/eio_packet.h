@@ -22,6 +22,9 @@ enum eio_type {
 	EIO_NOOP = '6',
 };
 
+/* Between the packets of a payload. */
+#define EIO_SEPARATOR '\x1e'
+
 struct eio_packet {
 	enum eio_type type;
 	bool binary;	  /* EIO_MESSAGE alone */

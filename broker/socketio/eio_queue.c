@@ -6,8 +6,6 @@
 
 #include "common/xalloc.h"
 
-#define SEPARATOR '\x1e'
-
 /* Past the first, each has the second, which is enough for who reads. */
 #define ALL_BYTES   (256 * 1024 * 1024)
 #define SHARE_BYTES (64 * 1024)
@@ -102,7 +100,7 @@ eio_queue_take_payload(struct eio_queue *queue, size_t max, size_t *ret_len)
 
 		text = xreallocarray(text, len + size + 3, 1);
 		if (len > 0)
-			text[len++] = SEPARATOR;
+			text[len++] = EIO_SEPARATOR;
 		eio_packet_put(packet, text + len);
 		len += size;
 		eio_queue_drop_first(queue);

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/socketio/eio_server.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/http/address.h"
 #include "common/crypt.h"
 #include "common/xalloc.h"
 
 #define SERVERS_MAX  4
 #define BUCKET_COUNT 4096 /* of sessions: 10,000 of them are few in each */
-#define PREFIX_BYTES 8
 #define RANDOM_BYTES (EIO_SID_BYTES / 4 * 3)
 
 LIST_HEAD(bucket, eio_member);
@@ -19,7 +18,7 @@ LIST_HEAD(networks, eio_network);
 
 /* An address that has sessions. */
 struct eio_network {
-	uint8_t prefix[PREFIX_BYTES]; /* IPv4 with zeros behind it */
+	uint8_t prefix[ADDRESS_NETWORK_BYTES]; /* IPv4 with zeros behind it */
 	uint64_t count;
 	LIST_ENTRY(eio_network) entry;
 };
@@ -144,28 +143,30 @@ find(struct eio_server *server, const char *sid)
 }
 
 static struct networks *
-networks_of(struct eio_server *server, const uint8_t prefix[PREFIX_BYTES])
+networks_of(struct eio_server *server,
+    const uint8_t prefix[ADDRESS_NETWORK_BYTES])
 {
 	unsigned hash = 0;
 
-	for (size_t i = 0; i < PREFIX_BYTES; i++)
+	for (size_t i = 0; i < ADDRESS_NETWORK_BYTES; i++)
 		hash = hash * 31 + prefix[i];
 	return &server->networks[hash % BUCKET_COUNT];
 }
 
 static struct eio_network *
-find_network(struct eio_server *server, const uint8_t prefix[PREFIX_BYTES])
+find_network(struct eio_server *server,
+    const uint8_t prefix[ADDRESS_NETWORK_BYTES])
 {
 	struct eio_network *network;
 
 	LIST_FOREACH (network, networks_of(server, prefix), entry)
-		if (memcmp(network->prefix, prefix, PREFIX_BYTES) == 0)
+		if (memcmp(network->prefix, prefix, ADDRESS_NETWORK_BYTES) == 0)
 			return network;
 	return NULL;
 }
 
 static enum err
-admit(struct eio_server *server, const uint8_t prefix[PREFIX_BYTES])
+admit(struct eio_server *server, const uint8_t prefix[ADDRESS_NETWORK_BYTES])
 {
 	const struct eio_network *network = find_network(server, prefix);
 
@@ -179,13 +180,13 @@ admit(struct eio_server *server, const uint8_t prefix[PREFIX_BYTES])
 
 static void
 enter(struct eio_server *server, struct eio_member *member,
-    const uint8_t prefix[PREFIX_BYTES])
+    const uint8_t prefix[ADDRESS_NETWORK_BYTES])
 {
 	struct eio_network *network = find_network(server, prefix);
 
 	if (network == NULL) {
 		network = xcalloc(1, sizeof(*network));
-		memcpy(network->prefix, prefix, PREFIX_BYTES);
+		memcpy(network->prefix, prefix, ADDRESS_NETWORK_BYTES);
 		LIST_INSERT_HEAD(networks_of(server, prefix), network, entry);
 	}
 	network->count++;
@@ -211,33 +212,13 @@ eio_server_ask(struct eio_server *server, const char *sid)
 	return standing;
 }
 
-/* Without a scope, and IPv4 as such: ::ffff:192.0.2.1 is no other place. */
-static void
-to_prefix(const char *address, uint8_t out[PREFIX_BYTES])
-{
-	char text[INET6_ADDRSTRLEN] = "";
-	size_t len = strcspn(address, "%");
-	struct in6_addr v6 = { 0 };
-
-	memset(out, 0, PREFIX_BYTES);
-	if (len < sizeof(text))
-		memcpy(text, address, len);
-	if (inet_pton(AF_INET, text, out) == 1)
-		return;
-	(void)inet_pton(AF_INET6, text, &v6);
-	if (IN6_IS_ADDR_V4MAPPED(&v6))
-		memcpy(out, v6.s6_addr + 12, 4);
-	else
-		memcpy(out, v6.s6_addr, PREFIX_BYTES);
-}
-
 enum err
 eio_server_admit(struct eio_server *server, const char *address)
 {
-	uint8_t prefix[PREFIX_BYTES];
+	uint8_t prefix[ADDRESS_NETWORK_BYTES];
 	enum err err;
 
-	to_prefix(address, prefix);
+	address_network(address, prefix);
 	(void)pthread_mutex_lock(&lock);
 	err = admit(server, prefix);
 	(void)pthread_mutex_unlock(&lock);
@@ -276,11 +257,11 @@ enum err
 eio_server_add(struct eio_server *server, struct eio_member *member,
     const char *address)
 {
-	uint8_t random[RANDOM_BYTES], prefix[PREFIX_BYTES];
+	uint8_t random[RANDOM_BYTES], prefix[ADDRESS_NETWORK_BYTES];
 	enum err err;
 	char *sid;
 
-	to_prefix(address, prefix);
+	address_network(address, prefix);
 	crypt_random(random, sizeof(random));
 	sid = crypt_base64url(random, sizeof(random));
 	(void)strcpy(member->sid, sid);

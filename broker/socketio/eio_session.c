@@ -23,7 +23,6 @@
 
 #define PACKETS_AT_ONCE 100 /* of one payload */
 #define QUEUE_MIN_BYTES (1024 * 1024)
-#define SEPARATOR	'\x1e'
 #define TEXT_TYPE	"text/plain; charset=UTF-8"
 
 enum state {
@@ -112,7 +111,7 @@ flush_to_poll(struct eio *eio)
 	    eio_queue_first(&eio->queue) == NULL && eio->state == STATE_CLOSING;
 	if (is_last) {
 		if (len > 0)
-			text[len++] = SEPARATOR;
+			text[len++] = EIO_SEPARATOR;
 		text[len++] = EIO_CLOSE;
 	}
 	if (len > 0)
@@ -685,13 +684,12 @@ void
 eio_session_open_polling(struct eio_server *server, const struct eio_info *info,
     struct parked *poll)
 {
-	static const struct parked_events no_events = { .gone = NULL };
 	struct eio *eio;
 	char *text, *packet;
 	size_t len;
 	enum err err = session_new(server, info, &eio);
 
-	parked_begin(poll, &no_events, NULL);
+	parked_begin(poll, NULL, NULL);
 	if (err != ERR_OK) {
 		parked_reply_error(poll, err, NULL);
 		return;

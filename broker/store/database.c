@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,11 +21,17 @@
 #define OPEN_RETRY_MS 10
 #define ENTER_S	      2 /* each who waits before may wait for BUSY_MS */
 
+/* One who waits for it; on its own stack. */
+struct waiter {
+	pthread_cond_t wake;
+	bool has_it;
+	TAILQ_ENTRY(waiter) next;
+};
+
 struct database {
-	pthread_mutex_t lock; /* of who uses it */
-	pthread_cond_t left;
-	bool in_use, handed; /* ... on to one of those who wait */
-	unsigned waiting;
+	pthread_mutex_t lock; /* over these two */
+	bool in_use;
+	TAILQ_HEAD(, waiter) waiters;
 	char *path;
 	const struct database_schema *schema;
 	sqlite3 *sqlite; /* NULL: to be opened when it is used next */
@@ -268,13 +275,9 @@ struct database *
 database_new(const char *path, const struct database_schema *schema)
 {
 	struct database *db = xcalloc(1, sizeof(*db));
-	pthread_condattr_t monotonic;
 
 	(void)pthread_mutex_init(&db->lock, NULL);
-	(void)pthread_condattr_init(&monotonic);
-	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&db->left, &monotonic);
-	(void)pthread_condattr_destroy(&monotonic);
+	TAILQ_INIT(&db->waiters);
 	db->path = xstrdup(path);
 	db->schema = schema;
 	db->statements =
@@ -302,7 +305,6 @@ database_free(struct database *db)
 	if (db == NULL)
 		return;
 	disconnect(db);
-	(void)pthread_cond_destroy(&db->left);
 	(void)pthread_mutex_destroy(&db->lock);
 	free(db->statements);
 	free(db->path);
@@ -391,41 +393,59 @@ has_moved(const struct database *db)
 	    st.st_ino != db->inode;
 }
 
-/*
- * Have it alone; false where that takes too long.  It is handed to one who
- * waits, so that nobody who comes back at once gets it first.
- */
+/* Locked. */
 static bool
-occupy(struct database *db)
+await_turn(struct database *db)
 {
+	struct waiter self = { .wake = PTHREAD_COND_INITIALIZER };
 	struct timespec limit;
-	bool got = true;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &limit);
 	limit.tv_sec += ENTER_S;
+	TAILQ_INSERT_TAIL(&db->waiters, &self, next);
+	while (!self.has_it &&
+	    pthread_cond_clockwait(&self.wake, &db->lock, CLOCK_MONOTONIC,
+		&limit) == 0)
+		;
+	if (!self.has_it)
+		TAILQ_REMOVE(&db->waiters, &self, next);
+	(void)pthread_cond_destroy(&self.wake);
+	return self.has_it;
+}
+
+/* Have it alone; false where that takes too long. */
+static bool
+occupy(struct database *db)
+{
+	bool got = true;
+
 	(void)pthread_mutex_lock(&db->lock);
-	if (db->in_use) {
-		db->waiting++;
-		while (!db->handed &&
-		    pthread_cond_timedwait(&db->left, &db->lock, &limit) == 0)
-			;
-		db->waiting--;
-		got = db->handed;
-		db->handed = false;
-	}
-	db->in_use = true;
+	if (db->in_use)
+		got = await_turn(db);
+	else
+		db->in_use = true;
 	(void)pthread_mutex_unlock(&db->lock);
 	return got;
 }
 
+/*
+ * It is handed to who has waited longest, and is not free in between: nobody
+ * who comes back at once gets it first.
+ */
 static void
 vacate(struct database *db)
 {
+	struct waiter *first;
+
 	(void)pthread_mutex_lock(&db->lock);
-	db->handed = db->waiting > 0;
-	db->in_use = db->handed;
-	if (db->handed)
-		(void)pthread_cond_signal(&db->left);
+	first = TAILQ_FIRST(&db->waiters);
+	if (first != NULL) {
+		TAILQ_REMOVE(&db->waiters, first, next);
+		first->has_it = true;
+		(void)pthread_cond_signal(&first->wake);
+	} else {
+		db->in_use = false;
+	}
 	(void)pthread_mutex_unlock(&db->lock);
 }
 

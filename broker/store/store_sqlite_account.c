@@ -91,6 +91,7 @@ store_sqlite_top_up(struct store *store, const struct store_top_up *in,
     struct store_account *ret, struct diag *diag)
 {
 	struct database *db = ((struct store_sqlite *)store)->db;
+	struct store_account account;
 	enum err err;
 
 	if (in->amount > STORE_BALANCE_MAX || in->amount < -STORE_BALANCE_MAX) {
@@ -104,8 +105,11 @@ store_sqlite_top_up(struct store *store, const struct store_top_up *in,
 	if (err == ERR_NOTFOUND)
 		err = book_top_up(db, in, diag);
 	if (err == ERR_OK)
-		err = read_account(db, in->user, ret, diag);
-	return database_end(db, err, diag);
+		err = read_account(db, in->user, &account, diag);
+	err = database_end(db, err, diag);
+	if (err == ERR_OK)
+		*ret = account;
+	return err;
 }
 
 enum err

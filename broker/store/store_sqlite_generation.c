@@ -373,15 +373,18 @@ store_sqlite_get_generation(struct store *store, const char *owner,
     const char *id, struct store_generation *ret, struct diag *diag)
 {
 	struct database *db = ((struct store_sqlite *)store)->chats;
-	struct store_generation generation;
+	struct store_generation generation = { .id = NULL };
 	enum err err = database_begin_reading(db, diag);
 
 	if (err != ERR_OK)
 		return err;
 	err = read_generation(db, owner, id, &generation, diag);
+	err = database_end(db, err, diag);
 	if (err == ERR_OK)
 		*ret = generation;
-	return database_end(db, err, diag);
+	else
+		store_generation_done(&generation);
+	return err;
 }
 
 /* Cut off the events up to number `after'; the first one here has `first'. */

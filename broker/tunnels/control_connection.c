@@ -11,8 +11,6 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 
-#define ACCEPT_PAUSE_MS 500
-
 bool
 control_connection_watch(struct control_server *srv, int fd, void *source)
 {
@@ -37,7 +35,7 @@ control_connection_accept(struct control_server *srv)
 	srv->accepting =
 	    control_connection_watch(srv, srv->listen_fd, &srv->listen_fd);
 	if (!srv->accepting)
-		srv->accept_again_ms = clock_ms() + ACCEPT_PAUSE_MS;
+		srv->accept_again_ms = clock_ms() + CONTROL_ACCEPT_PAUSE_MS;
 }
 
 /* Take it out of its state, with what that state holds. */

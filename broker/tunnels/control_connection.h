@@ -67,6 +67,9 @@ struct control_server {
 /* Have the loop look at a descriptor; it tells sources by their address. */
 bool control_connection_watch(struct control_server *srv, int fd, void *source);
 
+/* After what would come again at once: no descriptors, no memory. */
+#define CONTROL_ACCEPT_PAUSE_MS 500
+
 /* Accept no more for so long; accept again. */
 void control_connection_pause(struct control_server *srv, int64_t pause_ms);
 void control_connection_accept(struct control_server *srv);

@@ -127,17 +127,6 @@ report(struct store *store, const struct config *config,
 	return ERR_OK;
 }
 
-/* In the money of the chat's models, which have all the same. */
-static const char *
-currency_of(const struct config *config)
-{
-	const struct price *price = config->chat == NULL
-	    ? NULL
-	    : config_find_price(config, config->chat->models.items[0]);
-
-	return price == NULL ? NULL : price->currency;
-}
-
 static json_t *
 account_json(const struct config *config, const char *user,
     const struct store_account *account)
@@ -149,7 +138,7 @@ account_json(const struct config *config, const char *user,
 	    "balance_micro", (json_int_t)account->balance, "reserved",
 	    price_format_micro((uint64_t)account->reserved, reserved),
 	    "reserved_micro", (json_int_t)account->reserved, "currency",
-	    currency_of(config));
+	    config_chat_currency(config));
 }
 
 static enum err

@@ -29,7 +29,6 @@
 #define WITHOUT_LEASE_MAX 256 /* connections that have no lease */
 #define PACKETS_PER_S	  50  /* of one peer */
 #define RESOLVE_TICK_MS	  200
-#define ACCEPT_PAUSE_MS	  500
 
 const struct control_server_options control_server_defaults = {
 	.lookup = resolver_system,
@@ -307,7 +306,7 @@ accept_all(struct control_server *srv)
 			/* EMFILE and the like: it would come at once again */
 			log_warning("control.accept_paused", "reason=\"%s\"",
 			    strerror(errno));
-			control_connection_pause(srv, ACCEPT_PAUSE_MS);
+			control_connection_pause(srv, CONTROL_ACCEPT_PAUSE_MS);
 			return;
 		}
 	}

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/tunnels/refusals.h"
 
-#include <arpa/inet.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/http/address.h"
 #include "common/xalloc.h"
 
 #define PLACES 256
 
 struct place {
-	uint8_t network[8]; /* IPv4 with zeros behind it */
+	uint8_t network[ADDRESS_NETWORK_BYTES]; /* IPv4 with zeros behind it */
 	bool used;
 	int64_t since_ms, last_ms;
 	unsigned count; /* since then */
@@ -33,25 +33,17 @@ refusals_free(struct refusals *refusals)
 	free(refusals);
 }
 
-static void
-to_network(const char *address, uint8_t out[8])
-{
-	uint8_t in[16] = { 0 };
-
-	if (inet_pton(AF_INET, address, in) != 1)
-		(void)inet_pton(AF_INET6, address, in);
-	memcpy(out, in, 8);
-}
-
 /* The network's place; PLACES where it has none. */
 static size_t
-find(const struct refusals *refusals, const uint8_t network[8])
+find(const struct refusals *refusals,
+    const uint8_t network[ADDRESS_NETWORK_BYTES])
 {
 	size_t i = 0;
 
 	while (i < PLACES &&
 	    (!refusals->places[i].used ||
-		memcmp(refusals->places[i].network, network, 8) != 0))
+		memcmp(refusals->places[i].network, network,
+		    ADDRESS_NETWORK_BYTES) != 0))
 		i++;
 	return i;
 }
@@ -60,10 +52,10 @@ bool
 refusals_reached(const struct refusals *refusals, const char *address,
     int64_t now_ms)
 {
-	uint8_t network[8];
+	uint8_t network[ADDRESS_NETWORK_BYTES];
 	size_t i;
 
-	to_network(address, network);
+	address_network(address, network);
 	i = find(refusals, network);
 	return i < PLACES && refusals->places[i].count >= REFUSALS_MAX &&
 	    now_ms - refusals->places[i].since_ms < REFUSALS_WINDOW_MS;
@@ -73,10 +65,10 @@ void
 refusals_add(struct refusals *refusals, const char *address, int64_t now_ms)
 {
 	struct place *place;
-	uint8_t network[8];
+	uint8_t network[ADDRESS_NETWORK_BYTES];
 	size_t i;
 
-	to_network(address, network);
+	address_network(address, network);
 	i = find(refusals, network);
 	if (i == PLACES) {
 		/* unused ones are the oldest of all */
@@ -87,7 +79,8 @@ refusals_add(struct refusals *refusals, const char *address, int64_t now_ms)
 				i = k;
 		refusals->places[i] =
 		    (struct place){ .used = true, .since_ms = now_ms };
-		memcpy(refusals->places[i].network, network, 8);
+		memcpy(refusals->places[i].network, network,
+		    ADDRESS_NETWORK_BYTES);
 	}
 	place = &refusals->places[i];
 	if (now_ms - place->since_ms >= REFUSALS_WINDOW_MS) {

@@ -34,7 +34,6 @@ static char url[64];
 /* A stream, and what it has said so far; the hub writes, the test reads. */
 struct talk {
 	struct http_client_request request;
-	int64_t idle_ms;
 	/* to do in an event: free this one, or start that one */
 	const char *free_in;
 	struct talk *frees, *starts;
@@ -116,7 +115,7 @@ start_stream(void *arg)
 		.ended = on_ended };
 	struct talk *t = arg;
 
-	t->stream = http_stream_start(&t->request, t->idle_ms, &events, t);
+	t->stream = http_stream_start(&t->request, &events, t);
 	assert_int_equal(t->ends, 0);
 }
 
@@ -137,7 +136,6 @@ make(struct talk *t)
 	memset(t, 0, sizeof(*t));
 	(void)pthread_mutex_init(&t->lock, NULL);
 	(void)pthread_cond_init(&t->changed, NULL);
-	t->idle_ms = WAIT_MS;
 	t->request = (struct http_client_request){ .method = "POST",
 		.url = url,
 		.body = "{\"a\":1}",
@@ -426,46 +424,6 @@ may_end_another_stream_in_its_events(void **state)
 }
 
 static void
-gives_up_after_silence(void **state)
-{
-	struct talk t, clock;
-	int64_t begin;
-	int fd, other;
-
-	(void)state;
-	/* before the head */
-	make(&t);
-	t.idle_ms = 200;
-	start(&t);
-	fd = serve();
-	begin = clock_ms();
-	wait_end(&t, ERR_UPSTREAM_TIMEOUT, "nothing came for 200 ms");
-	assert_in_range(clock_ms() - begin, 100, 2000);
-	(void)until_gone(fd);
-	done(&t);
-	(void)close(fd);
-	/* and behind a piece, which gives it as much time again */
-	make(&t);
-	make(&clock);
-	t.idle_ms = 300;
-	clock.idle_ms = 200; /* its end tells the time */
-	begin = clock_ms();
-	start(&t);
-	fd = serve();
-	start(&clock);
-	other = serve();
-	wait_end(&clock, ERR_UPSTREAM_TIMEOUT, "");
-	say(fd, HEAD "1\r\na\r\n");
-	wait_end(&t, ERR_UPSTREAM_TIMEOUT, "nothing came for 300 ms");
-	assert_int_equal(t.body_len, 1);
-	assert_in_range(clock_ms() - begin, 490, 5000);
-	done(&t);
-	done(&clock);
-	(void)close(fd);
-	(void)close(other);
-}
-
-static void
 gives_up_at_the_deadline(void **state)
 {
 	struct talk t;
@@ -697,7 +655,6 @@ main(void)
 		TEST(ends_at_once_when_freed),
 		TEST(may_be_freed_in_its_events),
 		TEST(may_end_another_stream_in_its_events),
-		TEST(gives_up_after_silence),
 		TEST(gives_up_at_the_deadline),
 		TEST(refuses_answers_that_will_not_do),
 		TEST(follows_no_redirect_and_reads_to_the_end_of_tcp),

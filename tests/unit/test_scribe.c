@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ static struct {
 	bool away;
 	int attempts; /* that failed */
 	int64_t pieces, last;
+	int transactions; /* of pieces */
 	bool in_order;
 	int ends, given_back; /* written, and not */
 } fake = {
@@ -48,6 +50,7 @@ add_pieces(struct store *store, const struct store_piece *pieces, size_t count,
 	(void)store;
 	(void)pthread_mutex_lock(&fake.lock);
 	err = fails(diag);
+	fake.transactions++;
 	for (size_t i = 0; err == ERR_OK && i < count; i++) {
 		fake.in_order =
 		    fake.in_order && pieces[i].first == fake.last + 1;
@@ -81,6 +84,7 @@ static const struct store_ops ops = {
 
 static const struct scribe_options options = {
 	.max_bytes = 1000,
+	.gather_ms = 1,
 	.retry_ms = 1,
 	.max_retry_ms = 2,
 	.flush_ms = 200,
@@ -107,8 +111,21 @@ setup(void **state)
 	fake.away = false;
 	fake.attempts = fake.ends = fake.given_back = 0;
 	fake.pieces = fake.last = 0;
+	fake.transactions = 0;
 	fake.in_order = true;
 	return scribe_start(&fake.store, &options, NULL) == ERR_OK ? 0 : -1;
+}
+
+/* One who waits for more pieces as long as a test may last. */
+static int
+setup_patient(void **state)
+{
+	struct scribe_options patient = options;
+
+	(void)setup(state);
+	scribe_stop();
+	patient.gather_ms = 3600 * 1000;
+	return scribe_start(&fake.store, &patient, NULL) == ERR_OK ? 0 : -1;
 }
 
 static int
@@ -166,6 +183,34 @@ writes_in_order_and_then_the_end(void **state)
 }
 
 static void
+gathers_pieces_until_an_end_comes(void **state)
+{
+	struct scribe_end last;
+
+	(void)state;
+	for (int64_t n = 1; n <= 5; n++) {
+		assert_true(add(n));
+		(void)sched_yield();
+	}
+	end(&last, 6);
+	WAIT_FOR(fake.ends == 1);
+	assert_int_equal(fake.pieces, 5);
+	assert_int_equal(fake.transactions, 1);
+	assert_true(fake.in_order);
+}
+
+static void
+gathers_pieces_until_it_stops(void **state)
+{
+	(void)state;
+	assert_true(add(1));
+	assert_true(add(2));
+	scribe_stop();
+	assert_int_equal(fake.pieces, 2);
+	assert_int_equal(fake.transactions, 1);
+}
+
+static void
 tries_again_until_the_store_is_back(void **state)
 {
 	struct scribe_end last;
@@ -194,7 +239,8 @@ refuses_more_than_its_maximum(void **state)
 	assert_true(n > 2);
 	set_away(false);
 	WAIT_FOR(fake.pieces == n - 1);
-	assert_true(add(n)); /* there is room again */
+	while (!add(n)) /* there is room again, as soon as it is told */
+		(void)sched_yield();
 	WAIT_FOR(fake.pieces == n);
 	assert_true(fake.in_order);
 }
@@ -236,8 +282,12 @@ int
 main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define PATIENT(name) \
+	cmocka_unit_test_setup_teardown(name, setup_patient, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(writes_in_order_and_then_the_end),
+		PATIENT(gathers_pieces_until_an_end_comes),
+		PATIENT(gathers_pieces_until_it_stops),
 		TEST(tries_again_until_the_store_is_back),
 		TEST(refuses_more_than_its_maximum),
 		TEST(writes_what_waits_before_it_stops),

@@ -145,6 +145,29 @@ reads_its_own_ids_and_no_others(void **state)
 	assert_string_equal(stream, "ab12");
 }
 
+/* Whatever its length, and so where it ends in memory that grows in steps. */
+static void
+gives_a_text_that_ends(void **state)
+{
+	char delta[4096];
+
+	(void)state;
+	memset(delta, 'x', sizeof(delta));
+	for (size_t len = 1; len < sizeof(delta); len++) {
+		struct sse_text text = { .data = NULL };
+		struct sse_id id = { .stream = NULL };
+		size_t all;
+		char *taken;
+
+		sse_text_add_delta(&text, id, delta, len, "m");
+		all = text.len;
+		taken = sse_text_take(&text);
+		assert_null(text.data);
+		assert_int_equal(strnlen(taken, all + 1), all);
+		free(taken);
+	}
+}
+
 int
 main(void)
 {
@@ -153,6 +176,7 @@ main(void)
 		cmocka_unit_test(writes_ids_without_a_number_and_none),
 		cmocka_unit_test(escapes_what_could_end_a_line_or_a_text),
 		cmocka_unit_test(grows_and_keeps_what_it_has),
+		cmocka_unit_test(gives_a_text_that_ends),
 		cmocka_unit_test(reads_its_own_ids_and_no_others),
 	};
 

@@ -812,42 +812,6 @@ keeps_nobody_long_in_a_row_of_waiters(void **state)
 	assert_int_equal(sqlite3_close_v2(db), SQLITE_OK);
 }
 
-static void *
-write_without_pause(void *arg)
-{
-	struct store *store = arg;
-
-	while (!atomic_load(&enough))
-		if (OPS(store, add_pieces, NULL, 0, NULL) != ERR_OK)
-			return NULL;
-	return store;
-}
-
-static void
-lets_in_who_waits_before_who_comes_back(void **state)
-{
-	enum {
-		WRITERS = 4
-	};
-	pthread_t threads[WRITERS];
-	void *ok;
-
-	(void)state;
-	pair.one = open_store();
-	atomic_store(&enough, false);
-	for (int i = 0; i < WRITERS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL,
-				     write_without_pause, pair.one),
-		    0);
-	for (int i = 1; i <= 100; i++)
-		say(pair.one, NULL, i, "Hello", "Hi");
-	atomic_store(&enough, true);
-	for (int i = 0; i < WRITERS; i++) {
-		assert_int_equal(pthread_join(threads[i], &ok), 0);
-		assert_non_null(ok);
-	}
-}
-
 static void
 keeps_a_chat_whole_when_the_disk_is_full(void **state)
 {
@@ -1028,7 +992,6 @@ main(void)
 		TEST(is_shared_by_processes_from_the_beginning),
 		TEST(goes_on_when_it_is_no_longer_locked),
 		TEST(keeps_nobody_long_in_a_row_of_waiters),
-		TEST(lets_in_who_waits_before_who_comes_back),
 		TEST(keeps_a_chat_whole_when_the_disk_is_full),
 		TEST(loses_nothing_committed_when_killed),
 	};
