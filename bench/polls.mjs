@@ -33,7 +33,6 @@ livekit {
 socketio {
 	echo = true
 	max_sessions = ${COUNT + 1000}
-	max_sessions_per_address = ${COUNT + 1000}
 	ping_interval_ms = 600000
 }
 `;

@@ -39,3 +39,12 @@ address_network(const char *text, uint8_t out[ADDRESS_NETWORK_BYTES])
 		(void)inet_pton(AF_INET6, address, bytes);
 	memcpy(out, bytes, ADDRESS_NETWORK_BYTES);
 }
+
+bool
+address_is_loopback(const char *text)
+{
+	char address[INET6_ADDRSTRLEN];
+
+	return address_normalize(text, address) == ERR_OK &&
+	    (strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0);
+}

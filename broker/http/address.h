@@ -3,6 +3,7 @@
 #define BROKER_ADDRESS_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/err.h"
@@ -22,5 +23,8 @@ enum err address_normalize(const char *text,
  */
 #define ADDRESS_NETWORK_BYTES 8
 void address_network(const char *text, uint8_t out[ADDRESS_NETWORK_BYTES]);
+
+/* Whether it is this machine's own: 127.0.0.0/8, ::1. */
+bool address_is_loopback(const char *text);
 
 #endif

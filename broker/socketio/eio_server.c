@@ -165,10 +165,16 @@ find_network(struct eio_server *server,
 	return NULL;
 }
 
+/* This machine's own clients shut out nobody but themselves. */
 static enum err
-admit(struct eio_server *server, const uint8_t prefix[ADDRESS_NETWORK_BYTES])
+admit(struct eio_server *server, const char *address)
 {
-	const struct eio_network *network = find_network(server, prefix);
+	const struct eio_network *network = NULL;
+	uint8_t prefix[ADDRESS_NETWORK_BYTES];
+
+	address_network(address, prefix);
+	if (!address_is_loopback(address))
+		network = find_network(server, prefix);
 
 	if (server->retired || server->count >= server->rules.max_sessions)
 		return ERR_UNAVAIL;
@@ -215,12 +221,10 @@ eio_server_ask(struct eio_server *server, const char *sid)
 enum err
 eio_server_admit(struct eio_server *server, const char *address)
 {
-	uint8_t prefix[ADDRESS_NETWORK_BYTES];
 	enum err err;
 
-	address_network(address, prefix);
 	(void)pthread_mutex_lock(&lock);
-	err = admit(server, prefix);
+	err = admit(server, address);
 	(void)pthread_mutex_unlock(&lock);
 	return err;
 }
@@ -267,7 +271,7 @@ eio_server_add(struct eio_server *server, struct eio_member *member,
 	(void)strcpy(member->sid, sid);
 	free(sid);
 	(void)pthread_mutex_lock(&lock);
-	err = admit(server, prefix);
+	err = admit(server, address);
 	if (err == ERR_OK)
 		enter(server, member, prefix);
 	(void)pthread_mutex_unlock(&lock);

@@ -68,6 +68,31 @@ knows_a_visitor_by_the_network(void **state)
 	assert_true(is_one("fe80::1%eth0", "fe80::2"));
 }
 
+static void
+knows_this_machine(void **state)
+{
+	static const struct {
+		const char *text;
+		bool is_loopback;
+	} cases[] = {
+		{ "127.0.0.1", true },
+		{ "127.255.255.254", true },
+		{ "::1", true },
+		{ "::ffff:127.0.0.1", true },
+		{ "128.0.0.1", false },
+		{ "::", false },
+		{ "::2", false },
+		{ "127.0.0", false },
+		{ "", false },
+		{ NULL, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++)
+		assert_int_equal(address_is_loopback(cases[i].text),
+		    cases[i].is_loopback);
+}
+
 int
 main(void)
 {
@@ -75,6 +100,7 @@ main(void)
 		cmocka_unit_test(knows_one_way_to_write_an_address),
 		cmocka_unit_test(refuses_what_is_no_address),
 		cmocka_unit_test(knows_a_visitor_by_the_network),
+		cmocka_unit_test(knows_this_machine),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
