@@ -313,7 +313,7 @@ test("a reader comes back at any event, and misses none", async (t) => {
 
 test("whoever names nothing that runs gets nothing", async (t) => {
 	const chat = await Chat.open(t);
-	const stream = chat.send("count=10 per_s=20");
+	const stream = chat.send("endless per_s=20");
 	await stream.event("assistant_delta");
 	const { chat_id } = stream.find("assistant_typing");
 	const id = stream.last_id();
@@ -337,6 +337,7 @@ test("whoever names nothing that runs gets nothing", async (t) => {
 		assert.ok(!reader.body.includes(garbage));
 		reader.leave();
 	}
+	await chat.post("stop", { chat_id });
 	await stream.over();
 	const late = await chat.resume("", id, other).over();
 	assert.equal(late.status, 204);
