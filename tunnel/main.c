@@ -220,7 +220,10 @@ find_socket(const struct options *options, struct diag *diag)
 	return -1;
 }
 
-/* Block what the worker takes from a descriptor. */
+/*
+ * Block what is taken from a descriptor; before there is a socket, since who
+ * sees that may stop us.
+ */
 static void
 block_signals(void)
 {
@@ -256,7 +259,6 @@ serve(const struct options *options, int fd, struct diag *diag)
 	if (listening) {
 		err = supervisor_run(&config, worker, diag);
 	} else {
-		block_signals();
 		err = worker_serve(worker, fd);
 		if (err != ERR_OK)
 			diag_set(diag, "cannot serve");
@@ -276,6 +278,7 @@ main(int argc, char **argv)
 	log_init("culvert-tunnel", options.level);
 	(void)signal(SIGPIPE, SIG_IGN);
 	service_harden();
+	block_signals();
 	fd = find_socket(&options, &diag);
 	if (fd == -1) {
 		(void)fprintf(stderr, "culvert-tunnel: %s\n", diag.text);
