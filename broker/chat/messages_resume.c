@@ -356,6 +356,8 @@ read_stop(struct request *req, struct resume *resume, struct diag *diag)
 		return err;
 	resume->owner = xstrdup(caller.owner);
 	caller_done(&caller);
+	if (!request_has_body(req))
+		return ERR_OK; /* whatever runs */
 	err = request_json(req, &json, diag);
 	if (err == ERR_OK)
 		err = chat_request_parse(chat, CHAT_STOP, json, &body, diag);

@@ -234,6 +234,14 @@ request_json(struct request *req, const json_t **ret, struct diag *diag)
 	return err;
 }
 
+bool
+request_has_body(const struct request *req)
+{
+	const char *length = param(req, "CONTENT_LENGTH");
+
+	return length != NULL && *length != '\0' && strcmp(length, "0") != 0;
+}
+
 /* ---- what handlers answer ------------------------------------------- */
 
 void

@@ -65,6 +65,9 @@ const struct config *request_config(const struct request *req);
 enum err request_json(struct request *req, const json_t **ret,
     struct diag *diag) MUST_CHECK;
 
+/* Whether there is a body, by its length; one that is none is one, too. */
+bool request_has_body(const struct request *req);
+
 /*
  * Read the body as it is: of one of these media types (a list that ends with
  * NULL; ERR_TYPE), and of 1 to max_bytes (ERR_PROTO, ERR_LIMIT), as

@@ -271,7 +271,8 @@ test("a stop ends the vendor's call and keeps what there is", async (t) => {
 	    { anon: OTHER })).json.stopped, false);
 	assert.equal((await chat.post("stop", { message_id }))
 	    .json.stopped, false);
-	assert.equal((await chat.post("stop", {})).json.stopped, true);
+	assert.equal((await chat.post("stop")).json.stopped, true);
+	assert.equal((await chat.post("stop", {})).json.stopped, false);
 });
 
 test("a reader comes back at any event, and misses none", async (t) => {
