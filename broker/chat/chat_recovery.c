@@ -139,8 +139,11 @@ chat_recovery_run(struct store *store, const struct config *config,
 
 	if (err != ERR_OK)
 		return err;
-	for (size_t i = 0; err == ERR_OK && i < running.count; i++)
-		err = end_one(store, config, &running.items[i], diag);
+	for (size_t i = 0; i < running.count; i++)
+		if (end_one(store, config, &running.items[i], diag) != ERR_OK)
+			log_error("chat.not_recovered",
+			    "generation=%s reason=\"%s\"", running.items[i].id,
+			    diag->text);
 	store_generations_done(&running);
-	return err;
+	return ERR_OK;
 }
