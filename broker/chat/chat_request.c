@@ -187,7 +187,10 @@ take_member(const struct config_chat *chat, enum chat_request_kind kind,
 {
 	enum err err = ERR_NOTFOUND;
 
-	if (json_is_null(value))
+	/* "": a page that has no chat yet */
+	if (json_is_null(value) ||
+	    (kind == CHAT_SEND && strcmp(name, "chat_id") == 0 &&
+		json_is_string(value) && json_string_length(value) == 0))
 		return ERR_OK;
 	if (strcmp(name, "chat_id") == 0)
 		return take_id(name, value, &request->chat_id, diag);

@@ -71,6 +71,22 @@ takes_what_a_message_may_have(void **state)
 }
 
 static void
+takes_an_empty_chat_as_a_new_one(void **state)
+{
+	struct chat_request request;
+	json_t *body;
+
+	(void)state;
+	assert_int_equal(parse(CHAT_SEND,
+			     "{\"content\":\"Hi\",\"chat_id\":\"\"}", &request,
+			     &body),
+	    ERR_OK);
+	assert_null(request.chat_id);
+	chat_request_done(&request);
+	json_decref(body);
+}
+
+static void
 fills_in_what_is_absent_or_null(void **state)
 {
 	struct chat_request request;
@@ -115,7 +131,7 @@ refuses_what_it_must_not_have(void **state)
 		{ CHAT_SEND, "{\"content\":\"123456789012345678901\"}",
 		    ERR_LIMIT },
 		{ CHAT_SEND, "{" C ",\"chat_id\":1}", ERR_PROTO },
-		{ CHAT_SEND, "{" C ",\"chat_id\":\"\"}", ERR_NOTFOUND },
+		{ CHAT_REGENERATE, "{\"chat_id\":\"\"}", ERR_NOTFOUND },
 		{ CHAT_SEND, "{" C ",\"chat_id\":\"a b\"}", ERR_NOTFOUND },
 		{ CHAT_SEND,
 		    "{" C ",\"chat_id\":\"123456789012345678901234567890123\"}",
@@ -249,6 +265,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_what_a_message_may_have),
+		cmocka_unit_test(takes_an_empty_chat_as_a_new_one),
 		cmocka_unit_test(fills_in_what_is_absent_or_null),
 		cmocka_unit_test(refuses_what_it_must_not_have),
 		cmocka_unit_test(asks_the_vendor_with_all_that_was_said),
