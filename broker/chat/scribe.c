@@ -4,17 +4,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/thread.h"
 #include "common/xalloc.h"
 
-/* Of its thread: many rows at once must not delay what people wait for. */
-#define NICE 5
 #define BATCH 256 /* pieces of a transaction */
 
 const struct scribe_options scribe_defaults = {
@@ -300,8 +296,6 @@ static void *
 run(void *arg)
 {
 	(void)arg;
-	/* of this thread alone: on a busy machine it gives way to the hub */
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	(void)pthread_mutex_lock(&scribe.lock);
 	while (!scribe.stopping) {
 		await_work();
