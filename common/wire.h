@@ -27,8 +27,10 @@
 #define WIRE_HEADERS_MAX      100 /* of one request, or for one upstream */
 #define WIRE_ADDRESSES_MAX    8
 #define WIRE_SUBPROTOCOLS_MAX 16
-#define WIRE_EVENTS_MAX	      64  /* of one usage packet */
-#define WIRE_RECORDS_MAX      512 /* of one log packet */
+#define WIRE_EVENTS_MAX	      64   /* of one usage packet */
+#define WIRE_RECORDS_MAX      512  /* of one log packet */
+#define WIRE_ASKS_MAX	      16   /* that are open at once */
+#define WIRE_RESUME_BYTES     4096 /* of the text that takes up a lease */
 
 enum wire_type {
 	WIRE_OPEN,    /* tunnel -> broker: may this request be tunnelled? */
@@ -44,6 +46,12 @@ enum wire_type {
 	WIRE_REPORT,  /* operator -> broker: what was used */
 	WIRE_TOP_UP,  /* operator -> broker: add to a user's balance */
 	WIRE_BALANCE, /* operator -> broker: what a user has */
+	WIRE_ASK,     /* tunnel -> broker: may a response be begun? */
+	WIRE_ANSWER,  /* broker -> tunnel: whether it may */
+	WIRE_ACK,     /* broker -> tunnel: usage events that are booked */
+	WIRE_RESUME,  /* tunnel -> broker: a lease of a broker before this */
+	WIRE_RESUMED, /* broker -> tunnel: it goes on */
+	WIRE_REVOKE,  /* operator -> broker: what was issued is not good */
 };
 
 struct wire_header {
@@ -78,6 +86,8 @@ struct wire_limits {
 	int64_t pong_ms;     /* silence after that: close 4102; never 0 */
 	int64_t stall_ms;    /* a peer takes nothing: close 4101 */
 	int64_t usage_ms;    /* between two usage packets */
+	int64_t vendor_ms;   /* from the 101, when the vendor will close */
+	int64_t warn_ms; /* ahead of the end, of either, the client is told */
 };
 
 /*
@@ -98,7 +108,13 @@ struct wire_messages {
 	json_t *session;
 	json_t *pin; /* rules of common/pin.h; NULL: the client is free */
 	bool usage;  /* report the vendor's usage events */
-	char *log;   /* "metadata" or "full", see WIRE_LOG; NULL: no log */
+	/*
+	 * Ask before each response (WIRE_ASK).  What becomes of one that is
+	 * refused: "close" ends the tunnel (4003), "error" answers the client
+	 * with an error in OpenAI's shape.  NULL: nobody is asked.
+	 */
+	char *budget;
+	char *log; /* "metadata" or "full", see WIRE_LOG; NULL: no log */
 	/* the largest message that is read whole; never 0 where one is */
 	uint64_t inspect_bytes;
 };
@@ -133,6 +149,28 @@ struct wire_grant {
 	char *subprotocol;
 	struct wire_limits limits;
 	struct wire_messages messages;
+	char *resume; /* for WIRE_RESUME; signed, opaque to the tunnel */
+};
+
+/*
+ * May a response be begun?  The client's message waits for the answer.  One
+ * that the vendor began by itself (its turn detection) is asked for, too, and
+ * cancelled where it may not be.
+ */
+struct wire_ask {
+	int64_t n; /* from 1, without gaps, within the lease */
+};
+
+struct wire_answer {
+	int64_t n;
+	bool allowed;
+	char *code, *message;  /* where not; for the client */
+	int64_t retry_after_s; /* 0: not known */
+};
+
+/* Events up to this number need not be kept: they are in the ledger. */
+struct wire_ack {
+	int64_t n;
 };
 
 /* A refusal, to be answered as HTTP with an error body. */
@@ -152,16 +190,36 @@ struct wire_usage {			     /* also of WIRE_END */
 	struct wire_totals client, upstream; /* by who sent them */
 	/*
 	 * The vendor's usage since the last report, or NULL: an array of
-	 * {"n","type","id","status"?,"usage"}.  n counts the tunnel's events
-	 * from 1, so that none is booked twice; type is the vendor's event,
-	 * id its response or item; usage its object, as it came.
+	 * {"n","type","id","status"?,"usage","ask"?}.  n counts the tunnel's
+	 * events from 1, so that none is booked twice; type is the vendor's
+	 * event, id its response or item; usage its object, as it came.
 	 */
 	json_t *events;
+	/*
+	 * Of the asks up to `asked', those whose response may still cost
+	 * something; the others are over.  An event of a response that was
+	 * asked for has "ask": n, and settles it.
+	 */
+	int64_t asked, open[WIRE_ASKS_MAX];
+	size_t open_count;
 	/* WIRE_END only: */
 	char *side;   /* "client", "upstream", "tunnel", "broker" */
 	char *cause;  /* stable word, as "client_closed" */
 	int code;     /* close code, 0 where there was none */
 	char *reason; /* the peer's close reason, may be NULL */
+};
+
+/* The first packet of a connection, in place of WIRE_OPEN; events follow. */
+struct wire_resume {
+	char *resume;	    /* of the grant */
+	int64_t elapsed_ms; /* since the 101 */
+};
+
+/* Of an operator; answered {"closed":n}, with kind NULL {"revocations":[]}. */
+struct wire_revoke {
+	char *kind;	/* "user", "session", "ticket", "route"; NULL: list */
+	char *value;	/* where there is a kind */
+	int64_t before; /* seconds since 1970; 0: now */
 };
 
 struct wire_close {
@@ -201,6 +259,12 @@ struct wire_packet {
 		struct wire_log log;
 		struct wire_report report;
 		struct wire_account account; /* WIRE_TOP_UP, WIRE_BALANCE */
+		struct wire_ask ask;
+		struct wire_answer answer;
+		struct wire_ack ack;
+		struct wire_resume resume;
+		/* WIRE_RESUMED: limits */
+		struct wire_revoke revoke;
 	};
 };
 

@@ -34,7 +34,7 @@ void config_strings_done(struct config_strings *strings);
 /* A header that is added to the upstream's handshake. */
 struct config_header {
 	char *name;
-	char *prefix;          /* "Bearer ", or the whole value; never NULL */
+	char *prefix;	       /* "Bearer ", or the whole value; never NULL */
 	struct secret *secret; /* follows the prefix; may be NULL */
 };
 
@@ -46,7 +46,7 @@ struct config_alias {
 struct config_query {
 	char *name;
 	struct config_strings values; /* patterns (str_match); empty: any */
-	char *fallback;               /* where it is absent; may be NULL */
+	char *fallback;		      /* where it is absent; may be NULL */
 	/* parameters beside which an absent one stays absent */
 	struct config_strings fallback_unless;
 	struct config_alias *aliases; /* applied before values is checked */
@@ -55,12 +55,12 @@ struct config_query {
 
 /* Where a relay section leads. */
 struct config_url {
-	bool tls;      /* wss:// */
-	char *host;    /* name or numeric address, without brackets */
+	bool tls;   /* wss:// */
+	char *host; /* name or numeric address, without brackets */
 	uint16_t port;
 	char *authority; /* the Host header: host, and port if not default */
-	char *path;      /* begins with / */
-	char *query;     /* fixed part, without ?; may be NULL */
+	char *path;	 /* begins with / */
+	char *query;	 /* fixed part, without ?; may be NULL */
 };
 
 void config_url_done(struct config_url *url);
@@ -100,7 +100,7 @@ struct config_messages {
 
 /* A relay section; `openai' is one whose defaults know the vendor. */
 struct config_relay {
-	char *name;                  /* for logs: the first path, or "openai" */
+	char *name;		     /* for logs: the first path, or "openai" */
 	struct config_strings paths; /* exact request paths */
 	struct config_url upstream;
 	char *ca_file; /* NULL: the system's trust store */
@@ -117,7 +117,7 @@ struct config_relay {
 	 */
 	struct config_strings subprotocols;
 	bool subprotocol_pass;
-	bool allow_private; /* a name may resolve to a private address */
+	bool allow_private;	  /* a name may resolve to a private address */
 	uint64_t max_connections; /* at once; 0: no limit */
 	struct wire_limits limits;
 	struct config_messages messages;
@@ -127,18 +127,55 @@ struct config_relay {
 	int64_t ticket_s;     /* how long one is good where nothing is asked */
 	int64_t ticket_max_s; /* and at most */
 	bool calls;	      /* POST calls begins WebRTC calls */
+	bool ticket_once;  /* tickets of POST /api/tickets are spent on use */
+	bool require_user; /* a user of the site's, or a ticket */
+	char *plan;	   /* limits of all of it together; NULL: none */
+	char *over_budget; /* "close" or "error", see struct wire_messages */
+};
+
+/* Limits; whom they are for is said where their name is used.  0: none. */
+struct config_plan {
+	char *name;
+	double requests_per_s;		   /* token bucket ... */
+	uint64_t burst;			   /* ... of so many */
+	uint64_t max_tunnels, max_streams; /* at once */
+	int64_t session_s;		   /* of one tunnel */
+	int64_t day_s; /* of all tunnels, of one day (UTC) */
+	uint64_t client_messages_per_s, client_bytes_per_s; /* of one tunnel */
+	int64_t day_tokens, day_money; /* money in micro-units */
+	/* reserved for a response of which nothing is known yet */
+	int64_t response_tokens;
+};
+
+/* The site's own login: how its users' JWTs (RFC 7519) are checked. */
+struct config_users {
+	/* one of the three */
+	struct crypt_key *key; /* a secret, or a public key in PEM ... */
+	char *key_source;      /* ... "env:NAME", or the path of the file */
+	char *jwks_file;
+	char *jwks_url; /* https://, or http:// with allow_http */
+	char *ca_file;	/* NULL: the system's trust store */
+	bool allow_http, allow_private;
+	int64_t jwks_refresh_s;		  /* how long a set is taken as fresh */
+	struct config_strings algorithms; /* empty: all that fit the keys */
+	char *issuer, *audience;	  /* NULL: not asked for */
+	int64_t leeway_s;
+	char *user_claim,
+	    *plan_claim;  /* dotted paths; plan_claim may be NULL */
+	char *cookie;	  /* that has the token; NULL: none */
+	bool remote_user; /* whom the web server has signed in is a user */
 };
 
 enum config_identity {
 	IDENTITY_RANDOM, /* prefix and 16 random hexadecimal digits */
-	IDENTITY_FIXED,  /* identity as configured */
+	IDENTITY_FIXED,	 /* identity as configured */
 };
 
 /* A `token' section of `livekit': what a token of this template grants. */
 struct config_token {
 	char *name; /* "default", or the last part of the path */
 	struct config_strings rooms; /* patterns that a client may ask for */
-	char *room;                  /* where it asks for none; may be NULL */
+	char *room;		     /* where it asks for none; may be NULL */
 	int64_t ttl_s;
 	enum config_identity identity_mode;
 	char *identity; /* prefix or fixed identity */
@@ -160,6 +197,8 @@ struct config_livekit {
 	struct secret *api_secret;
 	struct config_token *tokens;
 	size_t token_count;
+	bool require_user;
+	char *plan;
 };
 
 /* A persona that is configured here, not at the vendor. */
@@ -186,6 +225,8 @@ struct config_anam {
 	uint64_t max_sessions; /* made in session_ttl_s; 0: no limit */
 	uint64_t max_connections;
 	struct wire_limits limits;
+	bool require_user;
+	char *plan;
 };
 
 /* The chat: whom it asks, and what its users may. */
@@ -208,10 +249,10 @@ struct config_chat {
 	int64_t heartbeat_ms; /* between comments */
 	int64_t replay_s;     /* how long events can be had again */
 	unsigned max_streams; /* answers at once: descriptors, no threads ... */
-	unsigned max_streams_per_owner;	 /* ... of one owner */
-	uint64_t max_chats, max_turns;	 /* of one owner; of one chat */
+	unsigned max_streams_per_owner; /* ... of one owner */
+	uint64_t max_chats, max_turns;	/* of one owner; of one chat */
 	int64_t keep_s; /* users' chats that do not change; 0: for ever */
-	bool balance; /* users pay; all models have prices then */
+	bool balance;	/* users pay; all models have prices then */
 	struct {
 		bool allowed;
 		int64_t messages, window_s;
@@ -220,6 +261,8 @@ struct config_chat {
 	struct crypt_key *user_key; /* of users' JWTs; NULL: nobody signs in */
 	char *user_key_source;	    /* "env:NAME", or the path of a PEM file */
 	char *issuer, *audience;    /* NULL: not asked for */
+	bool require_user;
+	char *plan;
 };
 
 /* Socket.IO, and Engine.IO below it. */
@@ -230,8 +273,8 @@ struct config_socketio {
 	int64_t recovery_ms;	    /* a connection can be taken up; 0: not */
 	uint64_t max_payload;	    /* bytes of a message, or of a poll */
 	uint64_t max_sessions, max_sessions_per_address;
-	bool echo;		   /* the application for conformance tests */
-	char *engine_path;	   /* bare Engine.IO, with echo */
+	bool echo;	   /* the application for conformance tests */
+	char *engine_path; /* bare Engine.IO, with echo */
 };
 
 /* An address range that may use the service; see `clients'. */
@@ -253,7 +296,8 @@ struct config {
 	struct {
 		struct config_range *clients; /* default: loopback */
 		size_t client_count;
-		struct config_strings origins; /* "https://x", "loopback", "*" */
+		struct config_strings
+		    origins;	     /* "https://x", "loopback", "*" */
 		bool missing_origin; /* serve clients that send no Origin */
 	} access;
 	struct {
@@ -272,7 +316,18 @@ struct config {
 	} requests;
 	struct {
 		struct secret *secret; /* signs them; NULL: a file's key */
+		int64_t rotate_s;      /* a file's key is replaced; 0: never */
+		int64_t ttl_s, ttl_max_s; /* of POST /api/tickets */
 	} tickets;
+	struct config_users *users; /* NULL: nobody signs in */
+	struct config_plan *plans;
+	size_t plan_count;
+	struct {
+		/* names of plans; NULL: no limits */
+		char *user; /* of users whose token names none, or no known */
+		char *anonymous, *address;
+		int64_t revocation_s; /* how long revocations are kept */
+	} limits;
 	struct {
 		char *path; /* NULL: nothing is kept */
 	} store;
@@ -334,6 +389,10 @@ const struct price *config_find_price(const struct config *config,
 
 /* The money of the chat's models, which have all the same; NULL: none. */
 const char *config_chat_currency(const struct config *config);
+
+/* The plan of this name (NULL is none); NULL where there is none. */
+const struct config_plan *config_find_plan(const struct config *config,
+    const char *name);
 
 /* The token template of this name; NULL where there is none. */
 const struct config_token *config_find_token(const struct config *config,

@@ -41,8 +41,12 @@ struct store_ticket {
 	char *id;	 /* jti, unique */
 	char *route;	 /* name of the relay that it opens */
 	char *user;	 /* NULL: not known */
+	char *plan;	 /* of the user; NULL: not known */
 	char *model;	 /* NULL: the client's choice */
+	char *address;	 /* the only client that may use it; NULL: any */
+	char *origin;	 /* the only Origin that may; NULL: any */
 	json_t *session; /* members of a session.update; NULL: none */
+	bool once;	 /* it is spent when it is used */
 	int64_t created, expires;
 };
 void store_ticket_done(struct store_ticket *ticket);
@@ -67,6 +71,13 @@ enum store_tokens {
 /* Most tokens, and seconds, that a row may have, so that no sum overflows. */
 #define STORE_TOKENS_MAX 1000000000
 
+/*
+ * Who is counted: "u:" and a user, "a:" and an anonymous id, "n:" and an
+ * address (IPv6 by its /64), "r:" and a route.
+ */
+#define STORE_SUBJECT_MAX  160
+#define STORE_SUBJECTS_MAX 4 /* that one thing is counted for */
+
 struct store_usage {
 	char *lease; /* with n the idempotency key */
 	int64_t n;   /* number of the event within its tunnel, from 1 */
@@ -80,6 +91,13 @@ struct store_usage {
 	uint64_t total_tokens; /* as the vendor says */
 	double seconds;	       /* of transcription that is charged by time */
 	char *raw;	       /* the vendor's usage object, as it came */
+	/*
+	 * Whose budgets it is counted in, when it is booked, and by how much
+	 * money; total_tokens are the tokens.  With it ends the reservation.
+	 */
+	char *subjects[STORE_SUBJECTS_MAX]; /* up to the first NULL */
+	int64_t money;			    /* micro-units; 0: no price known */
+	char *reservation;		    /* NULL: there is none */
 };
 void store_usage_done(struct store_usage *usage);
 
@@ -118,6 +136,61 @@ struct store_top_up {
 
 /* Most that an account may hold, so that no sum overflows. */
 #define STORE_BALANCE_MAX 1000000000000000
+
+/* ---- budgets: what a subject may use of a day (UTC) ---- */
+
+/* 0: no limit */
+struct store_budget {
+	const char *subject;
+	int64_t max_tokens, max_money, max_seconds;
+};
+
+struct store_budgets {
+	struct store_budget items[STORE_SUBJECTS_MAX];
+	size_t count;
+};
+
+/* How one of them stands: the one that refuses, or has least left. */
+struct store_budget_state {
+	char subject[STORE_SUBJECT_MAX + 1]; /* "": none has a limit */
+	int64_t tokens, money, seconds;	     /* used today, booked */
+	int64_t reserved_tokens, reserved_money;
+	int64_t resets; /* when the day ends, seconds since 1970 */
+};
+
+struct store_reserve {
+	const char *id; /* unique; reserved before, it is no error */
+	struct store_budgets budgets;
+	int64_t tokens, money; /* that it may come to */
+	int64_t now, expires;  /* forgotten then, if nobody settles it */
+};
+
+/* How long a connection or a stream has lasted. */
+struct store_seconds {
+	const char *lease; /* what was booked for it before is not again */
+	const char *subjects[STORE_SUBJECTS_MAX]; /* up to the first NULL */
+	int64_t total;				  /* from its beginning */
+	int64_t now;
+};
+
+/* ---- revocations ---- */
+
+/*
+ * What was issued for it before `before' is good no longer.  kind is "user",
+ * "session", "ticket" or "route".
+ */
+struct store_revocation {
+	char *kind, *value;
+	int64_t before, expires; /* seconds since 1970 */
+};
+
+struct store_revocations {
+	struct store_revocation *items;
+	size_t count;
+};
+void store_revocations_done(struct store_revocations *revocations);
+
+#define STORE_REVOCATIONS_MAX 10000
 
 /* ---- what anonymous clients may: so many messages in a window ---- */
 
@@ -280,11 +353,11 @@ struct store_generation {
 	char *id, *owner, *user, *chat, *question, *answer, *model;
 	enum store_state state;
 	int64_t begun_ms, reserved;
-	int64_t last;	 /* number of the last event that is stored; 0: none */
-	char *content;	 /* so far */
+	int64_t last;  /* number of the last event that is stored; 0: none */
+	char *content; /* so far */
 	int64_t version, versions;	      /* of the answer */
 	uint64_t input_tokens, output_tokens; /* 0: not known */
-	bool has_events; /* they can be replayed from the first on ... */
+	bool has_events;      /* they can be replayed from the first on ... */
 	int64_t events_until; /* ... for that long, seconds; 0: it runs */
 };
 void store_generation_done(struct store_generation *generation);
@@ -324,6 +397,41 @@ struct store_ops {
 	    const struct store_ticket *in, struct diag *diag);
 	enum err (*get_ticket)(struct store *store, const char *id, int64_t now,
 	    struct store_ticket *ret, struct diag *diag);
+
+	/*
+	 * Use a ticket up.  Of all calls for it, in whatever process, one is
+	 * ERR_OK and the others are ERR_DENIED; ERR_NOTFOUND as get_ticket.
+	 */
+	enum err (*spend_ticket)(struct store *store, const char *id,
+	    int64_t now, struct diag *diag);
+
+	/*
+	 * Reserve in all budgets, or in none, in one transaction.  ERR_BUDGET
+	 * where one is used up; ERR_AGAIN where one has something left, but
+	 * less than asked for, and others have reserved of it: ask again when
+	 * these have settled.  Who is alone gets what is left.  *ret says how
+	 * the one stands that refuses.
+	 */
+	enum err (*reserve)(struct store *store, const struct store_reserve *in,
+	    struct store_budget_state *ret, struct diag *diag);
+	/* Nothing was used of it, or it is not known: no error. */
+	enum err (
+	    *release)(struct store *store, const char *id, struct diag *diag);
+	/* Book what is new of it, each in one transaction. */
+	enum err (*add_seconds)(struct store *store,
+	    const struct store_seconds *rows, size_t count, struct diag *diag);
+	/* The one with least left; ERR_BUDGET where one is used up. */
+	enum err (*check_budgets)(struct store *store,
+	    const struct store_budgets *budgets, int64_t now,
+	    struct store_budget_state *ret, struct diag *diag);
+
+	/* A later `before' replaces an earlier one; ERR_LIMIT past
+	   STORE_REVOCATIONS_MAX. */
+	enum err (*revoke)(struct store *store,
+	    const struct store_revocation *in, struct diag *diag);
+	/* All that have not expired. */
+	enum err (*list_revocations)(struct store *store, int64_t now,
+	    struct store_revocations *ret, struct diag *diag);
 
 	/*
 	 * Book rows in one transaction: all, or none.  A row whose lease and n

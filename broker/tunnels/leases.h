@@ -5,6 +5,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "broker/config/config.h"
+#include "broker/limits/subjects.h"
 #include "common/err.h"
 #include "common/wire.h"
 
@@ -27,9 +29,18 @@ void leases_free(struct leases *leases);
 struct lease_request {
 	const char *session;
 	const char *route;
-	const char *client; /* numeric address */
-	const char *user;   /* NULL: not known */
-	const char *model;  /* that the vendor is asked for; NULL: none */
+	const char *client;  /* numeric address */
+	const char *user;    /* NULL: not known */
+	const char *model;   /* that the vendor is asked for; NULL: none */
+	const char *plan;    /* that the user's token names; NULL: none */
+	const char *anon_id; /* NULL: none */
+	const char *ticket;  /* id; NULL: came without one */
+	int64_t issued;	     /* what it was let in by; 0: not known */
+	/* For whom its slot and its budgets are counted; copied.  NULL: none.
+	   Their plans are of `config', which is counted for the lease. */
+	const struct subjects *subjects;
+	struct config *config;
+	const char *id;	    /* of a lease that is resumed; NULL: a new one */
 	uint64_t max_route; /* leases of this route at once; 0: no limit */
 	uint64_t max_total; /* of all routes; 0: no limit */
 };
@@ -51,9 +62,13 @@ void lease_update(struct lease *lease, const struct wire_usage *usage);
 struct lease_info {
 	char id[33];
 	char *session, *route, *client;
-	char *user, *model;   /* may be NULL */
-	int64_t started_ms;   /* clock_ms() */
-	int64_t started_unix; /* clock_unix() */
+	char *user, *model; /* may be NULL, as may these: */
+	char *plan, *anon_id, *ticket;
+	int64_t issued;
+	struct subjects subjects; /* count 0: none */
+	struct config *config;	  /* their plans'; NULL: none */
+	int64_t started_ms;	  /* clock_ms() */
+	int64_t started_unix;	  /* clock_unix() */
 	struct wire_totals from_client, from_upstream;
 };
 const struct lease_info *lease_peek(const struct lease *lease);

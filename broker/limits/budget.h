@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_BUDGET_H
+#define BROKER_BUDGET_H
+
+#include <stdint.h>
+
+#include "broker/limits/subjects.h"
+#include "common/err.h"
+
+/*
+ * budget: tokens and money of a day: reserve, then settle.
+ *
+ * What begins reserves what it may come to; what it came to is booked with its
+ * row of the ledger (struct store_usage), which ends the reservation.  So all
+ * that runs at once is counted before it has cost anything, and the last one
+ * that begins is the only one that can go over.
+ */
+struct budget_ask {
+	const char *id; /* of the reservation, unique: "LEASE:n" */
+	const struct subjects *subjects;
+	const struct config *config; /* for prices */
+	const char *model;	     /* NULL: not known */
+	/* the largest response of this conversation so far; 0: none yet */
+	int64_t seen_tokens, seen_money;
+	/* an upper bound, where one is known; 0: plan and what was seen tell */
+	int64_t max_tokens, max_money;
+	int64_t now;
+};
+
+/* Waits for the store.  ERR_BUDGET, ERR_AGAIN, ERR_UNAVAIL: store.h. */
+enum err budget_reserve(const struct budget_ask *ask,
+    struct store_budget_state *ret, struct diag *diag) MUST_CHECK;
+
+/* Fill what the row is counted for: subjects, money, reservation. */
+void budget_fill_usage(const struct config *config,
+    const struct subjects *subjects, const char *reservation,
+    struct store_usage *usage);
+
+#endif

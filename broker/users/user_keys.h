@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_USER_KEYS_H
+#define BROKER_USER_KEYS_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "broker/config/config.h"
+#include "common/err.h"
+
+/*
+ * user_keys: the keys that the site's own tokens are checked with, and the
+ * check.
+ *
+ * A set behind a URL is kept: fetched when it is first needed, fetched anew
+ * every `jwks_refresh', and when a token names a key that is not in it, but no
+ * more often than every 30 s, whatever tokens come; a set that was had is used
+ * for as long as the issuer is away.  A file is read anew when it has changed.
+ * One fetch at a time; who needs it waits for it, at most 5 s.
+ */
+
+/* For tests: what the clock says, and how the set is fetched, stay inside. */
+
+/*
+ * Check a JWT as `users' says: the algorithm bound to the key (`none' is not
+ * one), signature, exp, nbf, iss, aud.  *ret are its claims, the caller's.
+ * ERR_UNAUTH with the reason; ERR_UNAVAIL where no key can be had now.
+ * Thread-safe.
+ */
+enum err user_keys_verify(const struct config_users *users, const char *token,
+    size_t len, int64_t now, json_t **ret, struct diag *diag) MUST_CHECK;
+
+/* Forget all sets, at the end. */
+void user_keys_done(void);
+
+#endif
