@@ -27,6 +27,7 @@ struct control_asks;
 struct control_asks_options {
 	int64_t wait_ms;  /* most that an ask waits */
 	int64_t retry_ms; /* other processes settle, too */
+	int64_t lost_ms;  /* that a lost tunnel has to come back */
 };
 
 /* What the broker uses. */
@@ -63,14 +64,20 @@ enum err control_asks_ask(struct control_asks *asks,
 void control_asks_report(struct control_asks *asks,
     const struct lease_info *lease, const struct wire_usage *usage);
 
+/* How a lease's connection has ended. */
+enum control_asks_end {
+	CONTROL_ASKS_ENDED,   /* by WIRE_END: nothing more will be heard */
+	CONTROL_ASKS_LOST,    /* without: the tunnel may come back */
+	CONTROL_ASKS_STOPPED, /* the broker stops: it goes on with the next */
+};
+
 /*
- * The connection has ended.  Asks that were allowed and not settled may have
- * cost something: each becomes a row of the ledger, "lost", with what was
- * reserved.  keep: the lease goes on elsewhere (the broker stops), and they
- * stay reserved.  Harmless for a lease that has not joined.
+ * It has.  Asks that were allowed and not settled may have cost something: each
+ * becomes a row of the ledger, "lost", with what was reserved; where the tunnel
+ * may come back, after lost_ms.  Harmless for a lease that has not joined.
  */
 void control_asks_leave(struct control_asks *asks,
-    const struct lease_info *lease, bool keep);
+    const struct lease_info *lease, enum control_asks_end end);
 
 /*
  * Take what is to be sent to a lease's tunnel: WIRE_ANSWER; WIRE_ACK;
