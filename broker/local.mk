@@ -65,6 +65,7 @@ libbroker_a_SOURCES = \
 	%D%/hub/jobs.c %D%/hub/jobs.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
+	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
 	%D%/openai/openai.c %D%/openai/openai.h \
 	%D%/openai/openai_ask.c %D%/openai/openai_ask.h \
@@ -95,6 +96,8 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_base.def \
 	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
 	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_revocation.c \
+	%D%/store/store_sqlite_revocation.h \
 	%D%/store/store_sqlite_budget.c %D%/store/store_sqlite_budget.h \
 	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
 	%D%/store/store_sqlite_generation.c \
