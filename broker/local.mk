@@ -45,6 +45,7 @@ libbroker_a_SOURCES = \
 	%D%/config/config_livekit.c %D%/config/config_livekit.h \
 	%D%/config/config_messages.c %D%/config/config_messages.h \
 	%D%/config/config_notice.c %D%/config/config_notice.h \
+	%D%/config/config_plan.c %D%/config/config_plan.h \
 	%D%/config/config_prices.c %D%/config/config_prices.h \
 	%D%/config/config_relay.c %D%/config/config_relay.h \
 	%D%/config/config_session.c %D%/config/config_session.h \
@@ -63,6 +64,10 @@ libbroker_a_SOURCES = \
 	%D%/store/ledger.c %D%/store/ledger.h \
 	%D%/hub/hub.c %D%/hub/hub.h \
 	%D%/hub/jobs.c %D%/hub/jobs.h \
+	%D%/limits/buckets.c %D%/limits/buckets.h \
+	%D%/limits/slots.c %D%/limits/slots.h \
+	%D%/limits/subject_key.c %D%/limits/subject_key.h \
+	%D%/limits/subjects.c %D%/limits/subjects.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
 	%D%/limits/revocations.c %D%/limits/revocations.h \

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/chat/caller.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -40,18 +39,13 @@ caller_done(struct caller *caller)
 
 /* ---- addresses ---- */
 
-/* An IPv4 address as it is, an IPv6 one by its network: it is one visitor's. */
 static char *
 network_of(const char *address)
 {
-	struct in6_addr v6;
-	char text[INET6_ADDRSTRLEN];
+	char visitor[ADDRESS_VISITOR_SIZE];
 
-	if (inet_pton(AF_INET6, address, &v6) != 1)
-		return xasprintf("n:%s", address);
-	memset(v6.s6_addr + 8, 0, 8);
-	return xasprintf("n:%s/64",
-	    inet_ntop(AF_INET6, &v6, text, sizeof(text)));
+	address_visitor(address, visitor);
+	return xasprintf("n:%s", visitor);
 }
 
 static enum err

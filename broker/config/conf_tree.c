@@ -101,7 +101,8 @@ static cfg_opt_t session_keys[] = {
 	    KEY("message_log"), KEY("message_log_file"),                       \
 	    KEY("message_log_bytes"), KEY("message_log_keep"),                 \
 	    KEY("require_ticket"), KEY("client_secrets"),                      \
-	    KEY("ticket_seconds"), KEY("ticket_seconds_max"), KEY("calls")
+	    KEY("ticket_seconds"), KEY("ticket_seconds_max"), KEY("calls"),    \
+	    KEY("plan")
 
 static cfg_opt_t openai_alias_keys[] = {
 	KEY("model"),
@@ -212,6 +213,7 @@ static cfg_opt_t livekit_keys[] = {
 	KEY("url"),
 	KEY("api_key"),
 	KEY("api_secret"),
+	KEY("plan"),
 	MANY("token", token_keys),
 	CFG_END(),
 };
@@ -236,6 +238,7 @@ static cfg_opt_t anam_keys[] = {
 	KEY("session_lifetime"),
 	KEY("token_lifetime"),
 	KEY("max_sessions"),
+	KEY("plan"),
 #include "broker/config/config_limits.def"
 	CFG_END(),
 };
@@ -282,6 +285,7 @@ static cfg_opt_t chat_keys[] = {
 	KEY("max_chats"),
 	KEY("max_turns"),
 	KEY("keep"),
+	KEY("plan"),
 	ONE("anonymous", anonymous_keys),
 	ONE("users", users_keys),
 	CFG_END(),
@@ -306,6 +310,29 @@ static cfg_opt_t tickets_keys[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t plan_keys[] = {
+	KEY("requests_per_second"),
+	KEY("burst"),
+	KEY("tunnels"),
+	KEY("streams"),
+	KEY("session_seconds"),
+	KEY("day_seconds"),
+	KEY("messages_per_second"),
+	KEY("bytes_per_second"),
+	KEY("day_tokens"),
+	KEY("day_money"),
+	KEY("response_tokens"),
+	CFG_END(),
+};
+
+static cfg_opt_t limits_keys[] = {
+	KEY("user"),
+	KEY("anonymous"),
+	KEY("address"),
+	KEY("revocation_keep"),
+	CFG_END(),
+};
+
 static cfg_opt_t root_keys[] = {
 	ONE("access", access_keys),
 	ONE("control", control_keys),
@@ -313,6 +340,8 @@ static cfg_opt_t root_keys[] = {
 	ONE("tickets", tickets_keys),
 	ONE("store", store_keys),
 	MANY("prices", prices_keys),
+	MANY("plan", plan_keys),
+	ONE("limits", limits_keys),
 	ONE("tunnel", tunnel_keys),
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/config/config_plan.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
 #include "common/secret.h"
@@ -439,6 +440,8 @@ config_chat_build(struct conf_section *root, struct config *config,
 	if (err == ERR_OK)
 		err = build_numbers(section, config, chat, diag);
 	if (err == ERR_OK)
+		err = config_plan_get(section, config, NULL, &chat->plan, diag);
+	if (err == ERR_OK)
 		err = build_users(conf_section(section, "users", 0), config,
 		    chat, diag);
 	if (err == ERR_OK)
@@ -495,6 +498,7 @@ config_chat_dump(const struct config_chat *chat, FILE *out)
 	value_put_number(out, 1, "max_streams", chat->max_streams);
 	value_put_number(out, 1, "max_streams_per_owner",
 	    chat->max_streams_per_owner);
+	value_put_text(out, 1, "plan", chat->plan);
 	(void)fputs("\tanonymous {\n", out);
 	value_put_bool(out, 2, "allow", chat->anonymous.allowed);
 	value_put_number(out, 2, "messages",

@@ -11,6 +11,7 @@
 #include "broker/config/config_anam.h"
 #include "broker/config/config_chat.h"
 #include "broker/config/config_livekit.h"
+#include "broker/config/config_plan.h"
 #include "broker/config/config_prices.h"
 #include "broker/config/config_relay.h"
 #include "broker/config/config_socketio.h"
@@ -308,6 +309,8 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 	if (err == ERR_OK)
 		err = config_prices_build(root, config, diag);
 	if (err == ERR_OK)
+		err = config_plan_build(root, config, diag);
+	if (err == ERR_OK)
 		err = config_relay_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
@@ -317,6 +320,8 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 		err = config_chat_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_socketio_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_plan_check_money(root, config, diag);
 	return err;
 }
 
@@ -422,6 +427,7 @@ config_dump(const struct config *config, FILE *out)
 	}
 	config_store_dump(config, out);
 	config_prices_dump(config, out);
+	config_plan_dump(config, out);
 	for (size_t i = 0; i < config->relay_count; i++)
 		config_relay_dump(&config->relays[i], out);
 	if (config->livekit != NULL)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/config/config_plan.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
 #include "common/crypt.h"
@@ -473,6 +474,9 @@ config_livekit_build(struct conf_section *root, struct config *config,
 	err = build_url(section, livekit, diag);
 	if (err == ERR_OK)
 		err = build_secrets(section, livekit, diag);
+	if (err == ERR_OK)
+		err = config_plan_get(section, config, NULL, &livekit->plan,
+		    diag);
 	count = conf_section_count(section, "token");
 	livekit->tokens = xcalloc(count + 1, sizeof(livekit->tokens[0]));
 	for (size_t i = 0; err == ERR_OK && i < count; i++) {
@@ -650,6 +654,7 @@ config_livekit_dump(const struct config_livekit *livekit, FILE *out)
 	value_put_text(out, 1, "url", livekit->url);
 	value_put_secret(out, 1, "api_key", livekit->api_key);
 	value_put_secret(out, 1, "api_secret", livekit->api_secret);
+	value_put_text(out, 1, "plan", livekit->plan);
 	for (size_t i = 0; i < livekit->token_count; i++)
 		dump_token(&livekit->tokens[i], out);
 	(void)fputs("}\n", out);

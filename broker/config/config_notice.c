@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "broker/config/config_plan.h"
 #include "broker/config/url.h"
 #include "broker/http/access.h"
 #include "common/log.h"
@@ -180,6 +181,27 @@ notice_chat(const struct config_chat *chat)
 		notice_users(chat);
 }
 
+/* Whether a budget of money may miss what some model costs. */
+static void
+notice_unpriced(const struct config *config)
+{
+	bool counts = false;
+
+	for (size_t i = 0; i < config->plan_count; i++)
+		counts = counts || config->plans[i].day_money > 0;
+	for (size_t i = 0; counts && i < config->relay_count; i++) {
+		const struct config_relay *relay = &config->relays[i];
+		const char *models = config_plan_unpriced(config, relay);
+
+		if (models != NULL)
+			log_warning("config.no_price",
+			    "route=%s models=%s reason=\"`day_money' does not "
+			    "count what a model without a price costs: write "
+			    "a `prices' section for it\"",
+			    relay->name, models);
+	}
+}
+
 void
 config_notice_log(const struct config *config)
 {
@@ -200,6 +222,7 @@ config_notice_log(const struct config *config)
 		notice_tickets(config, &config->relays[i]);
 		notice_message_log(config, i);
 	}
+	notice_unpriced(config);
 	if (config->livekit != NULL)
 		notice_livekit(config->livekit);
 	if (config->anam != NULL)

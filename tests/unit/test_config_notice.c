@@ -81,6 +81,16 @@ says_what_an_operator_may_not_expect_and_nothing_else(void **state)
 		       "openai { api_key = \"env:T_KEY\"\n"
 		       "client_secrets = true calls = true }",
 		    { NULL } },
+		{ OPEN "store { path = \"/a/b\" }\n"
+		       "plan p { day_money = 1 }\n"
+		       "prices \"gpt-realtime*\" { input_text = 1 }\n"
+		       "openai { api_key = \"env:T_KEY\"\n"
+		       "models = {\"gpt-realtime\", \"gpt-*\"} }",
+		    { " config.no_price route=openai models=gpt-* " } },
+		{ OPEN "plan p { tunnels = 1 }\n"
+		       "openai { api_key = \"env:T_KEY\"\n"
+		       "models = {\"gpt-realtime\", \"gpt-*\"} }",
+		    { NULL } },
 		{ OPEN "openai { api_key = \"env:T_KEY\"\n"
 		       "calls = true session { } }",
 		    { " config.past_pin route=openai " } },
