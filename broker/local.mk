@@ -98,6 +98,7 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
 	%D%/store/store_sqlite_generation.c \
 	%D%/store/store_sqlite_generation.h \
+	%D%/store/store_sqlite_ticket.c %D%/store/store_sqlite_ticket.h \
 	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/tickets/ticket.c %D%/tickets/ticket.h \

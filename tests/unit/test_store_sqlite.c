@@ -232,6 +232,24 @@ refuse(const char *reason)
 		fail_msg("%s", why.text);
 }
 
+/* How the schema came to be; the first is what was released first. */
+static const char *const migrations[] = {
+#define MIGRATION(sql) sql,
+#include "broker/store/store_sqlite_base.def"
+};
+#define VERSION_NOW (sizeof(migrations) / sizeof(migrations[0]))
+
+static void
+set_version(size_t version)
+{
+	char *text = xasprintf("PRAGMA application_id = 0x43554c56;"
+			       "PRAGMA user_version = %zu",
+	    version);
+
+	sql(text);
+	free(text);
+}
+
 static void
 refuses_a_newer_schema(void **state)
 {
@@ -241,15 +259,9 @@ refuses_a_newer_schema(void **state)
 	close_store(&store);
 	sql("PRAGMA user_version = 99");
 	refuse("a newer version of this program has used this database");
-	sql("PRAGMA user_version = 2");
+	set_version(VERSION_NOW);
 	pair.one = open_store();
 }
-
-/* The schema as it was released first. */
-static const char *const migrations[] = {
-#define MIGRATION(sql) sql,
-#include "broker/store/store_sqlite_base.def"
-};
 
 static void
 takes_over_a_file_of_version_1(void **state)
@@ -276,7 +288,34 @@ takes_over_a_file_of_version_1(void **state)
 	store_anam_done(&session);
 	assert_int_equal(count_events(pair.one), 1);
 	say(pair.one, NULL, 1, "Hello", "Hi");
-	assert_int_equal(number("PRAGMA user_version"), 2);
+	assert_int_equal(number("PRAGMA user_version"), VERSION_NOW);
+}
+
+static void
+takes_over_the_tickets_of_version_2(void **state)
+{
+	struct store_ticket ticket;
+	struct diag diag = { "" };
+	char *row = xasprintf("INSERT INTO ticket VALUES ('id', 'openai', "
+			      "'ann', 'm', '{\"a\":1}', %d, %d)",
+	    NOW, NOW + 60);
+
+	(void)state;
+	sql(migrations[0]);
+	sql(migrations[1]);
+	sql(row);
+	free(row);
+	set_version(2);
+	pair.one = open_store();
+	assert_ok(OPS(pair.one, get_ticket, "id", NOW, &ticket, &diag), &diag);
+	assert_string_equal(ticket.user, "ann");
+	assert_null(ticket.plan);
+	assert_null(ticket.address);
+	assert_null(ticket.origin);
+	assert_false(ticket.once);
+	assert_false(ticket.spent);
+	store_ticket_done(&ticket);
+	assert_int_equal(number("PRAGMA user_version"), VERSION_NOW);
 }
 
 static void
@@ -384,7 +423,7 @@ keeps_no_more_tickets_than_its_maximum(void **state)
 	sql(fill);
 	free(fill);
 	assert_int_equal(OPS(pair.one, put_ticket, &in, &diag), ERR_UNAVAIL);
-	assert_non_null(strstr(diag.text, "short-lived keys"));
+	assert_non_null(strstr(diag.text, "tickets"));
 	/* the others go on, and there is room when some have expired */
 	assert_int_equal(add(pair.one, 1, "{}"), ERR_OK);
 	expire_at(pair.one, NOW + 1);
@@ -977,6 +1016,7 @@ main(void)
 		TEST(finds_everything_again_after_a_restart),
 		TEST(refuses_a_newer_schema),
 		TEST(takes_over_a_file_of_version_1),
+		TEST(takes_over_the_tickets_of_version_2),
 		TEST(refuses_what_is_not_its_own),
 		TEST(needs_its_folder),
 		TEST(checks_without_leaving_a_trace),
