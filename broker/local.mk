@@ -95,6 +95,7 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_base.def \
 	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
 	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_budget.c %D%/store/store_sqlite_budget.h \
 	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
 	%D%/store/store_sqlite_generation.c \
 	%D%/store/store_sqlite_generation.h \

@@ -162,6 +162,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
 	%D%/unit/store_conformance.c %D%/unit/store_conformance.h \
+	%D%/unit/store_conformance_budget.c \
 	%D%/unit/store_conformance_chat.c \
 	%D%/unit/store_conformance_money.c
 

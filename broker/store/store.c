@@ -57,6 +57,9 @@ store_usage_done(struct store_usage *usage)
 	free(usage->vendor_id);
 	free(usage->status);
 	free(usage->raw);
+	for (int i = 0; i < STORE_SUBJECTS_MAX; i++)
+		free(usage->subjects[i]);
+	free(usage->reservation);
 	*usage = (struct store_usage){ .lease = NULL };
 }
 

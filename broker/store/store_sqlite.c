@@ -6,6 +6,7 @@
 
 #include "broker/store/store_sqlite_account.h"
 #include "broker/store/store_sqlite_base.h"
+#include "broker/store/store_sqlite_budget.h"
 #include "broker/store/store_sqlite_chat.h"
 #include "broker/store/store_sqlite_generation.h"
 #include "broker/store/store_sqlite_ticket.h"
@@ -122,7 +123,8 @@ static enum err
 expire_rows(struct database *db, int64_t now, struct diag *diag)
 {
 	static const enum statement ids[] = { EXPIRE_ANAM, EXPIRE_TICKETS,
-		EXPIRE_ALLOWANCES, EXPIRE_KEYS };
+		EXPIRE_ALLOWANCES, EXPIRE_KEYS, EXPIRE_COUNTERS,
+		EXPIRE_RESERVATIONS, EXPIRE_METERS };
 	enum err err = database_begin(db, diag);
 
 	if (err != ERR_OK)
@@ -189,6 +191,10 @@ static const struct store_ops ops = {
 	.put_ticket = store_sqlite_put_ticket,
 	.get_ticket = store_sqlite_get_ticket,
 	.spend_ticket = store_sqlite_spend_ticket,
+	.reserve = store_sqlite_reserve_budgets,
+	.release = store_sqlite_release_budgets,
+	.add_seconds = store_sqlite_add_seconds,
+	.check_budgets = store_sqlite_check_budgets,
 	.add_usage = store_sqlite_add_usage,
 	.sum_usage = store_sqlite_sum_usage,
 	.top_up = store_sqlite_top_up,

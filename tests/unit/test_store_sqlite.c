@@ -232,12 +232,12 @@ refuse(const char *reason)
 		fail_msg("%s", why.text);
 }
 
-/* How the schema came to be; the first is what was released first. */
+/* The schema as it was released first, and each version since. */
 static const char *const migrations[] = {
 #define MIGRATION(sql) sql,
 #include "broker/store/store_sqlite_base.def"
 };
-#define VERSION_NOW (sizeof(migrations) / sizeof(migrations[0]))
+#define VERSIONS (sizeof(migrations) / sizeof(migrations[0]))
 
 static void
 set_version(size_t version)
@@ -259,7 +259,7 @@ refuses_a_newer_schema(void **state)
 	close_store(&store);
 	sql("PRAGMA user_version = 99");
 	refuse("a newer version of this program has used this database");
-	set_version(VERSION_NOW);
+	set_version(VERSIONS);
 	pair.one = open_store();
 }
 
@@ -288,7 +288,7 @@ takes_over_a_file_of_version_1(void **state)
 	store_anam_done(&session);
 	assert_int_equal(count_events(pair.one), 1);
 	say(pair.one, NULL, 1, "Hello", "Hi");
-	assert_int_equal(number("PRAGMA user_version"), VERSION_NOW);
+	assert_int_equal(number("PRAGMA user_version"), VERSIONS);
 }
 
 static void
@@ -315,7 +315,7 @@ takes_over_the_tickets_of_version_2(void **state)
 	assert_false(ticket.once);
 	assert_false(ticket.spent);
 	store_ticket_done(&ticket);
-	assert_int_equal(number("PRAGMA user_version"), VERSION_NOW);
+	assert_int_equal(number("PRAGMA user_version"), VERSIONS);
 }
 
 static void
@@ -717,6 +717,81 @@ is_shared_by_processes_from_the_beginning(void **state)
 	assert_int_equal(count_events(pair.one), PROCESSES);
 }
 
+/* Respond until the budget is used up, as one of several brokers would. */
+static int
+spend_budget(int64_t process, const struct store_budgets *budgets)
+{
+	struct store_budget_state now;
+	char id[32];
+	struct store *store = open_store();
+	struct store_usage row = {
+		.session = TEXT("s"),
+		.route = TEXT("openai"),
+		.event = TEXT("response.done"),
+		.at = NOW,
+		.raw = TEXT("{}"),
+		.total_tokens = 70,
+		.subjects = { TEXT("u:ann") },
+	};
+	const struct store_reserve in = { .id = id,
+		.budgets = *budgets,
+		.tokens = 100,
+		.now = NOW,
+		.expires = NOW + 60 };
+	enum err err;
+
+	for (row.n = 1;; row.n++) {
+		(void)snprintf(id, sizeof(id), "%d:%d", (int)process,
+		    (int)row.n);
+		row.lease = row.reservation = id;
+		while (
+		    (err = OPS(store, reserve, &in, &now, NULL)) == ERR_AGAIN ||
+		    err == ERR_UNAVAIL)
+			(void)sched_yield();
+		if (err != ERR_OK)
+			break;
+		while (
+		    (err = OPS(store, add_usage, &row, 1, NULL)) == ERR_UNAVAIL)
+			;
+		if (err != ERR_OK)
+			break;
+	}
+	close_store(&store);
+	return err == ERR_BUDGET ? 0 : 1;
+}
+
+static void
+overshoots_a_budget_by_one_for_many_processes(void **state)
+{
+	const struct store_budgets budgets = {
+		.items = { { .subject = "u:ann", .max_tokens = 20000 } },
+		.count = 1,
+	};
+	struct store_budget_state now;
+	int status;
+
+	(void)state;
+	for (int i = 1; i <= PROCESSES; i++) {
+		pid_t pid = fork();
+
+		assert_int_not_equal(pid, -1);
+		if (pid == 0)
+			_exit(spend_budget(i, &budgets));
+	}
+	for (int i = 0; i < PROCESSES; i++) {
+		assert_int_not_equal(wait(&status), -1);
+		assert_int_equal(status, 0);
+	}
+	pair.one = open_store();
+	assert_int_equal(OPS(pair.one, check_budgets, &budgets, NOW, &now,
+			     NULL),
+	    ERR_BUDGET);
+	assert_int_equal(now.tokens, (20000 + 69) / 70 * 70);
+	assert_int_equal(now.reserved_tokens, 0);
+	assert_int_equal(number("SELECT sum(total_tokens) FROM usage"),
+	    now.tokens);
+}
+
 /* ---- a chat, and what goes wrong around it ------------------------------ */
 
 /* Whatever happened: each balance is what its entries and answers say. */
@@ -1030,6 +1105,7 @@ main(void)
 		TEST(heals_when_the_disk_has_room_again),
 		TEST(follows_a_file_that_was_replaced),
 		TEST(is_shared_by_processes_from_the_beginning),
+		TEST(overshoots_a_budget_by_one_for_many_processes),
 		TEST(goes_on_when_it_is_no_longer_locked),
 		TEST(keeps_nobody_long_in_a_row_of_waiters),
 		TEST(keeps_a_chat_whole_when_the_disk_is_full),
