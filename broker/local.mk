@@ -107,11 +107,12 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
 	%D%/store/store_sqlite_generation.c \
 	%D%/store/store_sqlite_generation.h \
+	%D%/store/store_sqlite_ticket.c %D%/store/store_sqlite_ticket.h \
 	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
-	%D%/openai/ticket.c %D%/openai/ticket.h \
+	%D%/tickets/ticket.c %D%/tickets/ticket.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
-	%D%/openai/tunnel_ticket.c %D%/openai/tunnel_ticket.h \
+	%D%/tickets/tunnel_ticket.c %D%/tickets/tunnel_ticket.h \
 	%D%/config/url.c %D%/config/url.h \
 	%D%/store/usage_event.c %D%/store/usage_event.h \
 	%D%/store/usage_report.c %D%/store/usage_report.h

@@ -37,7 +37,10 @@ store_ticket_done(struct store_ticket *ticket)
 	free(ticket->id);
 	free(ticket->route);
 	free(ticket->user);
+	free(ticket->plan);
 	free(ticket->model);
+	free(ticket->address);
+	free(ticket->origin);
 	json_decref(ticket->session);
 	*ticket = (struct store_ticket){ .id = NULL };
 }

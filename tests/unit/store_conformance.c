@@ -187,8 +187,70 @@ keeps_a_ticket_as_it_was(void **state)
 	store_ticket_done(&out);
 	assert_ok(OPS(pair->other, get_ticket, "2", NOW, &out, &diag), &diag);
 	assert_null(out.session);
+	assert_null(out.plan);
+	assert_null(out.address);
+	assert_null(out.origin);
+	assert_false(out.once);
 	store_ticket_done(&out);
 	json_decref(session);
+}
+
+void
+keeps_what_a_ticket_is_bound_to(void **state)
+{
+	struct store_pair *pair = *state;
+	const struct store_ticket in = {
+		.id = TEXT("1"),
+		.route = TEXT("/ws"),
+		.user = TEXT("ann"),
+		.plan = TEXT("free"),
+		.address = TEXT("2001:db8::1"),
+		.origin = TEXT("https://example.com"),
+		.once = true,
+		.created = NOW,
+		.expires = NOW + 60,
+	};
+	struct store_ticket out;
+	struct diag diag = { "" };
+
+	assert_ok(OPS(pair->one, put_ticket, &in, &diag), &diag);
+	assert_ok(OPS(pair->other, get_ticket, "1", NOW, &out, &diag), &diag);
+	assert_string_equal(out.user, "ann");
+	assert_string_equal(out.plan, "free");
+	assert_string_equal(out.address, "2001:db8::1");
+	assert_string_equal(out.origin, "https://example.com");
+	assert_null(out.model);
+	assert_true(out.once);
+	assert_false(out.spent);
+	store_ticket_done(&out);
+}
+
+void
+spends_a_ticket_once(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_ticket out;
+	struct diag diag = { "" };
+
+	assert_int_equal(put_ticket(pair->one, "1", NULL, NOW), ERR_OK);
+	assert_int_equal(put_ticket(pair->one, "2", NULL, NOW), ERR_OK);
+	assert_int_equal(OPS(pair->one, spend_ticket, "3", NOW, NULL),
+	    ERR_NOTFOUND);
+	assert_int_equal(OPS(pair->one, spend_ticket, "1", NOW + 60, NULL),
+	    ERR_NOTFOUND);
+	assert_ok(OPS(pair->other, spend_ticket, "1", NOW + 59, &diag), &diag);
+	assert_int_equal(OPS(pair->one, spend_ticket, "1", NOW, NULL),
+	    ERR_DENIED);
+	assert_int_equal(OPS(pair->other, spend_ticket, "1", NOW, NULL),
+	    ERR_DENIED);
+	assert_int_equal(OPS(pair->one, spend_ticket, "1", NOW + 60, NULL),
+	    ERR_NOTFOUND);
+	assert_ok(OPS(pair->one, get_ticket, "1", NOW, &out, &diag), &diag);
+	assert_true(out.spent);
+	store_ticket_done(&out);
+	assert_ok(OPS(pair->one, get_ticket, "2", NOW, &out, &diag), &diag);
+	assert_false(out.spent);
+	store_ticket_done(&out);
 }
 
 void
