@@ -72,6 +72,7 @@ libbroker_a_SOURCES = \
 	%D%/limits/subjects.c %D%/limits/subjects.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
+	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
 	%D%/openai/openai.c %D%/openai/openai.h \
 	%D%/openai/openai_ask.c %D%/openai/openai_ask.h \
@@ -102,15 +103,18 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_base.def \
 	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
 	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_revocation.c \
+	%D%/store/store_sqlite_revocation.h \
 	%D%/store/store_sqlite_budget.c %D%/store/store_sqlite_budget.h \
 	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
 	%D%/store/store_sqlite_generation.c \
 	%D%/store/store_sqlite_generation.h \
+	%D%/store/store_sqlite_ticket.c %D%/store/store_sqlite_ticket.h \
 	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
-	%D%/openai/ticket.c %D%/openai/ticket.h \
+	%D%/tickets/ticket.c %D%/tickets/ticket.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
-	%D%/openai/tunnel_ticket.c %D%/openai/tunnel_ticket.h \
+	%D%/tickets/tunnel_ticket.c %D%/tickets/tunnel_ticket.h \
 	%D%/config/url.c %D%/config/url.h \
 	%D%/store/usage_event.c %D%/store/usage_event.h \
 	%D%/store/usage_report.c %D%/store/usage_report.h

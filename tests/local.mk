@@ -93,6 +93,7 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_revocations \
 	%D%/unit/test_route \
 	%D%/unit/test_scribe \
 	%D%/unit/test_secret \

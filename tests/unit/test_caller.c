@@ -13,8 +13,8 @@
 #include <openssl/hmac.h>
 
 #include "broker/chat/caller.h"
-#include "broker/openai/ticket.h"
 #include "broker/signing_key.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/jwt.h"
