@@ -185,7 +185,8 @@ add(struct ledger *ledger, const struct lease_info *lease, const json_t *event,
 		faults->refused++;
 		return;
 	}
-	(void)json_get_int(event, "ask", 1, INT64_MAX, &ask);
+	if (json_get_int(event, "ask", 1, INT64_MAX, &ask) != ERR_OK)
+		ask = 0;
 	faults->odd += odd;
 	complete(&row, lease, ask);
 	raise(largest, &row);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/tunnels/ask_queue.h"
 #include "broker/tunnels/leases.h"
 #include "common/err.h"
 #include "common/wire.h"
@@ -23,12 +24,6 @@
  * back to it.  `owner' is its own: the connection of the lease.
  */
 struct control_asks;
-
-struct control_asks_options {
-	int64_t wait_ms;  /* most that an ask waits */
-	int64_t retry_ms; /* other processes settle, too */
-	int64_t lost_ms;  /* that a lost tunnel has to come back */
-};
 
 /* What the broker uses. */
 extern const struct control_asks_options control_asks_defaults;
@@ -49,9 +44,8 @@ void control_asks_join(struct control_asks *asks,
     const struct lease_info *lease, void *owner);
 
 /*
- * WIRE_ASK.  ERR_PROTO where it is not the next one (the first after a
- * control_asks_join() may be any), ERR_LIMIT where WIRE_ASKS_MAX are open: the
- * peer is to be dropped.
+ * WIRE_ASK.  ERR_PROTO where this one is being asked already, ERR_LIMIT where
+ * WIRE_ASKS_MAX are open: the peer is to be dropped.
  */
 enum err control_asks_ask(struct control_asks *asks,
     const struct lease_info *lease, int64_t n, struct diag *diag) MUST_CHECK;
