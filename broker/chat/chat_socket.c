@@ -10,6 +10,7 @@
 #include "broker/chat/notify.h"
 #include "broker/hub/hub.h"
 #include "broker/hub/jobs.h"
+#include "broker/limits/buckets.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -299,6 +300,21 @@ identify(const struct sio_socket *socket, const json_t *auth,
 	return err;
 }
 
+/* An event is a request, whatever it came by. */
+static bool
+is_within_limits(const struct caller *caller, struct diag *diag)
+{
+	struct config *config = config_current();
+	struct buckets_state state;
+	struct subjects subjects;
+	enum err err;
+
+	caller_subjects(caller, config, &subjects);
+	err = buckets_take(&subjects, clock_ms(), &state, diag);
+	config_unref(config);
+	return err == ERR_OK;
+}
+
 static void
 on_connect(struct sio_socket *socket, const json_t *auth)
 {
@@ -307,6 +323,10 @@ on_connect(struct sio_socket *socket, const json_t *auth)
 	struct caller caller;
 	enum err err = identify(socket, auth, &caller, &diag);
 
+	if (err == ERR_OK && !is_within_limits(&caller, &diag)) {
+		caller_done(&caller);
+		err = ERR_RATE;
+	}
 	if (err != ERR_OK) {
 		sio_refuse(socket, chat_json_code(err, NULL),
 		    diag.text[0] == '\0' ? err_text(err) : diag.text);
@@ -328,7 +348,7 @@ take_credit(struct client *client)
 	client->credit_ms = now;
 	if (client->credit > EVENTS_BURST * 1000)
 		client->credit = EVENTS_BURST * 1000;
-	if (client->credit < 1000)
+	if (client->credit < 1000 || !is_within_limits(&client->caller, NULL))
 		return false;
 	client->credit -= 1000;
 	client->refusals = 0;
