@@ -39,6 +39,7 @@ libbroker_a_SOURCES = \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
 	%D%/config/config_chat.c %D%/config/config_chat.h \
+	%D%/config/config_users.c %D%/config/config_users.h \
 	%D%/config/config_file.c \
 	%D%/config/config_grants.def \
 	%D%/config/config_limits.def \
@@ -90,6 +91,9 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/resolver.c %D%/tunnels/resolver.h \
 	%D%/http/route.c %D%/http/route.h \
 	%D%/openai/session_rules.c %D%/openai/session_rules.h \
+	%D%/users/identity.c %D%/users/identity.h \
+	%D%/users/jwks.c %D%/users/jwks.h \
+	%D%/users/user_keys.c %D%/users/user_keys.h \
 	%D%/signing_key.c %D%/signing_key.h \
 	%D%/socketio/echo.c %D%/socketio/echo.h \
 	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
