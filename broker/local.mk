@@ -65,6 +65,7 @@ libbroker_a_SOURCES = \
 	%D%/store/ledger.c %D%/store/ledger.h \
 	%D%/hub/hub.c %D%/hub/hub.h \
 	%D%/hub/jobs.c %D%/hub/jobs.h \
+	%D%/limits/admission.c %D%/limits/admission.h \
 	%D%/limits/buckets.c %D%/limits/buckets.h \
 	%D%/limits/slots.c %D%/limits/slots.h \
 	%D%/limits/subject_key.c %D%/limits/subject_key.h \

@@ -24,13 +24,13 @@
  * control_operator; all of it runs in the control server's thread.
  */
 enum control_state {
-	CONTROL_STATE_IDLE,	 /* may ask, and has to soon */
-	CONTROL_STATE_RESOLVING, /* asked; the answer waits for a name ... */
-	CONTROL_STATE_DECIDING,	 /* ... or is thought about elsewhere ... */
+	CONTROL_STATE_IDLE,	  /* may ask, and has to soon */
+	CONTROL_STATE_RESOLVING,  /* asked; the answer waits for a name ... */
+	CONTROL_STATE_DECIDING,	  /* ... or is thought about elsewhere ... */
 	CONTROL_STATE_COMPLETING, /* ... or, admitted, for a name */
-	CONTROL_STATE_LEASED,	 /* its tunnel is open */
-	CONTROL_STATE_DENIED,	 /* has its refusal, and goes */
-	CONTROL_STATE_ASKING,	 /* asked; the answer waits for the store */
+	CONTROL_STATE_LEASED,	  /* its tunnel is open */
+	CONTROL_STATE_DENIED,	  /* has its refusal, and goes */
+	CONTROL_STATE_ASKING,	  /* asked; the answer waits for the store */
 };
 
 /* A decision that is made in another thread. */

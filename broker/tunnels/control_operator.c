@@ -86,8 +86,8 @@ bool
 control_operator_is_order(const struct wire_packet *packet)
 {
 	return packet->type == WIRE_LIST || packet->type == WIRE_REPORT ||
-	    packet->type == WIRE_REVOKE ||
-	    packet->type == WIRE_TOP_UP || packet->type == WIRE_BALANCE ||
+	    packet->type == WIRE_REVOKE || packet->type == WIRE_TOP_UP ||
+	    packet->type == WIRE_BALANCE ||
 	    (packet->type == WIRE_CLOSE && packet->close.lease != NULL);
 }
 

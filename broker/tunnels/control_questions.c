@@ -213,8 +213,8 @@ end_user(const char *user)
 }
 
 static enum err
-add_revocation(const struct config *config, const struct wire_revoke *in, json_t **ret,
-    struct diag *diag)
+add_revocation(const struct config *config, const struct wire_revoke *in,
+    json_t **ret, struct diag *diag)
 {
 	int64_t now = clock_unix();
 	int64_t keep_s = config->limits.revocation_s;

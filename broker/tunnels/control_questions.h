@@ -11,8 +11,8 @@
 
 /*
  * control_questions: what an operator asks of the store (WIRE_REPORT,
- * WIRE_TOP_UP, WIRE_BALANCE, WIRE_REVOKE), each in a thread of its own: a long ledger is
- * read, and a locked store waited for, while tunnels are served.
+ * WIRE_TOP_UP, WIRE_BALANCE, WIRE_REVOKE), each in a thread of its own: a long
+ * ledger is read, and a locked store waited for, while tunnels are served.
  *
  * One thread asks and takes; the answer to each is one JSON value.
  */

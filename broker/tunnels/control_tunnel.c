@@ -97,8 +97,8 @@ static void
 deny(struct control_server *srv, struct control_connection *conn, enum err err,
     const struct diag *diag)
 {
-	struct wire_packet *packet = tunnel_route_refuse(conn->route, err,
-	    diag);
+	struct wire_packet *packet =
+	    tunnel_route_refuse(conn->route, err, diag);
 
 	control_log_denied(tunnel_route_open(conn->route), err, diag);
 	/* with all that it holds, before anybody hears of it */
@@ -216,7 +216,8 @@ control_tunnel_retry(struct control_server *srv)
 	}
 }
 
-/* ---- a lease of before ---------------------------------------------------- */
+/* ---- a lease of before ----------------------------------------------------
+ */
 
 /*
  * What is configured for it now, narrowed by the plans of now; false where the
@@ -354,7 +355,8 @@ control_tunnel_resume(struct control_server *srv,
 	send_limits(srv, conn, WIRE_RESUMED);
 }
 
-/* ---- reports --------------------------------------------------------------- */
+/* ---- reports ---------------------------------------------------------------
+ */
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void

@@ -69,14 +69,13 @@ lease_resume_make(const struct lease_info *info,
 		return NULL;
 	if (limits->lifetime_ms > 0 && limits->lifetime_ms / 1000 < last_s)
 		last_s = limits->lifetime_ms / 1000 + SLACK_S;
-	claims = json_pack(
-	    "{ss ss ss ss ss* ss* ss* ss* ss* sI sI sI so}", "lease", info->id,
-	    "session", info->session, "route", info->route, "client",
-	    info->client, "user", info->user, "model", info->model, "plan",
-	    info->plan, "anon", info->anon_id, "ticket", info->ticket, "issued",
-	    (json_int_t)info->issued, "iat", (json_int_t)info->started_unix,
-	    "exp", (json_int_t)(now + last_s), "limits",
-	    limits_to_json(limits));
+	claims = json_pack("{ss ss ss ss ss* ss* ss* ss* ss* sI sI sI so}",
+	    "lease", info->id, "session", info->session, "route", info->route,
+	    "client", info->client, "user", info->user, "model", info->model,
+	    "plan", info->plan, "anon", info->anon_id, "ticket", info->ticket,
+	    "issued", (json_int_t)info->issued, "iat",
+	    (json_int_t)info->started_unix, "exp", (json_int_t)(now + last_s),
+	    "limits", limits_to_json(limits));
 	err = claims == NULL ? ERR_PROTO
 			     : jwt_sign(claims, signing_key_current(), "HS256",
 				   TYP, NULL, &text);
@@ -120,8 +119,8 @@ read_claims(struct lease_resume *ret, struct diag *diag)
 		&request->issued) != ERR_OK ||
 	    json_get_int(ret->claims, "iat", 0, INT64_MAX, &ret->started) !=
 		ERR_OK ||
-	    limits_of_json(json_object_get(ret->claims, "limits"),
-		&ret->limits, NULL) != ERR_OK)
+	    limits_of_json(json_object_get(ret->claims, "limits"), &ret->limits,
+		NULL) != ERR_OK)
 		err = ERR_UNAUTH;
 	if (err != ERR_OK)
 		diag_set(diag, "the lease of before is not readable");

@@ -92,8 +92,8 @@ resolve(struct tunnel_route *route, const char *host, bool allow_private,
 	struct resolver_answer answer;
 	enum err err;
 
-	err = resolver_resolve(route->context.resolver, host, allow_private, &answer,
-	    diag);
+	err = resolver_resolve(route->context.resolver, host, allow_private,
+	    &answer, diag);
 	if (err != ERR_OK)
 		return err;
 	for (size_t i = 0; i < answer.count; i++)
@@ -311,7 +311,8 @@ fill_socketio(struct tunnel_route *route, struct diag *diag)
 	return eio_may_open(route->target, route->client, &route->body, diag);
 }
 
-/* What the three kinds of routes are called, and have as limits of their own. */
+/* What the three kinds of routes are called, and have as limits of their own.
+ */
 static struct lease_request
 describe(const struct tunnel_route *route)
 {
@@ -354,24 +355,52 @@ plan_of(const struct tunnel_route *route)
 					: NULL;
 }
 
+/* What the route is called, and whether it is for users alone. */
+static const char *
+name_of(const struct tunnel_route *route, bool *ret_user, bool *ret_ticket)
+{
+	const struct config *config = route->context.config;
+
+	*ret_ticket = false;
+	if (route->kind == KIND_RELAY) {
+		*ret_user = route->relay->require_user;
+		*ret_ticket = route->relay->require_ticket;
+		return route->relay->name;
+	}
+	*ret_user = route->kind == KIND_ANAM && config->anam->require_user;
+	return route->kind == KIND_ANAM ? ANAM_ROUTE : SOCKETIO_ROUTE;
+}
+
+/* Before anything of the route is told or used. */
 static enum err
 identify(struct tunnel_route *route, struct diag *diag)
 {
-	const struct wire_headers *headers = &route->open->open.headers;
-	enum err err = ERR_OK;
+	struct identity *identity = &route->identity;
+	bool require_user, require_ticket;
+	const char *name = name_of(route, &require_user, &require_ticket);
+	enum err err;
 
 	/* the sockets of Socket.IO say it themselves */
-	if (route->kind == KIND_RELAY) {
-		err = tunnel_ticket_take(route->relay, headers, route->target,
-		    &route->identity.ticket, diag);
-		if (err == ERR_OK && route->identity.ticket.id != NULL) {
-			route->identity.issued = route->identity.ticket.created;
-			if (route->identity.ticket.user != NULL)
-				route->identity.user =
-				    xstrdup(route->identity.ticket.user);
-		}
+	if (route->kind == KIND_SOCKETIO)
+		return ERR_OK;
+	err = identity_of_tunnel(route->context.config,
+	    &route->open->open.headers, route->target, route->client, name,
+	    identity, diag);
+	if (err != ERR_OK)
+		return err;
+	if (require_ticket && identity->ticket.id == NULL) {
+		diag_set(diag, "a short-lived key is needed here");
+		return ERR_UNAUTH;
 	}
-	return err;
+	/* a ticket was made by somebody who might */
+	if (require_user && identity->user == NULL &&
+	    identity->ticket.id == NULL) {
+		diag_set(diag, "only users of this site are served here");
+		return ERR_UNAUTH;
+	}
+	return route->kind == KIND_RELAY
+	    ? tunnel_ticket_apply(&identity->ticket, route->target, diag)
+	    : ERR_OK;
 }
 
 static enum err
@@ -430,9 +459,9 @@ limit(struct tunnel_route *route)
 	if (route->kind != KIND_RELAY || !grant->messages.usage ||
 	    !subjects_have_budget(&route->subjects))
 		return;
-	grant->messages.budget = xstrdup(
-	    route->relay->over_budget == NULL ? "close"
-					      : route->relay->over_budget);
+	grant->messages.budget = xstrdup(route->relay->over_budget == NULL
+		? "close"
+		: route->relay->over_budget);
 	grant->messages.inspect_bytes = route->relay->messages.inspect_bytes;
 }
 
@@ -451,8 +480,8 @@ take_place(struct tunnel_route *route, const struct lease_request *request,
 	enum err err;
 
 	subjects_fill(route->context.config, &who, &route->subjects);
-	err = buckets_take(&route->subjects, clock_ms(), &route->requests,
-	    diag);
+	err =
+	    buckets_take(&route->subjects, clock_ms(), &route->requests, diag);
 	if (err == ERR_OK)
 		err = leases_take(route->context.leases, request, &route->lease,
 		    diag);
@@ -486,7 +515,8 @@ tunnel_route_admit(struct tunnel_route *route, struct diag *diag)
 	return err;
 }
 
-/* ---- third: the grant ------------------------------------------------------ */
+/* ---- third: the grant ------------------------------------------------------
+ */
 
 enum err
 tunnel_route_complete(struct tunnel_route *route, struct diag *diag)
@@ -568,7 +598,8 @@ tunnel_route_connect(const struct tunnel_route *route)
 	return fds[1];
 }
 
-/* ---- refusals --------------------------------------------------------------- */
+/* ---- refusals ---------------------------------------------------------------
+ */
 
 struct wire_packet *
 tunnel_route_deny(enum err err, const struct diag *diag)

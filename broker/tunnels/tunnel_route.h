@@ -35,8 +35,9 @@ struct tunnel_route_context {
 struct tunnel_route;
 
 /* Takes the packet, a WIRE_OPEN; the configuration is counted. */
-struct tunnel_route *tunnel_route_new(
-    const struct tunnel_route_context *context, struct wire_packet *open);
+struct tunnel_route *
+tunnel_route_new(const struct tunnel_route_context *context,
+    struct wire_packet *open);
 
 /* With it goes the lease that it has, if nobody took it; NULL is allowed. */
 void tunnel_route_free(struct tunnel_route *route);
