@@ -51,6 +51,7 @@ unit_tests = \
 	%D%/unit/test_config_session \
 	%D%/unit/test_config_socketio \
 	%D%/unit/test_config_value \
+	%D%/unit/test_control_asks \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
 	%D%/unit/test_database \
