@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
 	%D%/unit/test_address \
+	%D%/unit/test_admission \
 	%D%/unit/test_anam_quota \
 	%D%/unit/test_anam_route \
 	%D%/unit/test_anam_session \
@@ -27,6 +28,7 @@ unit_tests = \
 	%D%/unit/test_answer \
 	%D%/unit/test_asks \
 	%D%/unit/test_broker_link \
+	%D%/unit/test_buckets \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
@@ -45,6 +47,7 @@ unit_tests = \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
+	%D%/unit/test_config_plan \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
 	%D%/unit/test_config_socketio \
@@ -92,6 +95,7 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_revocations \
 	%D%/unit/test_route \
 	%D%/unit/test_scribe \
 	%D%/unit/test_secret \
@@ -105,12 +109,14 @@ unit_tests = \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_sio_packet \
 	%D%/unit/test_sio_room \
+	%D%/unit/test_slots \
 	%D%/unit/test_socketio \
 	%D%/unit/test_sse_text \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_stream_log \
+	%D%/unit/test_subjects \
 	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \
@@ -185,6 +191,7 @@ integration_tests = \
 	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/rates.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \

@@ -240,18 +240,26 @@ static const char *const migrations[] = {
 #define VERSIONS (sizeof(migrations) / sizeof(migrations[0]))
 
 static void
+set_version(size_t version)
+{
+	char *text = xasprintf("PRAGMA application_id = 0x43554c56;"
+			       "PRAGMA user_version = %zu",
+	    version);
+
+	sql(text);
+	free(text);
+}
+
+static void
 refuses_a_newer_schema(void **state)
 {
 	struct store *store = open_store();
-	char *version;
 
 	(void)state;
 	close_store(&store);
 	sql("PRAGMA user_version = 99");
 	refuse("a newer version of this program has used this database");
-	version = xasprintf("PRAGMA user_version = %zu", VERSIONS);
-	sql(version);
-	free(version);
+	set_version(VERSIONS);
 	pair.one = open_store();
 }
 
@@ -280,6 +288,33 @@ takes_over_a_file_of_version_1(void **state)
 	store_anam_done(&session);
 	assert_int_equal(count_events(pair.one), 1);
 	say(pair.one, NULL, 1, "Hello", "Hi");
+	assert_int_equal(number("PRAGMA user_version"), VERSIONS);
+}
+
+static void
+takes_over_the_tickets_of_version_2(void **state)
+{
+	struct store_ticket ticket;
+	struct diag diag = { "" };
+	char *row = xasprintf("INSERT INTO ticket VALUES ('id', 'openai', "
+			      "'ann', 'm', '{\"a\":1}', %d, %d)",
+	    NOW, NOW + 60);
+
+	(void)state;
+	sql(migrations[0]);
+	sql(migrations[1]);
+	sql(row);
+	free(row);
+	set_version(2);
+	pair.one = open_store();
+	assert_ok(OPS(pair.one, get_ticket, "id", NOW, &ticket, &diag), &diag);
+	assert_string_equal(ticket.user, "ann");
+	assert_null(ticket.plan);
+	assert_null(ticket.address);
+	assert_null(ticket.origin);
+	assert_false(ticket.once);
+	assert_false(ticket.spent);
+	store_ticket_done(&ticket);
 	assert_int_equal(number("PRAGMA user_version"), VERSIONS);
 }
 
@@ -388,7 +423,7 @@ keeps_no_more_tickets_than_its_maximum(void **state)
 	sql(fill);
 	free(fill);
 	assert_int_equal(OPS(pair.one, put_ticket, &in, &diag), ERR_UNAVAIL);
-	assert_non_null(strstr(diag.text, "short-lived keys"));
+	assert_non_null(strstr(diag.text, "tickets"));
 	/* the others go on, and there is room when some have expired */
 	assert_int_equal(add(pair.one, 1, "{}"), ERR_OK);
 	expire_at(pair.one, NOW + 1);
@@ -1056,6 +1091,7 @@ main(void)
 		TEST(finds_everything_again_after_a_restart),
 		TEST(refuses_a_newer_schema),
 		TEST(takes_over_a_file_of_version_1),
+		TEST(takes_over_the_tickets_of_version_2),
 		TEST(refuses_what_is_not_its_own),
 		TEST(needs_its_folder),
 		TEST(checks_without_leaving_a_trace),
