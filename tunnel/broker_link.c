@@ -286,7 +286,9 @@ on_readable(void *arg, bool readable, bool writable)
 	/* scratch, not the stack: it is large and shared by all */
 	scratch = loop_scratch(link->loop, &size);
 	ok = receive(link, scratch, size, &n);
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+	/* a reset comes once, and in front of what was sent before it */
+	if (n == -1 &&
+	    (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
 		return;
 	if (n <= 0) {
 		fail(link, "the broker closed the control connection");

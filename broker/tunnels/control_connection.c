@@ -137,12 +137,12 @@ control_connection_send_with(struct control_server *srv,
 	sent = control_peer_send(conn->fd, text, len, fd);
 	error = errno;
 	wire_text_free(text, len);
-	if (!sent)
-		control_connection_drop(srv, conn,
-		    error == EAGAIN ? CONTROL_NOT_READING
-				    : CONTROL_DISCONNECTED,
-		    NULL);
-	return sent;
+	/* of one that has left, what it sent last is still to be read */
+	if (sent || error == EPIPE || error == ECONNRESET)
+		return true;
+	control_connection_drop(srv, conn,
+	    error == EAGAIN ? CONTROL_NOT_READING : CONTROL_DISCONNECTED, NULL);
+	return false;
 }
 
 bool
