@@ -362,19 +362,9 @@ control_tunnel_resume(struct control_server *srv,
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void
-book(struct control_server *srv, struct control_connection *conn,
+book(struct control_server *srv, const struct control_connection *conn,
     const struct wire_usage *usage)
 {
-	const json_t *event;
-	size_t i;
-
-	json_array_foreach(usage->events, i, event)
-	{
-		int64_t n = json_integer_value(json_object_get(event, "n"));
-
-		if (n > conn->events)
-			conn->events = n;
-	}
 	lease_update(conn->lease, usage);
 	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
@@ -438,21 +428,6 @@ take_ask(struct control_server *srv, struct control_connection *conn,
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 }
 
-static void
-answer(struct control_server *srv, struct control_connection *conn,
-    const struct wire_packet *packet)
-{
-	bool is_last = false;
-
-	if (packet->type == WIRE_ACK) {
-		conn->acked = packet->ack.n;
-		is_last = conn->end != NULL && conn->acked >= conn->events;
-	}
-	/* a tunnel that does not read is dropped, and has left then */
-	if (control_connection_send(srv, conn, packet) && is_last)
-		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
-}
-
 void
 control_tunnel_answer(struct control_server *srv)
 {
@@ -460,43 +435,27 @@ control_tunnel_answer(struct control_server *srv)
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
-		answer(srv, owner, packet);
+		/* a tunnel that does not read is dropped, and has left then */
+		control_connection_send(srv, owner, packet);
 		wire_packet_free(packet);
 	}
 }
 
-/*
- * A tunnel that has ended stays until it knows that its last events are in the
- * ledger: if we die before, it tells the next broker.
- */
-static void
-take_end(struct control_server *srv, struct control_connection *conn,
-    struct wire_packet *packet)
-{
-	book(srv, conn, &packet->usage);
-	conn->end = packet;
-	if (conn->acked >= conn->events)
-		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
-}
-
 void
 control_tunnel_take(struct control_server *srv, struct control_connection *conn,
-    struct wire_packet *packet)
+    const struct wire_packet *packet)
 {
-	if (packet->type == WIRE_END && conn->end == NULL) {
-		take_end(srv, conn, packet);
-		return;
-	}
-	if (conn->end != NULL) {
-		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
-	} else if (packet->type == WIRE_USAGE) {
+	if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (packet->type == WIRE_ASK) {
 		take_ask(srv, conn, &packet->ask);
 	} else if (packet->type == WIRE_LOG) {
 		take_log(conn, &packet->log);
+	} else if (packet->type == WIRE_END) {
+		book(srv, conn, &packet->usage);
+		control_connection_drop(srv, conn, CONTROL_ENDED,
+		    &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
-	wire_packet_free(packet);
 }
