@@ -143,6 +143,30 @@ an_error_says_what_it_is_about(void **state)
 }
 
 static void
+a_response_has_a_name_from_its_beginning(void **state)
+{
+	char id[VENDOR_EVENT_ID_BYTES];
+	json_t *usage;
+
+	for (size_t step = 1; step < 30; step += 7) {
+		read_cut(*state,
+		    "{\"response\":{\"usage\":null,\"id\":\"resp_1\"},"
+		    "\"type\":\"response.created\"}",
+		    step);
+		vendor_event_response_id(*state, id);
+		assert_string_equal(id, "resp_1");
+		usage = vendor_event_usage(*state);
+		assert_null(usage);
+	}
+	read_all(*state, DONE);
+	vendor_event_response_id(*state, id);
+	assert_string_equal(id, "resp_1");
+	read_all(*state, "{\"type\":\"response.created\",\"response\":{}}");
+	vendor_event_response_id(*state, id);
+	assert_string_equal(id, "");
+}
+
+static void
 a_type_that_is_none_is_empty(void **state)
 {
 	char text[2 * VENDOR_EVENT_TYPE_BYTES];
@@ -180,6 +204,7 @@ main(void)
 		T(other_events_are_not_read_beyond_their_type),
 		T(there_is_no_usage_where_there_is_none),
 		T(an_error_says_what_it_is_about),
+		T(a_response_has_a_name_from_its_beginning),
 		T(a_type_that_is_none_is_empty),
 		T(a_usage_that_is_too_large_is_not_kept),
 	};
