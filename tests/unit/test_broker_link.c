@@ -945,7 +945,7 @@ what_cannot_be_resumed_is_lost(void **state)
 	(void)set_up(state);
 	fix = *state;
 	/* what the broker passed has died with it */
-	(void)snprintf(text, sizeof(text), "{%s%s", passed, PASSED + 1);
+	(void)snprintf(text, sizeof(text), "{%s%s", passed, &PASSED[1]);
 	ask_and_take(fix);
 	pass(fix, text, 1, pipe_fds);
 	run(fix);
