@@ -194,6 +194,8 @@ integration_tests = \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/rates.mjs \
+	%D%/integration/resume.mjs \
+	%D%/integration/revoke.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \
