@@ -111,7 +111,7 @@ find_anam(struct request *req)
 		    "Anam is not configured here");
 		return NULL;
 	}
-	if (store_current() == NULL || signing_key_current() == NULL) {
+	if (store_current() == NULL || !signing_key_is_there()) {
 		diag_set(&diag,
 		    "the store is not open: the section anam needs one, and a "
 		    "restart where that is new");
@@ -256,7 +256,7 @@ make_token(const struct request *req, const json_t *body,
 	}
 	if (err != ERR_OK)
 		return err;
-	return anam_token_make(signing_key_current(), persona, user,
+	return anam_token_make(persona, user,
 	    clock_unix(), config->anam->token_ttl_s, ret, ret_text, diag);
 }
 
@@ -343,7 +343,7 @@ take_token(struct start *start, struct diag *diag)
 		return ERR_UNAUTH;
 	}
 	text = header + 7 + strspn(header + 7, " ");
-	err = anam_token_verify(signing_key_current(), text, strlen(text),
+	err = anam_token_verify(text, strlen(text),
 	    clock_unix(), &start->token, diag);
 	/* the configuration may have changed since it was made */
 	if (err == ERR_OK)

@@ -104,13 +104,19 @@ take_ticket(struct request *req, struct call *call, struct diag *diag)
 	const struct config_relay *relay = call->relay;
 	const char *text =
 	    ticket_of_bearer(request_header(req, "authorization"));
+	const struct ticket_use use = {
+		.route = relay->name,
+		.address = request_client(req),
+		.origin = request_header(req, "origin"),
+		.now = clock_unix(),
+	};
 
 	if (text != NULL && ticket_has_form(text, strlen(text)))
-		return ticket_check(text, strlen(text), relay->name,
-		    clock_unix(), &call->ticket, diag);
+		return ticket_check(text, strlen(text), &use, &call->ticket,
+		    diag);
 	if (!relay->require_ticket)
 		return ERR_OK;
-	diag_set(diag, "a short-lived key is needed here");
+	diag_set(diag, "a ticket is needed here");
 	return ERR_UNAUTH;
 }
 
@@ -299,6 +305,9 @@ make_call(struct request *req, const struct call *call)
 	struct diag diag = { "" };
 	enum err err = flight_begin(NULL, threads, clock_ms(), &flight, &diag);
 
+	/* last of all: there is no way back */
+	if (err == ERR_OK)
+		err = ticket_spend(&call->ticket, clock_unix(), &diag);
 	if (err == ERR_OK)
 		err = send_call(call, &answer, &diag);
 	flight_end(flight);

@@ -27,7 +27,7 @@ consider(struct credential *found, const char *text, size_t len,
 		return ERR_OK;
 	if (found->text != NULL &&
 	    (found->len != len || memcmp(found->text, text, len) != 0)) {
-		diag_set(diag, "the request has two short-lived keys");
+		diag_set(diag, "the request has two tickets");
 		return ERR_PROTO;
 	}
 	*found = (struct credential){ text, len };
@@ -76,8 +76,15 @@ find_ticket(const struct wire_headers *headers, const struct target *target,
 
 static enum err
 check(const struct config_relay *relay, const struct wire_headers *headers,
-    const struct target *target, struct store_ticket *ret, struct diag *diag)
+    const char *client, const struct target *target, struct store_ticket *ret,
+    struct diag *diag)
 {
+	const struct ticket_use use = {
+		.route = relay->name,
+		.address = client,
+		.origin = wire_headers_find(headers, "Origin"),
+		.now = clock_unix(),
+	};
 	struct credential found;
 	enum err err = find_ticket(headers, target, &found, diag);
 
@@ -85,20 +92,18 @@ check(const struct config_relay *relay, const struct wire_headers *headers,
 	if (err != ERR_OK)
 		return err;
 	if (found.text == NULL && relay->require_ticket) {
-		diag_set(diag, "a short-lived key is needed here");
+		diag_set(diag, "a ticket is needed here");
 		return ERR_UNAUTH;
 	}
 	/* where nobody makes tickets, it is somebody else's key */
 	if (found.text == NULL ||
-	    (!relay->client_secrets && signing_key_current() == NULL))
+	    (!relay->client_secrets && !signing_key_is_there()))
 		return ERR_OK;
-	return ticket_check(found.text, found.len, relay->name, clock_unix(),
-	    ret, diag);
+	return ticket_check(found.text, found.len, &use, ret, diag);
 }
 
-/* The model and the kind of session are the ticket's. */
-static enum err
-apply(const struct store_ticket *ticket, struct target *target,
+enum err
+tunnel_ticket_apply(const struct store_ticket *ticket, struct target *target,
     struct diag *diag)
 {
 	const char *type =
@@ -122,15 +127,15 @@ apply(const struct store_ticket *ticket, struct target *target,
 
 enum err
 tunnel_ticket_take(const struct config_relay *relay,
-    const struct wire_headers *headers, struct target *target,
-    struct store_ticket *ret, struct diag *diag)
+    const struct wire_headers *headers, const char *client,
+    struct target *target, struct store_ticket *ret, struct diag *diag)
 {
 	struct store_ticket ticket;
-	enum err err = check(relay, headers, target, &ticket, diag);
+	enum err err = check(relay, headers, client, target, &ticket, diag);
 
 	if (err != ERR_OK)
 		return err;
-	err = apply(&ticket, target, diag);
+	err = tunnel_ticket_apply(&ticket, target, diag);
 	if (err == ERR_OK)
 		*ret = ticket;
 	else

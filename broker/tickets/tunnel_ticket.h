@@ -18,12 +18,21 @@
  */
 
 /*
- * Check it, and have the target say its model and kind of session.  *ret is
- * empty where there is none and none is needed; free it with
- * store_ticket_done().  ERR_UNAUTH, ERR_UNAVAIL, ERR_PROTO where there are two.
+ * Check it, and have the target say its model and kind of session.  client is
+ * the numeric address.  *ret is empty where there is none and none is needed;
+ * free it with store_ticket_done().  ERR_UNAUTH, ERR_UNAVAIL, ERR_PROTO where
+ * there are two.
  */
 enum err tunnel_ticket_take(const struct config_relay *relay,
-    const struct wire_headers *headers, struct target *target,
-    struct store_ticket *ret, struct diag *diag) MUST_CHECK;
+    const struct wire_headers *headers, const char *client,
+    struct target *target, struct store_ticket *ret,
+    struct diag *diag) MUST_CHECK;
+
+/*
+ * The second half of it, for a ticket that was checked: the target gets its
+ * model and kind of session, and loses the ticket.
+ */
+enum err tunnel_ticket_apply(const struct store_ticket *ticket,
+    struct target *target, struct diag *diag) MUST_CHECK;
 
 #endif

@@ -396,6 +396,7 @@ grant_relay(const struct tunnel_route_context *context,
 	    config_find_relay(context->config, target->path);
 	char session[2 * SESSION_BYTES + 1];
 	struct lease_request request = { .session = session };
+	struct lease *lease = NULL;
 	struct store_ticket ticket;
 	enum err err;
 
@@ -404,7 +405,8 @@ grant_relay(const struct tunnel_route_context *context,
 		return ERR_NOTFOUND;
 	}
 	/* before anything of the route is told or used */
-	err = tunnel_ticket_take(relay, &open->headers, target, &ticket, diag);
+	err = tunnel_ticket_take(relay, &open->headers, client, target, &ticket,
+	    diag);
 	if (err != ERR_OK)
 		return err;
 	crypt_random_hex(session, SESSION_BYTES);
@@ -418,8 +420,15 @@ grant_relay(const struct tunnel_route_context *context,
 		err = fill_grant(context, open, relay, target, &ticket,
 		    request.model, grant, diag);
 	if (err == ERR_OK)
-		err = take_lease(context, &request, grant, ret_lease, diag);
+		err = take_lease(context, &request, grant, &lease, diag);
+	/* last of all: there is no way back */
+	if (err == ERR_OK)
+		err = ticket_spend(&ticket, clock_unix(), diag);
 	store_ticket_done(&ticket);
+	if (err == ERR_OK)
+		*ret_lease = lease;
+	else if (lease != NULL)
+		lease_release(lease);
 	return err;
 }
 
