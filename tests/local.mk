@@ -26,6 +26,7 @@ unit_tests = \
 	%D%/unit/test_anam_vendor \
 	%D%/unit/test_answer \
 	%D%/unit/test_broker_link \
+	%D%/unit/test_buckets \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
@@ -44,6 +45,7 @@ unit_tests = \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
+	%D%/unit/test_config_plan \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
 	%D%/unit/test_config_socketio \
@@ -91,6 +93,7 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_revocations \
 	%D%/unit/test_route \
 	%D%/unit/test_scribe \
 	%D%/unit/test_secret \
@@ -104,12 +107,14 @@ unit_tests = \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_sio_packet \
 	%D%/unit/test_sio_room \
+	%D%/unit/test_slots \
 	%D%/unit/test_socketio \
 	%D%/unit/test_sse_text \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_stream_log \
+	%D%/unit/test_subjects \
 	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \

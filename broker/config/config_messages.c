@@ -146,6 +146,9 @@ build_tickets(struct conf_section *section, const struct config_relay *base,
 	if (err == ERR_OK)
 		err = value_get_bool(section, "ticket_once", base->ticket_once,
 		    &relay->ticket_once, diag);
+	if (err == ERR_OK)
+		err = value_get_bool(section, "require_user",
+		    base->require_user, &relay->require_user, diag);
 	/* OpenAI's own keys are not spent: that has to be asked for */
 	relay->secret_once = conf_given(section, "ticket_once")
 	    ? relay->ticket_once
@@ -209,6 +212,7 @@ config_messages_dump(const struct config_relay *relay, FILE *out)
 	value_put_number(out, 1, "message_log_bytes", log->max_bytes);
 	value_put_number(out, 1, "message_log_keep", log->keep);
 	value_put_bool(out, 1, "require_ticket", relay->require_ticket);
+	value_put_bool(out, 1, "require_user", relay->require_user);
 	value_put_bool(out, 1, "client_secrets", relay->client_secrets);
 	/* where it was not said, it must not be said */
 	if (relay->secret_once || !relay->ticket_once)

@@ -76,6 +76,17 @@ store_sums_done(struct store_sums *sums)
 	*sums = (struct store_sums){ .items = NULL };
 }
 
+void
+store_revocations_done(struct store_revocations *revocations)
+{
+	for (size_t i = 0; i < revocations->count; i++) {
+		free(revocations->items[i].kind);
+		free(revocations->items[i].value);
+	}
+	free(revocations->items);
+	*revocations = (struct store_revocations){ .items = NULL };
+}
+
 const char *const store_state_names[STORE_STATES_COUNT] = {
 	[STORE_RUNNING] = "streaming",
 	[STORE_COMPLETE] = "complete",

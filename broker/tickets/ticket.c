@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "broker/http/address.h"
+#include "broker/limits/revocations.h"
 #include "broker/signing_key.h"
 #include "common/crypt.h"
 #include "common/json.h"
@@ -171,8 +172,17 @@ static enum err
 check_row(const struct store_ticket *ticket, const struct ticket_use *use,
     struct diag *diag)
 {
+	const struct revocations_subject subject = {
+		.user = ticket->user,
+		.ticket = ticket->id,
+		.route = ticket->route,
+		.issued = ticket->created,
+	};
+
 	if (strcmp(ticket->route, use->route) != 0)
 		return refuse(diag, "it is for another route");
+	if (revocations_have(&subject))
+		return refuse(diag, "it has been revoked");
 	if (ticket->spent)
 		return refuse(diag, "it was used already");
 	if (ticket->address != NULL &&

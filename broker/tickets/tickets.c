@@ -6,6 +6,7 @@
 
 #include "broker/openai/openai_ask.h"
 #include "broker/tickets/ticket.h"
+#include "broker/users/identity.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -19,7 +20,8 @@ struct ask {
 	const char *route;		  /* the name that the ticket is for */
 	const struct config_relay *relay; /* NULL: it is none */
 	const char *path;		  /* of its WebSockets; NULL: none */
-	bool needs_user;
+	bool needs_user;		  /* the site's */
+	bool needs_name;		  /* or whom the web server knows */
 	int64_t seconds;
 	bool bind_address;
 	const char *model;
@@ -50,8 +52,9 @@ take_relay(const struct config_relay *relay, struct ask *ask)
 	ask->relay = relay;
 	ask->route = relay->name;
 	ask->path = relay->paths.items[0];
+	ask->needs_user = relay->require_user;
 	/* else a ticket would say nothing of who has it */
-	ask->needs_user = relay->require_user || relay->require_ticket;
+	ask->needs_name = relay->require_ticket;
 }
 
 /* Of what is no relay; false where there is none of this name. */
@@ -163,6 +166,28 @@ read_ask(struct request *req, struct ask *ask, struct diag *diag)
 	return err;
 }
 
+/* ---- who asks ---- */
+
+/* A ticket is for no route of this name: it does not give another one. */
+static enum err
+identify(struct request *req, const struct ask *ask, struct identity *ret,
+    struct diag *diag)
+{
+	const char *named = request_remote_user(req);
+	enum err err = identity_of_request(req,
+	    IDENTITY_BEARER | IDENTITY_COOKIE, "", ret, diag);
+
+	if (err != ERR_OK || ret->user != NULL)
+		return err;
+	if (ask->needs_user || (ask->needs_name && named == NULL)) {
+		identity_done(ret);
+		diag_set(diag, "this route is for users who are signed in");
+		return ERR_UNAUTH;
+	}
+	ret->user = named == NULL ? NULL : xstrdup(named);
+	return ERR_OK;
+}
+
 /* ---- the answer ---- */
 
 static const char *
@@ -211,14 +236,16 @@ reply(struct request *req, const struct ask *ask,
 }
 
 static void
-give(struct request *req, const struct ask *ask, const char *user,
-    const struct openai_session *session)
+give(struct request *req, const struct ask *ask,
+    const struct identity *identity, const struct openai_session *session)
 {
-	int64_t now = clock_unix();
+	const char *user = identity->user;
+	int64_t now = clock_unix(), expires = now + ask->seconds;
 	/* the row borrows what it is written from */
-	const struct store_ticket ticket = {
+	struct store_ticket ticket = {
 		.route = (char *)(uintptr_t)ask->route,
-		.user = (char *)(uintptr_t)user,
+		.user = identity->user,
+		.plan = identity->plan,
 		.model = session->model,
 		.address = ask->bind_address
 		    ? (char *)(uintptr_t)request_client(req)
@@ -229,13 +256,17 @@ give(struct request *req, const struct ask *ask, const char *user,
 		 */
 		.once = ask->relay != NULL && ask->relay->ticket_once,
 		.created = now,
-		.expires = now + ask->seconds,
+		.expires = expires,
 	};
 	char id[TICKET_ID_BYTES + 1], client[64], word[2 * TICKET_USER_MAX];
 	struct diag diag = { "" };
 	char *text;
-	enum err err = ticket_make(&ticket, id, &text, &diag);
+	enum err err;
 
+	/* not beyond what shows who it is for */
+	if (identity->expires != 0 && identity->expires < expires)
+		ticket.expires = identity->expires;
+	err = ticket_make(&ticket, id, &text, &diag);
 	if (err != ERR_OK) {
 		refuse(req, ask, err, &diag);
 		return;
@@ -246,7 +277,7 @@ give(struct request *req, const struct ask *ask, const char *user,
 	    "client=%s route=%s ticket=%s user=%s seconds=%lld once=%s",
 	    escape_client(req, client, sizeof(client)), ask->route, id,
 	    str_escape(word, sizeof(word), user, strlen(user)),
-	    (long long)ask->seconds, ticket.once ? "yes" : "no");
+	    (long long)(ticket.expires - now), ticket.once ? "yes" : "no");
 	reply(req, ask, &ticket, text);
 	explicit_bzero(text, strlen(text));
 	free(text);
@@ -255,16 +286,14 @@ give(struct request *req, const struct ask *ask, const char *user,
 void
 tickets_handle(struct request *req)
 {
-	const char *user = request_remote_user(req);
 	struct ask ask = { .route = NULL };
+	struct identity identity = { .user = NULL };
 	struct openai_session session = { .members = NULL };
 	struct diag diag = { "" };
 	enum err err = read_ask(req, &ask, &diag);
 
-	if (err == ERR_OK && user == NULL && ask.needs_user) {
-		diag_set(&diag, "this route is for users who are signed in");
-		err = ERR_UNAUTH;
-	}
+	if (err == ERR_OK)
+		err = identify(req, &ask, &identity, &diag);
 	if (err != ERR_OK) {
 		refuse(req, &ask, err, &diag);
 		return;
@@ -274,6 +303,7 @@ tickets_handle(struct request *req)
 	    (openai_ask_session(req, ask.relay, ask.session, ask.model,
 		 &session) &&
 		openai_ask_fits(req, ask.relay, &session)))
-		give(req, &ask, user, &session);
+		give(req, &ask, &identity, &session);
 	openai_session_done(&session);
+	identity_done(&identity);
 }

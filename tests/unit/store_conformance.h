@@ -69,6 +69,9 @@ void expire_at(struct store *store, int64_t now); /* keeps all chats */
 	TEST(spends_a_ticket_once)                           \
 	TEST(gives_a_ticket_once_until_it_expires)           \
 	TEST(forgets_what_has_expired)                       \
+	TEST(keeps_revocations_until_they_expire)            \
+	TEST(keeps_the_later_moment_of_a_revocation)         \
+	TEST(keeps_no_more_revocations_than_the_maximum)     \
 	TEST(books_a_row_once)                               \
 	TEST(books_all_rows_or_none)                         \
 	TEST(refuses_rows_whose_sum_could_overflow)          \

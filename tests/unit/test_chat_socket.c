@@ -495,7 +495,8 @@ init(void **state)
 	static const char text[] =
 	    "store { path = \"/x/y.db\" }\n"
 	    "chat { url = \"http://localhost\" models = {m}\n"
-	    "users { secret = \"env:T_SECRET\" balance = false } }\n";
+	    "balance = false }\n"
+	    "users { secret = \"env:T_SECRET\" }\n";
 	struct config *config;
 	struct diag diag;
 

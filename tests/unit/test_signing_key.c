@@ -269,7 +269,6 @@ refuses_a_file_that_will_not_do(void **state)
 		{ ID_A "  1 " KEY_A "\n", 0600, ERR_SYS },
 		{ ID_A " -1 " KEY_A "\n", 0600, ERR_SYS },
 		{ ID_A " 99999999999999999999 " KEY_A "\n", 0600, ERR_SYS },
-		{ ID_A " 1 " KEY_A "\r\n", 0600, ERR_SYS },
 		{ ID_A " 1 " KEY_A " \n", 0600, ERR_SYS },
 		{ ID_A " 1 +" KEY_A "\n", 0600, ERR_SYS },
 	};
