@@ -120,6 +120,7 @@ unit_tests = \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
 	%D%/unit/test_ticket \
+	%D%/unit/test_ticket_race \
 	%D%/unit/test_transform \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_tunnel_ticket \
