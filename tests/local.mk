@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
 	%D%/unit/test_address \
+	%D%/unit/test_admission \
 	%D%/unit/test_anam_quota \
 	%D%/unit/test_anam_route \
 	%D%/unit/test_anam_session \
@@ -190,6 +191,7 @@ integration_tests = \
 	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/rates.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \

@@ -33,6 +33,7 @@ caller_done(struct caller *caller)
 {
 	free(caller->id);
 	free(caller->owner);
+	free(caller->plan);
 	free(caller->allowance_id);
 	free(caller->allowance_address);
 	*caller = (struct caller){ .id = NULL };
@@ -152,6 +153,24 @@ take_anonymous(const struct config *config, const char *id,
 	caller->allowance_id = xasprintf("i:%s", id);
 	caller->allowance_address = network_of(caller->address);
 	return ERR_OK;
+}
+
+void
+caller_subjects(const struct caller *caller, const struct config *config,
+    struct subjects *ret)
+{
+	const struct subjects_request request = {
+		.user = caller->is_user ? caller->id : NULL,
+		.plan = caller->plan,
+		/* whoever shows none has a new one each time */
+		.anon_id =
+		    caller->is_user || caller->is_new ? NULL : caller->id,
+		.address = caller->address,
+		.route = "chat",
+		.route_plan = config->chat == NULL ? NULL : config->chat->plan,
+	};
+
+	subjects_fill(config, &request, ret);
 }
 
 struct store_allowance

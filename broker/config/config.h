@@ -140,6 +140,7 @@ struct config_plan {
 	double requests_per_s;		   /* token bucket ... */
 	uint64_t burst;			   /* ... of so many */
 	uint64_t max_tunnels, max_streams; /* at once */
+	uint64_t max_parked;		   /* the same, no key of a file */
 	int64_t session_s;		   /* of one tunnel */
 	int64_t day_s; /* of all tunnels, of one day (UTC) */
 	uint64_t client_messages_per_s, client_bytes_per_s; /* of one tunnel */
