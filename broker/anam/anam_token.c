@@ -46,6 +46,7 @@ anam_token_make(const char *persona, const char *user, int64_t now,
 	struct anam_token token = {
 		.persona = xstrdup(persona),
 		.user = user == NULL ? NULL : xstrdup(user),
+		.issued = now,
 		.expires = now + ttl_s,
 	};
 	char id[2 * ID_BYTES + 1];
@@ -102,6 +103,7 @@ anam_token_verify(const char *text, size_t len, int64_t now,
 		.id = copy(claims, "jti"),
 		.persona = copy(claims, "persona"),
 		.user = copy(claims, "sub"),
+		.issued = json_integer_value(json_object_get(claims, "iat")),
 		.expires = json_integer_value(json_object_get(claims, "exp")),
 	};
 	json_decref(claims);

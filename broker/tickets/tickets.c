@@ -52,9 +52,8 @@ take_relay(const struct config_relay *relay, struct ask *ask)
 	ask->relay = relay;
 	ask->route = relay->name;
 	ask->path = relay->paths.items[0];
-	ask->needs_user = relay->require_user;
-	/* else a ticket would say nothing of who has it */
-	ask->needs_name = relay->require_ticket;
+	/* without a user a ticket would say nothing of who has it */
+	ask->needs_user = relay->require_user || relay->require_ticket;
 }
 
 /* Of what is no relay; false where there is none of this name. */
@@ -173,19 +172,15 @@ static enum err
 identify(struct request *req, const struct ask *ask, struct identity *ret,
     struct diag *diag)
 {
-	const char *named = request_remote_user(req);
 	enum err err = identity_of_request(req,
 	    IDENTITY_BEARER | IDENTITY_COOKIE, "", ret, diag);
 
-	if (err != ERR_OK || ret->user != NULL)
+	if (err != ERR_OK)
 		return err;
-	if (ask->needs_user || (ask->needs_name && named == NULL)) {
+	err = identity_check_required(ret, ask->needs_user, diag);
+	if (err != ERR_OK)
 		identity_done(ret);
-		diag_set(diag, "this route is for users who are signed in");
-		return ERR_UNAUTH;
-	}
-	ret->user = named == NULL ? NULL : xstrdup(named);
-	return ERR_OK;
+	return err;
 }
 
 /* ---- the answer ---- */
