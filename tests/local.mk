@@ -194,6 +194,7 @@ integration_tests = \
 	%D%/integration/rates.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
+	%D%/integration/tickets.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
 	%D%/integration/vendors.mjs
