@@ -369,15 +369,13 @@ refresh(void)
 	struct diag diag = { "" };
 	struct keys *made = NULL;
 	enum err err = ERR_OK;
-	bool due, changed;
 
 	/* one thread is enough, and nobody waits for it */
 	if (path == NULL || pthread_mutex_trylock(&file_lock) != 0)
 		return;
-	due = is_due(keys, now);
-	changed = is_changed(&keys->file);
-	if ((due || changed) && clock_ms() >= retry_ms) {
-		err = due ? renew(now, &made, &diag) : read_file(&made, &diag);
+	if ((is_due(keys, now) || is_changed(&keys->file)) &&
+	    clock_ms() >= retry_ms) {
+		err = renew(now, &made, &diag);
 		retry_ms = err == ERR_OK ? 0 : clock_ms() + RETRY_MS;
 		if (err == ERR_OK) {
 			log_notice("signing_key.changed", "key=%s keys=%zu",
