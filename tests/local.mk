@@ -49,6 +49,7 @@ unit_tests = \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
 	%D%/unit/test_config_socketio \
+	%D%/unit/test_config_users \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
@@ -72,6 +73,7 @@ unit_tests = \
 	%D%/unit/test_jobs \
 	%D%/unit/test_json \
 	%D%/unit/test_json_peek \
+	%D%/unit/test_jwks \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
@@ -126,6 +128,7 @@ unit_tests = \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
 	%D%/unit/test_usage_report \
+	%D%/unit/test_user_keys \
 	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
@@ -220,6 +223,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
+	%D%/fuzz/fuzz_jwks \
 	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
@@ -265,6 +269,8 @@ endif
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_json_peek_SOURCES = %D%/fuzz/fuzz_json_peek.c $(fuzz_main)
 %C%_fuzz_fuzz_json_peek_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_jwks_SOURCES = %D%/fuzz/fuzz_jwks.c $(fuzz_main)
+%C%_fuzz_fuzz_jwks_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_ledger_SOURCES = %D%/fuzz/fuzz_ledger.c $(fuzz_main)
