@@ -71,6 +71,7 @@ unit_tests = \
 	%D%/unit/test_http_stream \
 	%D%/unit/test_hub \
 	%D%/unit/test_jobs \
+	%D%/unit/test_identity \
 	%D%/unit/test_json \
 	%D%/unit/test_json_peek \
 	%D%/unit/test_jwks \
@@ -158,6 +159,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
 	$(ticket_store)
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
+%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
 %C%_unit_test_socketio_SOURCES = %D%/unit/test_socketio.c $(engineio_double)
 %C%_unit_test_parked_SOURCES = %D%/unit/test_parked.c $(web_server)
@@ -196,6 +198,7 @@ integration_tests = \
 	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
+	%D%/integration/users.mjs \
 	%D%/integration/vendors.mjs
 
 client_tests = \
@@ -208,6 +211,7 @@ client_tests = \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
 	%D%/clients/seeds.mjs \
+	%D%/clients/users.mjs \
 	%D%/clients/ws.mjs
 
 # A fuzz target is one line here, two below: libFuzzer's main with
@@ -306,5 +310,5 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
 	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
-	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
+	%D%/lib/harness.mjs %D%/lib/issuer.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
