@@ -65,12 +65,19 @@ libbroker_a_SOURCES = \
 	%D%/store/ledger.c %D%/store/ledger.h \
 	%D%/hub/hub.c %D%/hub/hub.h \
 	%D%/hub/jobs.c %D%/hub/jobs.h \
+	%D%/limits/admission.c %D%/limits/admission.h \
 	%D%/limits/buckets.c %D%/limits/buckets.h \
 	%D%/limits/slots.c %D%/limits/slots.h \
 	%D%/limits/subject_key.c %D%/limits/subject_key.h \
 	%D%/limits/subjects.c %D%/limits/subjects.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
+	%D%/tunnels/control_jobs.c %D%/tunnels/control_jobs.h \
+	%D%/tunnels/control_revocations.c \
+	%D%/tunnels/control_revocations.h \
+	%D%/tunnels/control_tunnel.c %D%/tunnels/control_tunnel.h \
+	%D%/tunnels/lease_resume.c %D%/tunnels/lease_resume.h \
+	%D%/tunnels/tunnel_request.c %D%/tunnels/tunnel_request.h \
 	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
 	%D%/openai/openai.c %D%/openai/openai.h \
@@ -115,6 +122,7 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/tickets/ticket.c %D%/tickets/ticket.h \
+	%D%/tickets/tickets.c %D%/tickets/tickets.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
 	%D%/tickets/tunnel_ticket.c %D%/tickets/tunnel_ticket.h \
 	%D%/config/url.c %D%/config/url.h \

@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
 	%D%/unit/test_address \
+	%D%/unit/test_admission \
 	%D%/unit/test_anam_quota \
 	%D%/unit/test_anam_route \
 	%D%/unit/test_anam_session \
@@ -123,6 +124,7 @@ unit_tests = \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
 	%D%/unit/test_ticket \
+	%D%/unit/test_ticket_race \
 	%D%/unit/test_transform \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_tunnel_ticket \
@@ -194,8 +196,10 @@ integration_tests = \
 	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/rates.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
+	%D%/integration/tickets.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
 	%D%/integration/users.mjs \

@@ -110,6 +110,7 @@ state_of(struct draw *draw, int64_t now_ms)
 
 	full_ms = fmax(draw->bucket->full_ms, now);
 	size = draw->interval_ms * (double)draw->plan->burst;
+	state.window_s = (int64_t)ceil((size - EPSILON_MS) / 1000);
 	draw->full_ms = full_ms + draw->interval_ms;
 	wait_ms = draw->full_ms - now - size;
 	if (wait_ms > EPSILON_MS)

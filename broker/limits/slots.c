@@ -8,7 +8,7 @@
 #include "broker/limits/subject_key.h"
 #include "common/xalloc.h"
 
-#define KINDS  2
+#define KINDS  3
 #define CHAINS 4096
 
 /* A subject that has something; exists as long as it has. */
@@ -63,7 +63,8 @@ max_of(enum slots_kind kind, const struct subject *subject)
 	if (subject->plan == NULL)
 		return 0;
 	return kind == SLOTS_TUNNELS ? subject->plan->max_tunnels
-				     : subject->plan->max_streams;
+	    : kind == SLOTS_STREAMS  ? subject->plan->max_streams
+				     : subject->plan->max_parked;
 }
 
 static const char *
@@ -86,7 +87,9 @@ take_one(struct slots *slots, const struct subject *subject,
 	if (!force && max > 0 && *count >= max) {
 		diag_set(diag, "%llu %s %s are open, which is all there may be",
 		    (unsigned long long)*count,
-		    slots->kind == SLOTS_TUNNELS ? "connections" : "answers",
+		    slots->kind == SLOTS_TUNNELS       ? "connections"
+			: slots->kind == SLOTS_STREAMS ? "answers"
+						       : "requests",
 		    whose(subject));
 		return ERR_RATE;
 	}

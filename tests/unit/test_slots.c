@@ -93,6 +93,21 @@ counts_streams_beside_tunnels(void **state)
 }
 
 static void
+counts_requests_that_wait_by_themselves(void **state)
+{
+	static const struct config_plan plan = { .max_parked = 1 };
+	struct subjects here = subjects_of("n:192.0.2.1", &plan, NULL, NULL);
+	struct slots *waits = take(SLOTS_PARKED, &here);
+
+	(void)state;
+	refuse(SLOTS_PARKED, &here, "1 requests from this address");
+	slots_release(take(SLOTS_STREAMS, &here));
+	slots_release(take(SLOTS_TUNNELS, &here));
+	slots_release(waits);
+	slots_release(take(SLOTS_PARKED, &here));
+}
+
+static void
 takes_of_all_or_of_none(void **state)
 {
 	struct subjects ann = subjects_of("u:ann", &three, "r:/a", &two);
@@ -214,6 +229,7 @@ main(void)
 		cmocka_unit_test(
 		    refuses_more_than_its_maximum_until_one_is_given_back),
 		cmocka_unit_test(counts_streams_beside_tunnels),
+		cmocka_unit_test(counts_requests_that_wait_by_themselves),
 		cmocka_unit_test(takes_of_all_or_of_none),
 		cmocka_unit_test(passes_over_the_limits_where_it_is_forced),
 		cmocka_unit_test(counts_what_has_no_limit_yet),
