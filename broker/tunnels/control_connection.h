@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "broker/config/config.h"
+#include "broker/tunnels/control_asks.h"
 #include "broker/tunnels/control_jobs.h"
 #include "broker/tunnels/control_log.h"
 #include "broker/tunnels/control_peer.h"
@@ -51,8 +52,9 @@ struct control_connection {
 	struct tunnel_route *route; /* while resolving or completing */
 	struct control_job *job;    /* while deciding */
 	struct lease *lease;
-	bool revoked;		   /* was told to close */
-	bool superseded;	   /* was told to make room for another */
+	bool ended;	 /* it is over; what it has reported is being booked */
+	bool revoked;	 /* was told to close */
+	bool superseded; /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(control_connection) entry;
 };
@@ -67,6 +69,8 @@ struct control_server {
 	struct refusals *refusals;
 	struct control_questions *questions;
 	struct control_jobs *jobs;
+	struct control_asks *asks;
+	bool asked;   /* there is something to be sent of them */
 	bool decided; /* some of them are done */
 	/* revocations: when they are read next, and how that went */
 	int64_t load_ms, load_failed_ms;

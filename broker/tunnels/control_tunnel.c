@@ -9,7 +9,6 @@
 #include "broker/anam/anam_route.h"
 #include "broker/config/config.h"
 #include "broker/limits/subjects.h"
-#include "broker/store/ledger.h"
 #include "broker/store/message_file.h"
 #include "broker/tunnels/lease_resume.h"
 #include "broker/tunnels/tunnel_route.h"
@@ -34,7 +33,8 @@ supersede(struct control_server *srv, const struct lease_info *new)
 	TAILQ_FOREACH (conn, &srv->leased, entry) {
 		const struct lease_info *info = lease_peek(conn->lease);
 
-		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
+		if (conn->superseded || conn->ended ||
+		    strcmp(info->route, ANAM_ROUTE) != 0 ||
 		    strcmp(info->session, new->session) != 0)
 			continue;
 		count++;
@@ -55,6 +55,7 @@ hold(struct control_server *srv, struct control_connection *conn,
 	conn->lease = lease;
 	conn->limits = *limits;
 	control_connection_set(srv, conn, CONTROL_STATE_LEASED);
+	control_asks_join(srv->asks, lease_peek(lease), conn);
 }
 
 static void
@@ -276,8 +277,12 @@ free_lost(struct control_server *srv, const char *id)
 	TAILQ_FOREACH (conn, &srv->leased, entry)
 		if (strcmp(lease_peek(conn->lease)->id, id) == 0)
 			break;
-	if (conn == NULL || !has_hung_up(conn))
+	if (conn == NULL)
+		return true;
+	if (!has_hung_up(conn))
 		return false;
+	control_asks_leave(srv->asks, lease_peek(conn->lease),
+	    conn->ended ? CONTROL_ASKS_ENDED : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
 	conn->lease = NULL;
 	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
@@ -296,9 +301,12 @@ take_up(struct control_server *srv, struct config *config,
 	request->subjects = &subjects;
 	request->config = config;
 	request->started = resume->started;
-	err = leases_take(srv->leases, request, ret, diag);
-	if (err == ERR_CONFLICT && free_lost(srv, request->id))
+	if (free_lost(srv, request->id)) {
 		err = leases_take(srv->leases, request, ret, diag);
+	} else {
+		diag_set(diag, "this connection is open already");
+		err = ERR_CONFLICT;
+	}
 	if (err == ERR_OK)
 		(void)limits_of_now(config, &subjects, request->route,
 		    &resume->limits);
@@ -360,10 +368,11 @@ control_tunnel_resume(struct control_server *srv,
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void
-book(const struct control_connection *conn, const struct wire_usage *usage)
+book(struct control_server *srv, const struct control_connection *conn,
+    const struct wire_usage *usage)
 {
 	lease_update(conn->lease, usage);
-	ledger_add(lease_peek(conn->lease), usage->events);
+	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
 
 /* A report: limits that a reload has changed are the answer to it. */
@@ -383,7 +392,7 @@ take_usage(struct control_server *srv, struct control_connection *conn,
 	struct subjects subjects;
 	struct wire_limits limits;
 
-	book(conn, usage);
+	book(srv, conn, usage);
 	subjects_of(config, &who, &subjects);
 	if (limits_of_now(config, &subjects, info->route, &limits) &&
 	    memcmp(&limits, &conn->limits, sizeof(limits)) != 0) {
@@ -414,18 +423,59 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 	config_unref(config);
 }
 
+/*
+ * It is over, and its slot is free.  Its process stays until it has heard that
+ * what it has reported is in the ledger, and then goes by itself.
+ */
+static void
+take_end(struct control_server *srv, struct control_connection *conn,
+    const struct wire_usage *usage)
+{
+	book(srv, conn, usage);
+	if (conn->ended)
+		return;
+	conn->ended = true;
+	control_log_end(&conn->peer.cred, lease_peek(conn->lease),
+	    CONTROL_ENDED, usage);
+	lease_end(conn->lease);
+}
+
+static void
+take_ask(struct control_server *srv, struct control_connection *conn,
+    const struct wire_ask *ask)
+{
+	struct diag diag = { "" };
+
+	if (control_asks_ask(srv->asks, lease_peek(conn->lease), ask->n,
+		&diag) != ERR_OK)
+		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+}
+
+void
+control_tunnel_answer(struct control_server *srv)
+{
+	struct wire_packet *packet;
+	void *owner;
+
+	while (control_asks_take(srv->asks, &owner, &packet)) {
+		/* a tunnel that does not read is dropped, and has left then */
+		control_connection_send(srv, owner, packet);
+		wire_packet_free(packet);
+	}
+}
+
 void
 control_tunnel_take(struct control_server *srv, struct control_connection *conn,
     const struct wire_packet *packet)
 {
 	if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
+	} else if (packet->type == WIRE_ASK) {
+		take_ask(srv, conn, &packet->ask);
 	} else if (packet->type == WIRE_LOG) {
 		take_log(conn, &packet->log);
 	} else if (packet->type == WIRE_END) {
-		book(conn, &packet->usage);
-		control_connection_drop(srv, conn, CONTROL_ENDED,
-		    &packet->usage);
+		take_end(srv, conn, &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
