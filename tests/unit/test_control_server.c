@@ -1290,7 +1290,7 @@ use_key(const char *key)
 {
 	struct secret *secret = secret_new(key, 32, "the test");
 
-	assert_int_equal(signing_key_init(secret, NULL, NULL), ERR_OK);
+	assert_int_equal(signing_key_init(secret, NULL, 0, NULL), ERR_OK);
 	secret_free(secret);
 }
 
