@@ -18,7 +18,7 @@ reply(struct control_server *srv, struct control_connection *conn,
 
 	packet->reply = value;
 	control_connection_set(srv, conn, CONTROL_STATE_IDLE);
-	control_connection_send(srv, conn, packet);
+	(void)control_connection_send(srv, conn, packet);
 	wire_packet_free(packet);
 }
 
@@ -64,7 +64,8 @@ find_lease(struct control_server *srv, const char *id)
 	struct control_connection *conn;
 
 	TAILQ_FOREACH (conn, &srv->leased, entry)
-		if (strcmp(lease_peek(conn->lease)->id, id) == 0)
+		if (!conn->ended &&
+		    strcmp(lease_peek(conn->lease)->id, id) == 0)
 			return conn;
 	return NULL;
 }

@@ -33,7 +33,8 @@ supersede(struct control_server *srv, const struct lease_info *new)
 	TAILQ_FOREACH (conn, &srv->leased, entry) {
 		const struct lease_info *info = lease_peek(conn->lease);
 
-		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
+		if (conn->superseded || conn->ended ||
+		    strcmp(info->route, ANAM_ROUTE) != 0 ||
 		    strcmp(info->session, new->session) != 0)
 			continue;
 		count++;
@@ -77,7 +78,7 @@ grant(struct control_server *srv, struct control_connection *conn)
 	    info->id, info->session, info->route, info->client,
 	    (int)conn->peer.cred.pid);
 	supersede(srv, info);
-	control_connection_send_with(srv, conn, packet, fd);
+	(void)control_connection_send_with(srv, conn, packet, fd);
 	wire_packet_free(packet);
 	if (fd != -1)
 		(void)close(fd);
@@ -89,7 +90,7 @@ send_denial(struct control_server *srv, struct control_connection *conn,
     struct wire_packet *packet)
 {
 	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
-	control_connection_send(srv, conn, packet);
+	(void)control_connection_send(srv, conn, packet);
 	wire_packet_free(packet);
 }
 
@@ -276,10 +277,12 @@ free_lost(struct control_server *srv, const char *id)
 	TAILQ_FOREACH (conn, &srv->leased, entry)
 		if (strcmp(lease_peek(conn->lease)->id, id) == 0)
 			break;
-	if (conn == NULL || !has_hung_up(conn))
+	if (conn == NULL)
+		return true;
+	if (!has_hung_up(conn))
 		return false;
 	control_asks_leave(srv->asks, lease_peek(conn->lease),
-	    CONTROL_ASKS_LOST);
+	    conn->ended ? CONTROL_ASKS_ENDED : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
 	conn->lease = NULL;
 	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
@@ -298,9 +301,12 @@ take_up(struct control_server *srv, struct config *config,
 	request->subjects = &subjects;
 	request->config = config;
 	request->started = resume->started;
-	err = leases_take(srv->leases, request, ret, diag);
-	if (err == ERR_CONFLICT && free_lost(srv, request->id))
+	if (free_lost(srv, request->id)) {
 		err = leases_take(srv->leases, request, ret, diag);
+	} else {
+		diag_set(diag, "this connection is open already");
+		err = ERR_CONFLICT;
+	}
 	if (err == ERR_OK)
 		(void)limits_of_now(config, &subjects, request->route,
 		    &resume->limits);
@@ -314,7 +320,7 @@ send_limits(struct control_server *srv, struct control_connection *conn,
 	struct wire_packet *packet = wire_packet_new(type);
 
 	packet->limits = conn->limits;
-	control_connection_send(srv, conn, packet);
+	(void)control_connection_send(srv, conn, packet);
 	wire_packet_free(packet);
 }
 
@@ -362,9 +368,16 @@ control_tunnel_resume(struct control_server *srv,
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void
-book(struct control_server *srv, const struct control_connection *conn,
+book(struct control_server *srv, struct control_connection *conn,
     const struct wire_usage *usage)
 {
+	for (size_t i = 0; i < json_array_size(usage->events); i++) {
+		int64_t n = json_integer_value(
+		    json_object_get(json_array_get(usage->events, i), "n"));
+
+		if (n > conn->reported)
+			conn->reported = n;
+	}
 	lease_update(conn->lease, usage);
 	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
@@ -417,6 +430,24 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 	config_unref(config);
 }
 
+/*
+ * It is over, and its slot is free.  Its process stays until it has heard that
+ * what it has reported is in the ledger.
+ */
+static void
+take_end(struct control_server *srv, struct control_connection *conn,
+    const struct wire_usage *usage)
+{
+	book(srv, conn, usage);
+	if (!conn->ended)
+		control_log_end(&conn->peer.cred, lease_peek(conn->lease),
+		    CONTROL_ENDED, usage);
+	conn->ended = true;
+	lease_end(conn->lease);
+	if (conn->booked >= conn->reported)
+		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+}
+
 static void
 take_ask(struct control_server *srv, struct control_connection *conn,
     const struct wire_ask *ask)
@@ -435,8 +466,14 @@ control_tunnel_answer(struct control_server *srv)
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
+		struct control_connection *conn = owner;
+
+		if (packet->type == WIRE_ACK)
+			conn->booked = packet->ack.n;
 		/* a tunnel that does not read is dropped, and has left then */
-		control_connection_send(srv, owner, packet);
+		if (control_connection_send(srv, conn, packet) && conn->ended &&
+		    conn->booked >= conn->reported)
+			control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
 		wire_packet_free(packet);
 	}
 }
@@ -452,9 +489,7 @@ control_tunnel_take(struct control_server *srv, struct control_connection *conn,
 	} else if (packet->type == WIRE_LOG) {
 		take_log(conn, &packet->log);
 	} else if (packet->type == WIRE_END) {
-		book(srv, conn, &packet->usage);
-		control_connection_drop(srv, conn, CONTROL_ENDED,
-		    &packet->usage);
+		take_end(srv, conn, &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
