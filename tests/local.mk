@@ -94,6 +94,7 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_revocations \
 	%D%/unit/test_route \
 	%D%/unit/test_scribe \
 	%D%/unit/test_secret \
@@ -167,6 +168,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
 	%D%/unit/store_conformance.c %D%/unit/store_conformance.h \
+	%D%/unit/store_conformance_budget.c \
 	%D%/unit/store_conformance_chat.c \
 	%D%/unit/store_conformance_money.c
 

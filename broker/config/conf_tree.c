@@ -102,7 +102,7 @@ static cfg_opt_t session_keys[] = {
 	    KEY("message_log_bytes"), KEY("message_log_keep"),                 \
 	    KEY("require_ticket"), KEY("client_secrets"),                      \
 	    KEY("ticket_seconds"), KEY("ticket_seconds_max"), KEY("calls"),    \
-	    KEY("plan")
+	    KEY("plan"), KEY("require_user")
 
 static cfg_opt_t openai_alias_keys[] = {
 	KEY("model"),
@@ -215,6 +215,7 @@ static cfg_opt_t livekit_keys[] = {
 	KEY("api_secret"),
 	KEY("plan"),
 	MANY("token", token_keys),
+	KEY("require_user"),
 	CFG_END(),
 };
 
@@ -239,6 +240,7 @@ static cfg_opt_t anam_keys[] = {
 	KEY("token_lifetime"),
 	KEY("max_sessions"),
 	KEY("plan"),
+	KEY("require_user"),
 #include "broker/config/config_limits.def"
 	CFG_END(),
 };
@@ -254,9 +256,20 @@ static cfg_opt_t anonymous_keys[] = {
 static cfg_opt_t users_keys[] = {
 	KEY("secret"),
 	KEY("public_key_file"),
+	KEY("jwks_file"),
+	KEY("jwks_url"),
+	KEY("ca_file"),
+	KEY("allow_http"),
+	KEY("allow_private"),
+	KEY("jwks_refresh"),
+	LIST("algorithms"),
 	KEY("issuer"),
 	KEY("audience"),
-	KEY("balance"),
+	KEY("leeway"),
+	KEY("user_claim"),
+	KEY("plan_claim"),
+	KEY("cookie"),
+	KEY("remote_user"),
 	CFG_END(),
 };
 
@@ -287,7 +300,8 @@ static cfg_opt_t chat_keys[] = {
 	KEY("keep"),
 	KEY("plan"),
 	ONE("anonymous", anonymous_keys),
-	ONE("users", users_keys),
+	KEY("balance"),
+	KEY("require_user"),
 	CFG_END(),
 };
 
@@ -338,6 +352,7 @@ static cfg_opt_t root_keys[] = {
 	ONE("control", control_keys),
 	ONE("requests", requests_keys),
 	ONE("tickets", tickets_keys),
+	ONE("users", users_keys),
 	ONE("store", store_keys),
 	MANY("prices", prices_keys),
 	MANY("plan", plan_keys),

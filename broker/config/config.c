@@ -168,12 +168,27 @@ chat_free(struct config_chat *chat)
 	strings_done(&chat->models);
 	free(chat->system);
 	free(chat->system_file);
-	crypt_key_free(chat->user_key);
-	free(chat->user_key_source);
-	free(chat->issuer);
-	free(chat->audience);
 	free(chat->plan);
 	free(chat);
+}
+
+static void
+users_free(struct config_users *users)
+{
+	if (users == NULL)
+		return;
+	crypt_key_free(users->key);
+	free(users->key_source);
+	free(users->jwks_file);
+	free(users->jwks_url);
+	free(users->ca_file);
+	strings_done(&users->algorithms);
+	free(users->issuer);
+	free(users->audience);
+	free(users->user_claim);
+	free(users->plan_claim);
+	free(users->cookie);
+	free(users);
 }
 
 static void
@@ -200,6 +215,7 @@ config_unref(struct config *config)
 	free(config->control.users);
 	free(config->requests.base_path);
 	secret_free(config->tickets.secret);
+	users_free(config->users);
 	free(config->store.path);
 	for (size_t i = 0; i < config->price_count; i++)
 		free(config->prices[i].models);

@@ -150,7 +150,7 @@ struct config_plan {
 
 /* The site's own login: how its users' JWTs (RFC 7519) are checked. */
 struct config_users {
-	/* one of the three */
+	/* one of the three, or, with remote_user, none */
 	struct crypt_key *key; /* a secret, or a public key in PEM ... */
 	char *key_source;      /* ... "env:NAME", or the path of the file */
 	char *jwks_file;
@@ -259,9 +259,6 @@ struct config_chat {
 		int64_t messages, window_s;
 		int64_t keep_s; /* as above, of theirs */
 	} anonymous;
-	struct crypt_key *user_key; /* of users' JWTs; NULL: nobody signs in */
-	char *user_key_source;	    /* "env:NAME", or the path of a PEM file */
-	char *issuer, *audience;    /* NULL: not asked for */
 	bool require_user;
 	char *plan;
 };

@@ -226,6 +226,9 @@ config_anam_build(struct conf_section *root, struct config *config,
 	if (err == ERR_OK)
 		err = value_get_ca_file(section, &anam->ca_file, diag);
 	if (err == ERR_OK)
+		err = value_get_bool(section, "require_user", false,
+		    &anam->require_user, diag);
+	if (err == ERR_OK)
 		err = build_personas(section, anam, diag);
 	if (err == ERR_OK)
 		err = build_lifetimes(section, anam, diag);
@@ -267,6 +270,7 @@ config_anam_dump(const struct config_anam *anam, FILE *out)
 	value_put_number(out, 1, "token_lifetime", (uint64_t)anam->token_ttl_s);
 	value_put_number(out, 1, "max_sessions", anam->max_sessions);
 	value_put_text(out, 1, "plan", anam->plan);
+	value_put_bool(out, 1, "require_user", anam->require_user);
 	value_put_limits(out, 1, &limits);
 	(void)fputs("}\n", out);
 }

@@ -16,6 +16,7 @@
 #include "broker/config/config_relay.h"
 #include "broker/config/config_socketio.h"
 #include "broker/config/config_store.h"
+#include "broker/config/config_users.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
 #include "common/str.h"
@@ -315,6 +316,8 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
 	if (err == ERR_OK)
+		err = config_users_build(root, config, diag);
+	if (err == ERR_OK)
 		err = config_anam_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_chat_build(root, config, diag);
@@ -425,6 +428,8 @@ config_dump(const struct config *config, FILE *out)
 		value_put_secret(out, 1, "secret", config->tickets.secret);
 		(void)fputs("}\n", out);
 	}
+	if (config->users != NULL)
+		config_users_dump(config->users, out);
 	config_store_dump(config, out);
 	config_prices_dump(config, out);
 	config_plan_dump(config, out);

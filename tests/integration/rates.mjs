@@ -36,13 +36,15 @@ chat {
 	api_key = "env:OPENAI_API_KEY"
 	url = "http://127.0.0.1:${sim.http_port}/v1"
 	models = {"${MODEL}"}
-	users { secret = "env:USER_SECRET" balance = false }
+	balance = false
 	${chat}
 }
+users { secret = "env:USER_SECRET" plan_claim = "plan" }
 ` }), { env: { USER_SECRET: site.user_secret } });
 	const web = await site.front(front);
 	site.ask = (who, options) => ask(web.port, { headers: who, ...options });
-	site.user = (name) => signed_in(user_token(site.user_secret, name));
+	site.user = (name, claims) =>
+	    signed_in(user_token(site.user_secret, name, claims));
 	return site;
 }
 
@@ -167,6 +169,17 @@ test("a route has its requests for all together", async (t) => {
 	assert.equal((await site.ask({}, { method: "POST",
 	    path: "/api/livekit/token", body: { roomName: "r",
 	    participantName: "a" } })).status, 200);
+}, { skip: needs("lighttpd") });
+
+test("a user's token names the plan", async (t) => {
+	const site = await open(t, "lighttpd", { limits: "user = few" });
+	for (const [plan, wanted, burst] of [["more", "more", 2 * BURST],
+	    ["unknown", "few", BURST], [undefined, "few", BURST]]) {
+		const who = site.user(`with ${plan}`, { plan });
+		const { passed, answer } = await exhaust(() => site.ask(who));
+		assert.ok(passed >= burst, `${passed}`);
+		assert_refused(answer, wanted, burst);
+	}
 }, { skip: needs("lighttpd") });
 
 test("a page may read what is left, and when to come again", async (t) => {

@@ -406,8 +406,8 @@ configure(const char *more)
 	char *text =
 	    xasprintf("store { path = \"/x/y.db\" }\n"
 		      "chat { url = \"http://localhost\" models = {m}\n"
-		      "users { secret = \"env:T_SECRET\" balance = "
-		      "false } }\n%s",
+		      "balance = false }\n"
+		      "users { secret = \"env:T_SECRET\" }\n%s",
 		more);
 	struct config *config;
 	struct diag diag = { "" };

@@ -140,7 +140,7 @@ says_what_an_operator_may_not_expect_and_nothing_else(void **state)
 		{ CHAT "url = \"http://10.0.0.1\" allow_http = true\n"
 		       "api_key = \"env:T_KEY\" }",
 		    { " config.plain_secret route=chat " } },
-		{ CHAT "users { secret = \"env:T_32\" balance = false } }",
+		{ CHAT "balance = false } users { secret = \"env:T_32\" }",
 		    { " config.no_balance " } },
 		{ OPEN "socketio { echo = true }", { " config.echo " } },
 		{ CHAT "} socketio { echo = false }", { NULL } },
