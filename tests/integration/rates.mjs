@@ -20,7 +20,8 @@ plan "more" { requests_per_second = 0.5 burst = ${2 * BURST} }
 plan "single" { streams = 1 }
 `;
 
-async function open(t, front, { limits = "", chat = "" } = {}) {
+async function open(t, front, { limits = "", chat = "", livekit = "",
+    openai = "", anam = "" } = {}) {
 	const site = await Site.open(t);
 	site.user_secret = site.canary("users' secret", "");
 	const sim = await site.sim();
@@ -31,7 +32,10 @@ livekit {
 	url = "wss://livekit.example"
 	api_key = "env:LIVEKIT_API_KEY"
 	api_secret = "env:LIVEKIT_API_SECRET"
+	${livekit}
 }
+openai { api_key = "env:OPENAI_API_KEY" client_secrets = true ${openai} }
+anam { api_key = "env:ANAM_API_KEY" personas = {"persona"} ${anam} }
 chat {
 	api_key = "env:OPENAI_API_KEY"
 	url = "http://127.0.0.1:${sim.http_port}/v1"
@@ -170,6 +174,50 @@ test("a route has its requests for all together", async (t) => {
 	    path: "/api/livekit/token", body: { roomName: "r",
 	    participantName: "a" } })).status, 200);
 }, { skip: needs("lighttpd") });
+
+// Whose requests these are, beside the chat's, and how they are refused.
+const OTHERS = [
+	["livekit", "/api/livekit/token", { roomName: "r" },
+	    ({ error }) => error.code === "too_many_requests"],
+	["openai", "/v1/realtime/client_secrets", {},
+	    ({ error }) => error.type === "rate_limit_error"],
+	["anam", "/v1/auth/session-token",
+	    { personaConfig: { personaId: "persona" } },
+	    ({ error }) => error === "too_many_requests"],
+];
+
+for (const [section, target, body, is_right] of OTHERS) {
+	test(`${section}: a user has so many requests, of all routes together`,
+	    async (t) => {
+		const site = await open(t, "lighttpd", { limits: "user = few" });
+		const send = (who) => site.ask(who, { method: "POST",
+		    path: target, body });
+		const { passed, answer } = await exhaust(() =>
+		    send(site.user("ann")));
+		assert.ok(passed >= BURST, `${passed}`);
+		assert.match(answer.head["retry-after"], /^[12]$/);
+		assert.match(answer.head.ratelimit, /^"few";r=0;t=[0-9]+$/);
+		assert.ok(is_right(JSON.parse(answer.text)), answer.text);
+		assert.equal((await site.ask(site.user("ann"))).status, 429);
+		assert.equal((await send(site.user("bob"))).status, 200);
+		assert.equal((await send({})).status, 200);
+	}, { skip: needs("lighttpd") });
+
+	test(`${section}: a route has its requests`, async (t) => {
+		const site = await open(t, "lighttpd",
+		    { [section]: "plan = few" });
+		let n = 0;
+		const { passed } = await exhaust(() => site.ask(
+		    n % 2 ? site.user(`u${n++}`) : (n++, {}),
+		    { method: "POST", path: target, body }));
+		assert.ok(passed >= BURST, `${passed}`);
+		for (const [other, path] of OTHERS)
+			if (other !== section)
+				assert.equal((await site.ask({}, { method: "POST",
+				    path, body: OTHERS.find((o) =>
+				    o[0] === other)[2] })).status, 200, other);
+	}, { skip: needs("lighttpd") });
+}
 
 test("a user's token names the plan", async (t) => {
 	const site = await open(t, "lighttpd", { limits: "user = few" });
