@@ -53,6 +53,9 @@ libbroker_a_SOURCES = \
 	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
 	%D%/config/config_value.c %D%/config/config_value.h \
+	%D%/tunnels/ask_queue.c %D%/tunnels/ask_queue.h \
+	%D%/tunnels/control_asks.c %D%/tunnels/control_asks.h \
+	%D%/limits/budget.c %D%/limits/budget.h \
 	%D%/tunnels/control_connection.c %D%/tunnels/control_connection.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
 	%D%/tunnels/control_operator.c %D%/tunnels/control_operator.h \
@@ -72,6 +75,12 @@ libbroker_a_SOURCES = \
 	%D%/limits/subjects.c %D%/limits/subjects.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
+	%D%/tunnels/control_jobs.c %D%/tunnels/control_jobs.h \
+	%D%/tunnels/control_revocations.c \
+	%D%/tunnels/control_revocations.h \
+	%D%/tunnels/control_tunnel.c %D%/tunnels/control_tunnel.h \
+	%D%/tunnels/lease_resume.c %D%/tunnels/lease_resume.h \
+	%D%/tunnels/tunnel_request.c %D%/tunnels/tunnel_request.h \
 	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
 	%D%/openai/openai.c %D%/openai/openai.h \
