@@ -116,7 +116,7 @@ find_anam(struct request *req)
 		    "Anam is not configured here");
 		return NULL;
 	}
-	if (store_current() == NULL || signing_key_current() == NULL) {
+	if (store_current() == NULL || !signing_key_is_there()) {
 		diag_set(&diag,
 		    "the store is not open: the section anam needs one, and a "
 		    "restart where that is new");
@@ -286,8 +286,8 @@ make_token(const struct request *req, const char *user, const json_t *body,
 
 	if (err != ERR_OK)
 		return err;
-	return anam_token_make(signing_key_current(), persona, user,
-	    clock_unix(), config->anam->token_ttl_s, ret, ret_text, diag);
+	return anam_token_make(persona, user, clock_unix(),
+	    config->anam->token_ttl_s, ret, ret_text, diag);
 }
 
 static void
@@ -393,8 +393,8 @@ take_token(struct start *start, struct diag *diag)
 		return ERR_UNAUTH;
 	}
 	text = header + 7 + strspn(header + 7, " ");
-	err = anam_token_verify(signing_key_current(), text, strlen(text),
-	    clock_unix(), &start->token, diag);
+	err = anam_token_verify(text, strlen(text), clock_unix(), &start->token,
+	    diag);
 	if (err == ERR_OK)
 		err = check_revoked(&start->token, diag);
 	/* the configuration may have changed since it was made */

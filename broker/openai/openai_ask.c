@@ -226,6 +226,22 @@ openai_ask_session(struct request *req, const struct config_relay *relay,
 	return true;
 }
 
+bool
+openai_ask_fits(struct request *req, const struct config_relay *relay,
+    const struct openai_session *session)
+{
+	json_t *merged;
+
+	if (session_rules_merge(relay, session->members, NULL, &merged) ==
+	    ERR_OK) {
+		json_decref(merged);
+		return true;
+	}
+	openai_ask_refuse_param(req, relay, ERR_LIMIT, err_code(ERR_LIMIT),
+	    "session", "The session is too large for this site.");
+	return false;
+}
+
 void
 openai_session_done(struct openai_session *session)
 {

@@ -59,6 +59,14 @@ struct openai_session {
  */
 bool openai_ask_session(struct request *req, const struct config_relay *relay,
     const json_t *session, const char *model, struct openai_session *ret);
+
+/*
+ * Would it be taken as a ticket's when that is used?  False where it is too
+ * large; the request is answered then.
+ */
+bool openai_ask_fits(struct request *req, const struct config_relay *relay,
+    const struct openai_session *session);
+
 void openai_session_done(struct openai_session *session);
 
 #endif

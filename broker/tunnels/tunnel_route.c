@@ -15,6 +15,7 @@
 #include "broker/openai/session_rules.h"
 #include "broker/socketio/engineio.h"
 #include "broker/store/store.h"
+#include "broker/tickets/ticket.h"
 #include "broker/tickets/tunnel_ticket.h"
 #include "broker/tunnels/lease_resume.h"
 #include "broker/tunnels/target.h"
@@ -433,22 +434,6 @@ check_budget(struct tunnel_route *route, struct diag *diag)
 	    &route->budget, diag);
 }
 
-static enum err
-spend_ticket(const struct tunnel_route *route, struct diag *diag)
-{
-	const struct store_ticket *ticket = &route->identity.ticket;
-	struct store *store = store_current();
-	enum err err;
-
-	if (ticket->id == NULL || !ticket->once)
-		return ERR_OK;
-	err = store->ops->spend_ticket(store, ticket->id, clock_unix(), diag);
-	if (err != ERR_DENIED && err != ERR_NOTFOUND)
-		return err;
-	diag_set(diag, "the ticket has been used");
-	return ERR_UNAUTH;
-}
-
 /* A limit of what a plan has of a day needs to be asked about, and told. */
 static void
 limit(struct tunnel_route *route)
@@ -488,7 +473,8 @@ take_place(struct tunnel_route *route, const struct lease_request *request,
 	if (err == ERR_OK)
 		err = check_budget(route, diag);
 	if (err == ERR_OK)
-		err = spend_ticket(route, diag);
+		err = ticket_spend(&route->identity.ticket, clock_unix(),
+		    diag);
 	return err;
 }
 

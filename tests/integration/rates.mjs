@@ -185,6 +185,8 @@ const OTHERS = [
 	["anam", "/v1/auth/session-token",
 	    { personaConfig: { personaId: "persona" } },
 	    ({ error }) => error === "too_many_requests"],
+	["chat", "/api/tickets", { route: "chat" },
+	    ({ error }) => error.code === "too_many_requests"],
 ];
 
 for (const [section, target, body, is_right] of OTHERS) {
