@@ -89,8 +89,10 @@ control_connection_drop(struct control_server *srv,
     struct control_connection *conn, enum control_cause cause,
     const struct wire_usage *end)
 {
+	/* of one that has ended, its end was the last that is worth a line */
 	control_log_end(&conn->peer.cred,
-	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
+	    conn->lease == NULL || conn->ended ? NULL : lease_peek(conn->lease),
+	    cause, end);
 	if (conn->state == CONTROL_STATE_ASKING)
 		control_questions_leave(srv->questions, conn);
 	if (conn->job != NULL)
@@ -98,7 +100,7 @@ control_connection_drop(struct control_server *srv,
 	tunnel_route_free(conn->route);
 	if (conn->lease != NULL)
 		control_asks_leave(srv->asks, lease_peek(conn->lease),
-		    cause == CONTROL_ENDED	   ? CONTROL_ASKS_ENDED
+		    conn->ended			   ? CONTROL_ASKS_ENDED
 			: cause == CONTROL_STOPPED ? CONTROL_ASKS_STOPPED
 						   : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);

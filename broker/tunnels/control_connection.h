@@ -52,8 +52,9 @@ struct control_connection {
 	struct tunnel_route *route; /* while resolving or completing */
 	struct control_job *job;    /* while deciding */
 	struct lease *lease;
-	bool revoked;		   /* was told to close */
-	bool superseded;	   /* was told to make room for another */
+	bool ended;	 /* it is over; what it has reported is being booked */
+	bool revoked;	 /* was told to close */
+	bool superseded; /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(control_connection) entry;
 };

@@ -53,6 +53,13 @@ request_client(const struct request *req)
 }
 
 const char *
+request_remote_user(const struct request *req)
+{
+	(void)req;
+	return NULL;
+}
+
+const char *
 request_scheme(const struct request *req)
 {
 	(void)req;

@@ -168,6 +168,12 @@ anam_error(const char *code, const char *message)
 }
 
 void
+tickets_handle(struct request *req)
+{
+	livekit_token_handle(req);
+}
+
+void
 messages_send_handle(struct request *req)
 {
 	livekit_token_handle(req);
