@@ -22,6 +22,7 @@
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
 #include "broker/socketio/engineio.h"
+#include "broker/tickets/tickets.h"
 #include "common/json.h"
 #include "common/log.h"
 
