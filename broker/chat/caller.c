@@ -77,8 +77,11 @@ take_identity(struct caller *caller, struct identity *identity)
 {
 	bool is_user = identity->user != NULL;
 
-	if (is_user)
+	if (is_user) {
 		take_user(caller, identity->user, identity->expires);
+		caller->plan = identity->plan;
+		identity->plan = NULL;
+	}
 	identity_done(identity);
 	return is_user;
 }
@@ -88,8 +91,8 @@ take_token(const struct config *config, const char *token,
     struct caller *caller, struct diag *diag)
 {
 	struct identity identity;
-	enum err err = identity_of_token(config, token, strlen(token),
-	    &identity, diag);
+	enum err err =
+	    identity_of_token(config, token, strlen(token), &identity, diag);
 
 	if (err == ERR_OK)
 		(void)take_identity(caller, &identity);
@@ -353,8 +356,7 @@ take_request(struct request *req, bool may_attach, struct caller *caller,
 	const struct config *config = request_config(req);
 	const char *anon_id = request_header(req, "x-anon-id");
 	struct identity identity;
-	enum err err =
-	    identity_of_request(req, ways, ROUTE, &identity, diag);
+	enum err err = identity_of_request(req, ways, ROUTE, &identity, diag);
 	bool is_ticket;
 
 	if (err != ERR_OK)
