@@ -133,7 +133,8 @@ control_connection_send_with(struct control_server *srv,
 	sent = control_peer_send(conn->fd, text, len, fd);
 	error = errno;
 	wire_text_free(text, len);
-	if (!sent)
+	/* of one that has left, what it sent last is still to be read */
+	if (!sent && error != EPIPE && error != ECONNRESET)
 		control_connection_drop(srv, conn,
 		    error == EAGAIN ? CONTROL_NOT_READING
 				    : CONTROL_DISCONNECTED,
