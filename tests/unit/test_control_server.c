@@ -1474,6 +1474,145 @@ closes_what_was_let_in_by_what_is_revoked(void **state)
 	revocations_done();
 }
 
+/* ---- deciding --------------------------------------------------------------
+ */
+
+static atomic_int asked_budgets;
+
+/* A store in which a budget is looked up until the test opens the gate. */
+static enum err
+check_slowly(struct store *store, const struct store_budgets *budgets,
+    int64_t now, struct store_budget_state *ret, struct diag *diag)
+{
+	bool spent = budgets->items[0].max_tokens == 1;
+
+	(void)store;
+	(void)atomic_fetch_add(&asked_budgets, 1);
+	(void)pthread_mutex_lock(&gate);
+	(void)pthread_mutex_unlock(&gate);
+	*ret = (struct store_budget_state){ .resets = now + 60 };
+	diag_set(diag, "the budget of this day is spent");
+	return spent ? ERR_BUDGET : ERR_OK;
+}
+
+static const struct store_ops budget_ops = { .check_budgets = check_slowly,
+	.list_revocations = list_no_revocations };
+static struct store budget_store = { .ops = &budget_ops };
+
+static int
+stop_budgets(void **state)
+{
+	(void)state;
+	control_server_stop();
+	store_set_current(NULL);
+	return 0;
+}
+
+/* A relay for all of which together there are so many tokens a day. */
+static void
+configure_budget(const struct world *world, unsigned tokens)
+{
+	char *text = xasprintf("%splan day { day_tokens = %u }\n"
+			       "store { path = \"/nowhere/x.db\" }\n"
+			       "relay \"/budget\" {\n"
+			       "	upstream = \"ws://127.0.0.1:9001/\"\n"
+			       "	plan = day\n"
+			       "	max_connections = 1\n"
+			       "}\n",
+	    config_text, tokens);
+	struct config *config;
+	struct diag diag = { "" };
+
+	if (config_parse(world->config_path, text, strlen(text), &config,
+		&diag) != ERR_OK)
+		fail_msg("%s", diag.text);
+	config_set_current(config);
+	free(text);
+}
+
+static void
+decides_without_keeping_others_waiting(void **state)
+{
+	struct world *world = *state;
+	int slow, other;
+
+	configure_budget(world, 1000);
+	store_set_current(&budget_store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	(void)pthread_mutex_lock(&gate);
+	slow = peer(world);
+	say(slow, OPEN("/budget"));
+	while (atomic_load(&asked_budgets) == 0)
+		(void)poll(NULL, 0, 5);
+	other = peer(world);
+	say(other, OPEN("/free"));
+	hear_grant(other);
+	(void)pthread_mutex_unlock(&gate);
+	hear_grant(slow);
+	(void)close(slow);
+	(void)close(other);
+	while (count_leases(world) > 0)
+		(void)poll(NULL, 0, 5);
+}
+
+static void
+leaves_no_slot_to_who_leaves_while_it_is_decided(void **state)
+{
+	struct world *world = *state;
+	int fd;
+
+	configure_budget(world, 1000);
+	store_set_current(&budget_store);
+	atomic_store(&asked_budgets, 0);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	(void)pthread_mutex_lock(&gate);
+	fd = peer(world);
+	say(fd, OPEN("/budget"));
+	while (atomic_load(&asked_budgets) == 0)
+		(void)poll(NULL, 0, 5);
+	assert_int_equal(count_leases(world), 1);
+	(void)close(fd);
+	(void)pthread_mutex_unlock(&gate);
+	while (count_leases(world) > 0)
+		(void)poll(NULL, 0, 5);
+	fd = peer(world); /* the only slot is free again */
+	say(fd, OPEN("/budget"));
+	hear_grant(fd);
+	say(fd, END);
+	hear_end(fd);
+}
+
+static void
+says_when_a_budget_begins_anew(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	int fd;
+
+	configure_budget(world, 1);
+	store_set_current(&budget_store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (int i = 0; i < 2; i++) {
+		const char *value;
+
+		fd = peer(world);
+		say(fd, OPEN("/budget"));
+		packet = hear(fd);
+		assert_non_null(packet);
+		assert_int_equal(packet->type, WIRE_DENY);
+		assert_int_equal(packet->deny.status, 429);
+		assert_string_equal(packet->deny.code, "budget_spent");
+		value = wire_headers_find(&packet->deny.headers, "Retry-After");
+		assert_non_null(value);
+		assert_in_range(strtol(value, NULL, 10), 58, 60);
+		assert_non_null(
+		    wire_headers_find(&packet->deny.headers, "RateLimit"));
+		wire_packet_free(packet);
+		hear_end(fd);
+	}
+	assert_int_equal(count_leases(world), 0);
+}
+
 int
 main(void)
 {
@@ -1513,6 +1652,13 @@ main(void)
 		SERVER_TEST(takes_up_nothing_that_it_has_not_signed),
 		SERVER_TEST(takes_up_hundreds_at_once),
 		SERVER_TEST(closes_what_was_let_in_by_what_is_revoked),
+		cmocka_unit_test_teardown(
+		    decides_without_keeping_others_waiting, stop_budgets),
+		cmocka_unit_test_teardown(
+		    leaves_no_slot_to_who_leaves_while_it_is_decided,
+		    stop_budgets),
+		cmocka_unit_test_teardown(says_when_a_budget_begins_anew,
+		    stop_budgets),
 	};
 
 	return cmocka_run_group_tests_name("control_server", tests, make_world,
