@@ -79,8 +79,11 @@ take_identity(struct caller *caller, struct identity *identity)
 {
 	bool is_user = identity->user != NULL;
 
-	if (is_user)
+	if (is_user) {
 		take_user(caller, identity->user, identity->expires);
+		caller->plan = identity->plan;
+		identity->plan = NULL;
+	}
 	identity_done(identity);
 	return is_user;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/limits/admission.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/tickets/ticket.h"
 #include "broker/users/identity.h"
@@ -21,6 +22,7 @@ struct ask {
 	const char *route;		  /* the name that the ticket is for */
 	const struct config_relay *relay; /* NULL: it is none */
 	const char *path;		  /* of its WebSockets; NULL: none */
+	const char *plan;		  /* of the route; NULL: none */
 	bool needs_user;		  /* the site's */
 	bool needs_name;		  /* or whom the web server knows */
 	int64_t seconds;
@@ -53,6 +55,7 @@ take_relay(const struct config_relay *relay, struct ask *ask)
 	ask->relay = relay;
 	ask->route = relay->name;
 	ask->path = relay->paths.items[0];
+	ask->plan = relay->plan;
 	/* without a user a ticket would say nothing of who has it */
 	ask->needs_user = relay->require_user || relay->require_ticket;
 }
@@ -64,15 +67,19 @@ take_section(const struct config *config, const char *name, struct ask *ask)
 	const struct {
 		const char *name;
 		bool is_there, needs_user;
+		const char *plan;
 	} sections[] = {
 		{ "chat", config->chat != NULL,
-		    config->chat != NULL && config->chat->require_user },
+		    config->chat != NULL && config->chat->require_user,
+		    config->chat == NULL ? NULL : config->chat->plan },
 		{ "livekit", config->livekit != NULL,
-		    config->livekit != NULL && config->livekit->require_user },
+		    config->livekit != NULL && config->livekit->require_user,
+		    config->livekit == NULL ? NULL : config->livekit->plan },
 		{ "anam", config->anam != NULL,
-		    config->anam != NULL && config->anam->require_user },
+		    config->anam != NULL && config->anam->require_user,
+		    config->anam == NULL ? NULL : config->anam->plan },
 		/* without a user it would say nothing */
-		{ SOCKETS, config->socketio != NULL, true },
+		{ SOCKETS, config->socketio != NULL, true, NULL },
 	};
 
 	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
@@ -81,6 +88,7 @@ take_section(const struct config *config, const char *name, struct ask *ask)
 			continue;
 		ask->route = sections[i].name;
 		ask->needs_user = sections[i].needs_user;
+		ask->plan = sections[i].plan;
 		return true;
 	}
 	return false;
@@ -279,6 +287,21 @@ give(struct request *req, const struct ask *ask,
 	free(text);
 }
 
+/* Whether he is within his limits; or it is answered. */
+static bool
+is_within_limits(struct request *req, const struct ask *ask,
+    const struct identity *identity)
+{
+	const struct subjects_request who = {
+		.user = identity->user,
+		.plan = identity->plan,
+		.route = ask->route,
+		.route_plan = ask->plan,
+	};
+
+	return admission_admits(req, &who);
+}
+
 void
 tickets_handle(struct request *req)
 {
@@ -295,10 +318,11 @@ tickets_handle(struct request *req)
 		return;
 	}
 	/* a session that will not do is answered as OpenAI does */
-	if ((ask.model == NULL && ask.session == NULL) ||
-	    (openai_ask_session(req, ask.relay, ask.session, ask.model,
-		 &session) &&
-		openai_ask_fits(req, ask.relay, &session)))
+	if (is_within_limits(req, &ask, &identity) &&
+	    ((ask.model == NULL && ask.session == NULL) ||
+		(openai_ask_session(req, ask.relay, ask.session, ask.model,
+		     &session) &&
+		    openai_ask_fits(req, ask.relay, &session))))
 		give(req, &ask, &identity, &session);
 	openai_session_done(&session);
 	identity_done(&identity);

@@ -71,9 +71,10 @@ request_header(const struct request *req, const char *name)
 {
 	if (strcmp(name, "authorization") == 0)
 		return req->authorization;
-	/* a cookie must not be looked at */
-	assert_string_equal(name, "x-anon-id");
-	return req->anon_id;
+	/* the one of the answers must not matter */
+	if (strcmp(name, "cookie") == 0)
+		return "culvert_chat=e30.e30.AAAA";
+	return strcmp(name, "x-anon-id") == 0 ? req->anon_id : NULL;
 }
 
 enum err

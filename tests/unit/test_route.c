@@ -397,6 +397,8 @@ vendors_paths_are_served_like_the_others(void **state)
 		{ "POST", "/v1/engine/session", GOOD, HERE, 200, MAY },
 		{ "POST", "/v1/auth/session-token", GOOD, HERE, 200, MAY },
 		{ "POST", "/v1/metrics/client", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/tickets", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/tickets", EVIL, HERE, 403, VARY },
 		{ "POST", "/talk", GOOD, HERE, 200, MAY },
 		{ "POST", "/b/x/talk", GOOD, HERE, 200, MAY },
 		{ "POST", "/v1/realtime/client_secrets", GOOD, HERE, 200, MAY },
