@@ -3,6 +3,7 @@
 // each web server, from addresses of their own.
 import assert from "node:assert/strict";
 import crypto from "node:crypto";
+import fs from "node:fs";
 import http from "node:http";
 
 import { MODEL, signed_in, user_token, visitor } from "../lib/chat.mjs";
@@ -309,31 +310,41 @@ plan "few" { requests_per_second = 0.5 burst = ${BURST} }
 // A site with two relays, and users.
 async function tunnels(t, front, { limits = "", a = "", b = "", ...options }) {
 	const secret = crypto.randomBytes(24).toString("hex");
+	const env = { env: { USER_SECRET: secret, TICKET_SECRET:
+	    crypto.randomBytes(24).toString("hex") } };
 	const made = await relay_site(t, front, {
 		...options, target: "/", more: a,
 		rest: `${TUNNELS}
 limits { ${limits} }
 users { secret = "env:USER_SECRET" plan_claim = "plan" }
+tickets { secret = "env:TICKET_SECRET" }
 relay "/other" { inherit = "/raw" ${b} }
 `,
-		broker: { env: { USER_SECRET: secret } },
+		broker: env,
 	});
 	const { site, server } = made;
+	let { broker } = made;
 	const headers = (who) => who === null ? {} :
 	    signed_in(user_token(secret, who));
 
 	return {
 		...made,
 		open: async (who, path = "/raw") => {
-			const from = made.broker.output.length;
+			const from = broker.output.length;
 			const both = await site.pair(made.front, path, server,
 			    { headers: headers(who) });
-			const [, pid] = await made.broker.wait_for(
+			const [, pid] = await broker.wait_for(
 			    / lease\.open .* pid=(\d+)\n/, { from });
 			return { ...both, pid: Number(pid) };
 		},
 		ask: (who, path = "/raw") =>
 		    site.handshake(made.front, path, headers(who)),
+		// another one, with the same configuration
+		restart: async () => {
+			broker = await site.broker(fs.readFileSync(
+			    site.file("culvert.conf"), "utf8"), env);
+			return broker;
+		},
 	};
 }
 
@@ -433,6 +444,22 @@ test("a plan narrows how long a tunnel lasts, and what it is sent",
 	for (let i = 0; i < 50; i++)
 		await two.client.send_text("x").catch(() => {});
 	assert.equal((await two.client.closed())?.code, 1008);
+});
+
+test("a broker that comes back knows whose tunnels are open", async (t) => {
+	const site = await tunnels(t, "direct", { limits: "user = one" });
+	const ann = await site.open("ann");
+	await site.broker.stop("SIGKILL");
+	site.broker.may_fail = true;
+	const broker = await site.restart();
+	await broker.wait_for(/ lease\.resume /);
+	assert_no_tunnel(await site.ask("ann"));
+	await site.open("bob");
+	const from = broker.output.length;
+	await close(ann.client, ann.upstream);
+	await broker.wait_for(/ lease\.end /, { from });
+	site.server.accept().catch(() => {});
+	assert.equal((await site.ask("ann")).status, 101);
 });
 
 test("a handshake is a request", async (t) => {
