@@ -205,12 +205,15 @@ client_tests = \
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
+	%D%/fuzz/fuzz_access \
 	%D%/fuzz/fuzz_anam \
 	%D%/fuzz/fuzz_caller \
+	%D%/fuzz/fuzz_chat_request \
 	%D%/fuzz/fuzz_completion \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_eio_payload \
+	%D%/fuzz/fuzz_fcgi \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
@@ -221,10 +224,12 @@ fuzzers = \
 	%D%/fuzz/fuzz_multipart \
 	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
+	%D%/fuzz/fuzz_session \
 	%D%/fuzz/fuzz_sio_packet \
 	%D%/fuzz/fuzz_target \
 	%D%/fuzz/fuzz_text \
 	%D%/fuzz/fuzz_transform \
+	%D%/fuzz/fuzz_vendor_event \
 	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
@@ -241,10 +246,14 @@ TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
 	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
 endif
 
+%C%_fuzz_fuzz_access_SOURCES = %D%/fuzz/fuzz_access.c $(fuzz_main)
+%C%_fuzz_fuzz_access_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
 %C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_caller_SOURCES = %D%/fuzz/fuzz_caller.c $(fuzz_main)
 %C%_fuzz_fuzz_caller_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_chat_request_SOURCES = %D%/fuzz/fuzz_chat_request.c $(fuzz_main)
+%C%_fuzz_fuzz_chat_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_completion_SOURCES = %D%/fuzz/fuzz_completion.c $(fuzz_main)
 %C%_fuzz_fuzz_completion_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
@@ -253,6 +262,9 @@ endif
 %C%_fuzz_fuzz_dialect_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_eio_payload_SOURCES = %D%/fuzz/fuzz_eio_payload.c $(fuzz_main)
 %C%_fuzz_fuzz_eio_payload_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_fcgi_SOURCES = %D%/fuzz/fuzz_fcgi.c $(fuzz_main) \
+	$(web_server)
+%C%_fuzz_fuzz_fcgi_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
@@ -273,6 +285,8 @@ endif
 %C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_session_SOURCES = %D%/fuzz/fuzz_session.c $(fuzz_main)
+%C%_fuzz_fuzz_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_sio_packet_SOURCES = %D%/fuzz/fuzz_sio_packet.c $(fuzz_main)
 %C%_fuzz_fuzz_sio_packet_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_target_SOURCES = %D%/fuzz/fuzz_target.c $(fuzz_main)
@@ -281,6 +295,8 @@ endif
 %C%_fuzz_fuzz_text_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_transform_SOURCES = %D%/fuzz/fuzz_transform.c $(fuzz_main)
 %C%_fuzz_fuzz_transform_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_vendor_event_SOURCES = %D%/fuzz/fuzz_vendor_event.c $(fuzz_main)
+%C%_fuzz_fuzz_vendor_event_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
@@ -296,3 +312,8 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
 	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
+
+# The long form; FUZZ_SECONDS says how long.
+fuzz:
+	$(srcdir)/tools/fuzz
+.PHONY: fuzz
