@@ -189,6 +189,9 @@ integration_tests = \
 	%D%/integration/usage.mjs \
 	%D%/integration/vendors.mjs
 
+# All at once, for a while; `make chaos' runs the long form.
+chaos_tests = %D%/chaos/chaos.mjs
+
 client_tests = \
 	%D%/clients/agents.mjs \
 	%D%/clients/anam.mjs \
@@ -243,7 +246,8 @@ check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 endif
 TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
-	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
+	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests) \
+	$(chaos_tests)
 endif
 
 %C%_fuzz_fuzz_access_SOURCES = %D%/fuzz/fuzz_access.c $(fuzz_main)
@@ -303,7 +307,8 @@ endif
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/deploy.sh %D%/integration/test_cgi.sh %D%/layers.sh %D%/node
 
-EXTRA_DIST += $(integration_tests) $(client_tests) \
+EXTRA_DIST += $(integration_tests) $(client_tests) $(chaos_tests) \
+	%D%/chaos/books.mjs %D%/chaos/faults.mjs %D%/chaos/load.mjs \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
 	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
@@ -313,7 +318,15 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
 
-# The long form; FUZZ_SECONDS says how long.
+# The long forms.  FUZZ_SECONDS and CHAOS_SECONDS say how long.
 fuzz:
 	$(srcdir)/tools/fuzz
-.PHONY: fuzz
+
+chaos: all
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
+	$(AM_TESTS_ENVIRONMENT) \
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} \
+	CHAOS_JSON=$${CHAOS_JSON:-chaos.json} \
+	$(srcdir)/tests/node $(srcdir)/tests/chaos/chaos.mjs
+
+.PHONY: fuzz chaos
