@@ -501,7 +501,7 @@ static const struct broker_link_events broker_events = {
 static void
 describe_peer(const struct session *session, struct wire_open *open)
 {
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr = { .ss_family = AF_UNSPEC };
 	socklen_t len = sizeof(addr);
 	char host[NI_MAXHOST];
 	const char *text = host;
