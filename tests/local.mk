@@ -329,4 +329,11 @@ chaos: all
 	CHAOS_JSON=$${CHAOS_JSON:-chaos.json} \
 	$(srcdir)/tests/node $(srcdir)/tests/chaos/chaos.mjs
 
-.PHONY: fuzz chaos
+# cppcheck and clang-tidy over all C.
+analyze: config.h
+	$(srcdir)/tools/analyze . $(DEFS) -DSYSCONFDIR='"$(sysconfdir)"' \
+		-DRUNSTATEDIR='"$(runstatedir)"' $(FCGI_CFLAGS) $(CURL_CFLAGS) \
+		$(JANSSON_CFLAGS) $(LWS_CFLAGS) $(OPENSSL_CFLAGS) \
+		$(CONFUSE_CFLAGS) $(SQLITE_CFLAGS) $(SYSTEMD_CFLAGS) \
+		$(CMOCKA_CFLAGS) $(MHD_CFLAGS)
+.PHONY: fuzz chaos analyze
