@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
 	%D%/unit/test_address \
+	%D%/unit/test_admission \
 	%D%/unit/test_anam_quota \
 	%D%/unit/test_anam_route \
 	%D%/unit/test_anam_session \
@@ -26,6 +27,7 @@ unit_tests = \
 	%D%/unit/test_anam_vendor \
 	%D%/unit/test_answer \
 	%D%/unit/test_broker_link \
+	%D%/unit/test_buckets \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
@@ -44,10 +46,12 @@ unit_tests = \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
+	%D%/unit/test_config_plan \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
 	%D%/unit/test_config_socketio \
 	%D%/unit/test_config_value \
+	%D%/unit/test_control_asks \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
 	%D%/unit/test_database \
@@ -91,6 +95,7 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_revocations \
 	%D%/unit/test_route \
 	%D%/unit/test_scribe \
 	%D%/unit/test_secret \
@@ -104,12 +109,14 @@ unit_tests = \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_sio_packet \
 	%D%/unit/test_sio_room \
+	%D%/unit/test_slots \
 	%D%/unit/test_socketio \
 	%D%/unit/test_sse_text \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_stream_log \
+	%D%/unit/test_subjects \
 	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \
@@ -162,6 +169,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
 	%D%/unit/store_conformance.c %D%/unit/store_conformance.h \
+	%D%/unit/store_conformance_budget.c \
 	%D%/unit/store_conformance_chat.c \
 	%D%/unit/store_conformance_money.c
 
@@ -183,6 +191,7 @@ integration_tests = \
 	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/rates.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \

@@ -75,6 +75,20 @@ chat_refusal_reply(struct request *req, const struct chat_refusal *refusal)
 }
 
 void
+chat_refusal_reply_limited(struct request *req, const struct diag *diag,
+    int64_t retry_after_s)
+{
+	const struct chat_refusal refusal = {
+		.err = ERR_RATE,
+		.why = *diag,
+		.retry_after_s = retry_after_s,
+		.as_events = chat_refusal_as_events(req),
+	};
+
+	chat_refusal_reply(req, &refusal);
+}
+
+void
 chat_refusal_reply_parked(struct parked *parked,
     const struct chat_refusal *refusal)
 {

@@ -10,6 +10,7 @@
 #include "broker/chat/notify.h"
 #include "broker/hub/hub.h"
 #include "broker/hub/jobs.h"
+#include "broker/limits/buckets.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -299,6 +300,21 @@ identify(const struct sio_socket *socket, const json_t *auth,
 	return err;
 }
 
+/* An event is a request, whatever it came by. */
+static bool
+is_within_limits(const struct caller *caller, struct diag *diag)
+{
+	struct config *config = config_current();
+	struct buckets_state state;
+	struct subjects subjects;
+	enum err err;
+
+	caller_subjects(caller, config, &subjects);
+	err = buckets_take(&subjects, clock_ms(), &state, diag);
+	config_unref(config);
+	return err == ERR_OK;
+}
+
 static void
 on_connect(struct sio_socket *socket, const json_t *auth)
 {
@@ -307,6 +323,10 @@ on_connect(struct sio_socket *socket, const json_t *auth)
 	struct caller caller;
 	enum err err = identify(socket, auth, &caller, &diag);
 
+	if (err == ERR_OK && !is_within_limits(&caller, &diag)) {
+		caller_done(&caller);
+		err = ERR_RATE;
+	}
 	if (err != ERR_OK) {
 		sio_refuse(socket, chat_json_code(err, NULL),
 		    diag.text[0] == '\0' ? err_text(err) : diag.text);
@@ -318,9 +338,9 @@ on_connect(struct sio_socket *socket, const json_t *auth)
 	add_usage(client);
 }
 
-/* Whether it may ask now. */
+/* Whether it may ask now; where not, diag may say why. */
 static bool
-take_credit(struct client *client)
+take_credit(struct client *client, struct diag *diag)
 {
 	int64_t now = clock_ms();
 
@@ -328,7 +348,7 @@ take_credit(struct client *client)
 	client->credit_ms = now;
 	if (client->credit > EVENTS_BURST * 1000)
 		client->credit = EVENTS_BURST * 1000;
-	if (client->credit < 1000)
+	if (client->credit < 1000 || !is_within_limits(&client->caller, diag))
 		return false;
 	client->credit -= 1000;
 	client->refusals = 0;
@@ -336,12 +356,13 @@ take_credit(struct client *client)
 }
 
 static void
-refuse_event(struct client *client, enum err err, const char *name, int64_t id)
+refuse_event(struct client *client, enum err err, const struct diag *diag,
+    const char *name, int64_t id)
 {
 	if (++client->refusals > REFUSALS_MAX)
 		sio_disconnect(client->socket, true);
 	else
-		emit_error(client, err, NULL, NULL, name, id);
+		emit_error(client, err, NULL, diag->text, name, id);
 }
 
 static void
@@ -351,12 +372,13 @@ on_event(struct sio_socket *socket, const char *name,
 	struct client *client = sio_data(socket);
 	const struct chat_op *op = chat_ops_find(name);
 	const json_t *first = json_array_get(message->data, 0);
+	struct diag diag = { "" };
 	json_t *args = NULL;
 	enum err err;
 
-	if (!take_credit(client) || client->pending >= PENDING_MAX) {
-		refuse_event(client, ERR_RATE, op == NULL ? NULL : op->name,
-		    id);
+	if (!take_credit(client, &diag) || client->pending >= PENDING_MAX) {
+		refuse_event(client, ERR_RATE, &diag,
+		    op == NULL ? NULL : op->name, id);
 		return;
 	}
 	if (op == NULL)
@@ -365,7 +387,7 @@ on_event(struct sio_socket *socket, const char *name,
 		args = json_made(json_deep_copy(first));
 	err = add_task(client, op, args, id, false);
 	if (err != ERR_OK)
-		refuse_event(client, err, op->name, id);
+		refuse_event(client, err, &diag, op->name, id);
 }
 
 static void

@@ -11,10 +11,12 @@
 #include "broker/config/config_anam.h"
 #include "broker/config/config_chat.h"
 #include "broker/config/config_livekit.h"
+#include "broker/config/config_plan.h"
 #include "broker/config/config_prices.h"
 #include "broker/config/config_relay.h"
 #include "broker/config/config_socketio.h"
 #include "broker/config/config_store.h"
+#include "broker/config/config_users.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
 #include "common/str.h"
@@ -308,15 +310,21 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 	if (err == ERR_OK)
 		err = config_prices_build(root, config, diag);
 	if (err == ERR_OK)
+		err = config_plan_build(root, config, diag);
+	if (err == ERR_OK)
 		err = config_relay_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_users_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_anam_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_chat_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_socketio_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_plan_check_money(root, config, diag);
 	return err;
 }
 
@@ -420,8 +428,11 @@ config_dump(const struct config *config, FILE *out)
 		value_put_secret(out, 1, "secret", config->tickets.secret);
 		(void)fputs("}\n", out);
 	}
+	if (config->users != NULL)
+		config_users_dump(config->users, out);
 	config_store_dump(config, out);
 	config_prices_dump(config, out);
+	config_plan_dump(config, out);
 	for (size_t i = 0; i < config->relay_count; i++)
 		config_relay_dump(&config->relays[i], out);
 	if (config->livekit != NULL)

@@ -142,6 +142,9 @@ build_tickets(struct conf_section *section, const struct config_relay *base,
 	if (err == ERR_OK)
 		err = value_get_bool(section, "require_ticket",
 		    base->require_ticket, &relay->require_ticket, diag);
+	if (err == ERR_OK)
+		err = value_get_bool(section, "require_user",
+		    base->require_user, &relay->require_user, diag);
 	if (err == ERR_OK && relay->require_ticket && !relay->client_secrets)
 		err = conf_fail(section, "require_ticket", diag,
 		    "nobody can get one: write client_secrets = true, too");
@@ -204,6 +207,7 @@ config_messages_dump(const struct config_relay *relay, FILE *out)
 	value_put_number(out, 1, "message_log_bytes", log->max_bytes);
 	value_put_number(out, 1, "message_log_keep", log->keep);
 	value_put_bool(out, 1, "require_ticket", relay->require_ticket);
+	value_put_bool(out, 1, "require_user", relay->require_user);
 	value_put_bool(out, 1, "client_secrets", relay->client_secrets);
 	value_put_number(out, 1, "ticket_seconds", (uint64_t)relay->ticket_s);
 	value_put_number(out, 1, "ticket_seconds_max",

@@ -6,7 +6,7 @@
 
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/session_rules.h"
-#include "broker/openai/ticket.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"

@@ -15,7 +15,7 @@
 #include "broker/openai/openai.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
-#include "broker/openai/ticket.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/xalloc.h"

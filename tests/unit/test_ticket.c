@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "broker/openai/ticket.h"
 #include "broker/signing_key.h"
+#include "broker/tickets/ticket.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"
 #include "ticket_store.h"

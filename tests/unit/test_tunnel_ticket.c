@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "broker/openai/ticket.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
 #include "ticket_store.h"

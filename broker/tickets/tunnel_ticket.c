@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "broker/openai/tunnel_ticket.h"
+#include "broker/tickets/tunnel_ticket.h"
 
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
-#include "broker/openai/ticket.h"
 #include "broker/signing_key.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 
 #define API_KEY	    "openai-insecure-api-key."

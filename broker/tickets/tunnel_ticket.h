@@ -9,7 +9,8 @@
 #include "common/wire.h"
 
 /*
- * tunnel_ticket: the ticket (broker/openai/ticket.h) of a request for a tunnel.
+ * tunnel_ticket: the ticket (broker/tickets/ticket.h) of a request for a
+ * tunnel.
  *
  * It is in `Authorization: Bearer', in the subprotocol
  * "openai-insecure-api-key.TICKET", or in the query's `ticket'.  Whatever has

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "broker/openai/ticket.h"
+#include "broker/tickets/ticket.h"
 
 #include <stdlib.h>
 #include <string.h>
