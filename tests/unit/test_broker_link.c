@@ -60,6 +60,7 @@ struct fixture {
 	struct broker_link *link;
 	/* what came */
 	int answers, orders, losses;
+	enum broker_link_news news; /* the last loss */
 	struct wire_packet *answer;
 	enum wire_type order;
 	int order_code;
@@ -116,11 +117,12 @@ on_told(void *arg, const struct wire_packet *packet)
 }
 
 static void
-on_lost(void *arg, const char *why)
+on_changed(void *arg, enum broker_link_news news, const char *why)
 {
 	struct fixture *fix = arg;
 
 	fix->losses++;
+	fix->news = news;
 	(void)snprintf(fix->why, sizeof(fix->why), "%s", why);
 	on_event(fix);
 }
@@ -128,7 +130,7 @@ on_lost(void *arg, const char *why)
 static const struct broker_link_events events = {
 	.answered = on_answered,
 	.told = on_told,
-	.lost = on_lost,
+	.changed = on_changed,
 };
 
 static void

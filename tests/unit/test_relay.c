@@ -35,6 +35,7 @@ struct fixture {
 	struct wire_messages messages;
 	struct relay_end end;
 	bool ended, closed, timed_out;
+	int64_t asked; /* the last number */
 	size_t until; /* stop the loop at this many bytes in total */
 };
 
@@ -111,8 +112,17 @@ on_message(void *arg, struct message_log_entry *entry, const void *text,
 	(void)len;
 }
 
+static void
+on_ask(void *arg, int64_t n)
+{
+	struct fixture *fix = arg;
+
+	if (n > 0)
+		fix->asked = n;
+}
+
 static const struct relay_events events = { on_usage, on_event, on_message,
-	on_ended, on_closed };
+	on_ask, on_ended, on_closed };
 
 static void
 on_give_up(void *arg)

@@ -71,6 +71,12 @@ clock_ms(void)
 	    now.tv_nsec / 1000000;
 }
 
+int64_t
+clock_unix(void)
+{
+	return (int64_t)time(NULL);
+}
+
 static void
 on_done(void *arg, struct session *session)
 {

@@ -139,10 +139,10 @@ tear_down(void **state)
 	return 0;
 }
 
-static struct transform_sink
+static struct sink
 sink_of(struct fixture *fix)
 {
-	return (struct transform_sink){ .frame = on_frame,
+	return (struct sink){ .frame = on_frame,
 		.usage = on_usage,
 		.message = on_message,
 		.arg = fix };
@@ -152,7 +152,7 @@ static void
 start(struct fixture *fix, const char *form, const char *pin,
     const char *session)
 {
-	struct transform_sink sink = sink_of(fix);
+	struct sink sink = sink_of(fix);
 	struct diag diag;
 
 	drop(fix);
@@ -172,7 +172,7 @@ static const char *
 piece(struct fixture *fix, enum cause_side from, const char *data, size_t len,
     bool last)
 {
-	struct transform_sink sink = sink_of(fix);
+	struct sink sink = sink_of(fix);
 	uint8_t *copy = malloc(WS_HEADER_MAX_BYTES + len + 1);
 	const char *why;
 
