@@ -21,7 +21,7 @@ if (!fs.existsSync(SIM))
 
 const SECONDS = Number(process.env.CHAOS_SECONDS ?? 20);
 const SEED = Number(process.env.CHAOS_SEED ?? crypto.randomInt(2 ** 31));
-const WORKERS = { realtime: 6, ticket: 2, echo: 4, chat: 3, poll: 2, socket: 2,
+const WORKERS = { realtime: 4, user: 2, ticket: 2, echo: 4, chat: 3, poll: 2, socket: 2,
 	livekit: 1 };
 const SPARE = 3;
 
@@ -34,6 +34,11 @@ openai {
 	client_secrets = true
 	usage_interval = 1
 }
+relay "/members" {
+	inherit = "openai"
+	require_user = true
+}
+users { secret = "env:USER_SECRET" }
 livekit {
 	url = "wss://livekit.example"
 	api_key = "env:LIVEKIT_API_KEY"
@@ -43,6 +48,7 @@ chat {
 	api_key = "env:OPENAI_API_KEY"
 	url = "http://127.0.0.1:${port}/v1"
 	models = {"${MODEL}"}
+	balance = false
 	anonymous { messages = 1000 }
 }
 socketio { echo = true ping_interval_ms = 5000 ping_timeout_ms = 10000 }
@@ -58,13 +64,15 @@ async function open(t) {
 	const config = config_of(site, port);
 	const tunnel_args = { args: ["--spare", String(SPARE),
 	    "--drain-timeout", "2"] };
+	site.user_secret = site.canary("users' secret", "");
+	const env = { env: { USER_SECRET: site.user_secret } };
 	const { broker, tunnel } = await site.serve(config,
-	    { tunnel: tunnel_args });
+	    { tunnel: tunnel_args, broker: env });
 	const front = await site.front("lighttpd");
 	const part = (part, start) => ({ part, start });
 
 	return { site, charges, port: front.port, parts: {
-		broker: part(broker, () => site.broker(config)),
+		broker: part(broker, () => site.broker(config, env)),
 		tunnel: part(tunnel, () => site.tunnel(tunnel_args)),
 		sim: part(sim.part, async () => (await site.sim([...sim_args,
 		    "--ws-port", String(port)])).part),
@@ -131,7 +139,8 @@ const GRACE_MS = 3000;
 function unexplained(load, faults, pids, killed) {
 	const through = { livekit: ["web", "broker"], chat: ["web", "broker",
 	    "sim"], poll: ["web", "broker"], ticket: ["web", "broker", "sim",
-	    "supervisor"], realtime: ["web", "sim", "supervisor"], echo: ["web",
+	    "supervisor"], realtime: ["web", "sim", "supervisor"],
+	    user: ["web", "sim", "supervisor"], echo: ["web",
 	    "sim", "supervisor"], socket: ["web", "broker", "supervisor"] };
 	return load.conversations.filter((c) => {
 		const names = through[c.kind];
@@ -169,7 +178,7 @@ async function progress(t, load, faults, seconds) {
 
 test(`${SECONDS} s of chaos, seed ${SEED}`, async (t) => {
 	const { site, parts, port, charges } = await open(t);
-	const warm = new Load(port, SEED);
+	const warm = new Load(port, SEED, site.user_secret);
 	warm.start({ ...WORKERS });
 	await until(() => Object.keys(warm.messages).length >= 6,
 	    "everything works before");
@@ -178,7 +187,7 @@ test(`${SECONDS} s of chaos, seed ${SEED}`, async (t) => {
 	await settle(site, parts, {});
 	const before = held_by(parts);
 
-	const load = new Load(port, SEED + 1);
+	const load = new Load(port, SEED + 1, site.user_secret);
 	const faults = new Faults(parts, SEED);
 	load.next_address = warm.next_address;
 	load.start(WORKERS);

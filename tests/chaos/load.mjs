@@ -7,7 +7,8 @@
 // side or the network ended it.  What is answered wrong is wrong, cut or not.
 import crypto from "node:crypto";
 
-import { MODEL, events_of, of_type, post, text_of } from "../lib/chat.mjs";
+import { MODEL, events_of, of_type, post, text_of, user_token }
+	from "../lib/chat.mjs";
 import { OP, connect } from "../lib/rawws.mjs";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -28,7 +29,8 @@ export function random_of(seed) {
 class Cut extends Error {}
 
 export class Load {
-	constructor(port, seed) {
+	constructor(port, seed, user_secret) {
+		this.user_secret = user_secret;
 		this.port = port;
 		this.base = `http://127.0.0.1:${port}`;
 		this.random = random_of(seed);
@@ -164,6 +166,18 @@ export class Load {
 		await this.#close(conn);
 	}
 
+	// The same of a user of the site's.
+	async user(c) {
+		await this.realtime(c, "/members?model=gpt-realtime",
+		    this.#signed_in());
+	}
+
+	#signed_in() {
+		const name = `user-${Math.floor(this.random() * 5)}`;
+		return { Authorization:
+		    `Bearer ${user_token(this.user_secret, name)}` };
+	}
+
 	// A short-lived key, and a conversation with it.
 	async ticket(c) {
 		const { value } = await this.#post_json(c,
@@ -200,7 +214,8 @@ export class Load {
 		const content = `${c.name} asks ` +
 		    crypto.randomBytes(6).toString("hex");
 		const headers = { "Idempotency-Key": crypto.randomUUID() };
-		const who = { "x-anon-id": `chaos-${crypto.randomUUID()}` };
+		const who = this.random() < 0.5 ? this.#signed_in() :
+		    { "x-anon-id": `chaos-${crypto.randomUUID()}` };
 		const limit = performance.now() + ANSWER_MS;
 
 		for (;;) {
