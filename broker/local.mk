@@ -75,6 +75,12 @@ libbroker_a_SOURCES = \
 	%D%/limits/subjects.c %D%/limits/subjects.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
+	%D%/tunnels/control_jobs.c %D%/tunnels/control_jobs.h \
+	%D%/tunnels/control_revocations.c \
+	%D%/tunnels/control_revocations.h \
+	%D%/tunnels/control_tunnel.c %D%/tunnels/control_tunnel.h \
+	%D%/tunnels/lease_resume.c %D%/tunnels/lease_resume.h \
+	%D%/tunnels/tunnel_request.c %D%/tunnels/tunnel_request.h \
 	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
 	%D%/openai/openai.c %D%/openai/openai.h \

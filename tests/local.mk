@@ -26,6 +26,7 @@ unit_tests = \
 	%D%/unit/test_anam_token \
 	%D%/unit/test_anam_vendor \
 	%D%/unit/test_answer \
+	%D%/unit/test_asks \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buckets \
 	%D%/unit/test_buf \

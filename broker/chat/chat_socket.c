@@ -474,11 +474,37 @@ post_usage(const char *owner)
 	post(owner, NULL, NULL);
 }
 
+static void
+disconnect(struct sio_socket *socket, void *arg)
+{
+	(void)arg;
+	sio_disconnect(socket, true);
+}
+
+static void
+disconnect_all(void *arg)
+{
+	char *owner = arg;
+
+	sio_each(NAMESPACE, owner, disconnect, NULL);
+	free(owner);
+}
+
+static void
+post_revoked(const char *owner)
+{
+	char *copy = xstrdup(owner);
+
+	if (!hub_post(disconnect_all, copy))
+		free(copy);
+}
+
 void
 chat_socket_start(const struct config_socketio *config)
 {
 	static const struct notify_sink sink = { .event = post,
-		.usage = post_usage };
+		.usage = post_usage,
+		.revoked = post_revoked };
 	size_t half = (size_t)config->max_payload * 2;
 
 	answer_max_bytes = half > ANSWER_MIN_BYTES ? half : ANSWER_MIN_BYTES;

@@ -240,6 +240,18 @@ generations_find(const char *owner, const char *chat, const char *message)
 }
 
 void
+generations_stop_owner(const char *owner)
+{
+	struct generation_slot *slot;
+
+	(void)pthread_mutex_lock(&table.lock);
+	LIST_FOREACH (slot, &table.slots, next)
+		if (slot->generation != NULL && strcmp(slot->owner, owner) == 0)
+			generation_stop(slot->generation, STORE_STOPPED);
+	(void)pthread_mutex_unlock(&table.lock);
+}
+
+void
 generations_stop_all(void)
 {
 	struct generation_slot *slot;

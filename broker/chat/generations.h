@@ -53,6 +53,9 @@ enum err generations_attach(const char *owner, const char *id,
 struct generation *generations_find(const char *owner, const char *chat,
     const char *message);
 
+/* Stop those of this owner. */
+void generations_stop_owner(const char *owner);
+
 /* Stop all, as the service ends, and begin none any more. */
 void generations_stop_all(void);
 

@@ -114,6 +114,11 @@ lease_new(const struct lease_request *request)
 		info->config = config_ref(request->config);
 	info->started_ms = clock_ms();
 	info->started_unix = clock_unix();
+	if (request->id != NULL && request->started < info->started_unix) {
+		info->started_ms -=
+		    (info->started_unix - request->started) * 1000;
+		info->started_unix = request->started;
+	}
 	return lease;
 }
 

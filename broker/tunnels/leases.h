@@ -41,6 +41,7 @@ struct lease_request {
 	const struct subjects *subjects;
 	struct config *config;
 	const char *id;	    /* of a lease that is resumed; NULL: a new one */
+	int64_t started;    /* of one that is; seconds since 1970 */
 	uint64_t max_route; /* leases of this route at once; 0: no limit */
 	uint64_t max_total; /* of all routes; 0: no limit */
 };
