@@ -129,23 +129,31 @@ budget_estimate(const struct budget_ask *ask, int64_t *ret_tokens,
 	*ret_money = money;
 }
 
+void
+budget_fill_reserve(const struct budget_ask *ask, int64_t expires_s,
+    struct store_reserve *ret)
+{
+	*ret = (struct store_reserve){
+		.id = ask->id,
+		.now = ask->now,
+		.expires = ask->now + expires_s,
+	};
+	subjects_budgets(ask->subjects, &ret->budgets);
+	budget_estimate(ask, &ret->tokens, &ret->money);
+}
+
 enum err
 budget_reserve(const struct budget_ask *ask, struct store_budget_state *ret,
     struct diag *diag)
 {
 	struct store *store = store_current();
-	struct store_reserve in = {
-		.id = ask->id,
-		.now = ask->now,
-		.expires = ask->now + EXPIRES_S,
-	};
+	struct store_reserve in;
 
 	if (store == NULL) {
 		diag_set(diag, "there is no store to count in");
 		return ERR_UNAVAIL;
 	}
-	subjects_budgets(ask->subjects, &in.budgets);
-	budget_estimate(ask, &in.tokens, &in.money);
+	budget_fill_reserve(ask, EXPIRES_S, &in);
 	return store->ops->reserve(store, &in, ret, diag);
 }
 

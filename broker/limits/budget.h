@@ -32,6 +32,13 @@ struct budget_ask {
 void budget_estimate(const struct budget_ask *ask, int64_t *ret_tokens,
     int64_t *ret_money);
 
+/*
+ * What a store is asked for it; expires_s from now on it is forgotten.  It
+ * borrows of the ask.  Pure.
+ */
+void budget_fill_reserve(const struct budget_ask *ask, int64_t expires_s,
+    struct store_reserve *ret);
+
 /* Waits for the store.  ERR_BUDGET, ERR_AGAIN, ERR_UNAVAIL: store.h. */
 enum err budget_reserve(const struct budget_ask *ask,
     struct store_budget_state *ret, struct diag *diag) MUST_CHECK;
