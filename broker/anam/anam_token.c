@@ -45,6 +45,7 @@ anam_token_make(const struct crypt_key *key, const char *persona,
 	struct anam_token token = {
 		.persona = xstrdup(persona),
 		.user = user == NULL ? NULL : xstrdup(user),
+		.issued = now,
 		.expires = now + ttl_s,
 	};
 	char id[2 * ID_BYTES + 1];
@@ -103,6 +104,7 @@ anam_token_verify(const struct crypt_key *key, const char *text, size_t len,
 		.id = copy(claims, "jti"),
 		.persona = copy(claims, "persona"),
 		.user = copy(claims, "sub"),
+		.issued = json_integer_value(json_object_get(claims, "iat")),
 		.expires = json_integer_value(json_object_get(claims, "exp")),
 	};
 	json_decref(claims);

@@ -18,7 +18,7 @@ struct anam_token {
 	char *id;      /* jti */
 	char *persona; /* what the client asked for, allowed at that time */
 	char *user;    /* NULL: not known */
-	int64_t expires;
+	int64_t issued, expires;
 };
 
 void anam_token_done(struct anam_token *token);

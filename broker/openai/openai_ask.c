@@ -110,6 +110,26 @@ openai_ask_relay(struct request *req)
 	return relay;
 }
 
+bool
+openai_ask_identity(struct request *req, const struct config_relay *relay,
+    struct identity *ret)
+{
+	struct diag diag = { "" };
+	enum err err = identity_of_request(req,
+	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS,
+	    relay->name, ret, &diag);
+
+	if (err == ERR_OK) {
+		err =
+		    identity_check_required(ret, relay->require_user, &diag);
+		if (err != ERR_OK)
+			identity_done(ret);
+	}
+	if (err != ERR_OK)
+		openai_ask_refuse(req, relay, err, &diag);
+	return err == ERR_OK;
+}
+
 /* What the relay's rules make of a model, or of none. */
 static enum err
 choose_model(const struct config_relay *relay, const char *asked, char **ret,

@@ -8,6 +8,7 @@
 
 #include "broker/config/config.h"
 #include "broker/http/request.h"
+#include "broker/users/identity.h"
 #include "common/err.h"
 
 /*
@@ -37,6 +38,13 @@ const char *openai_ask_client(const struct request *req, char *out,
  * is none; the request is answered then.
  */
 const struct config_relay *openai_ask_relay(struct request *req);
+
+/*
+ * Who asks, where the relay serves him.  False where it does not; the request is
+ * answered then.  Free *ret with identity_done().
+ */
+bool openai_ask_identity(struct request *req, const struct config_relay *relay,
+    struct identity *ret);
 
 /* A session that a client may have. */
 struct openai_session {

@@ -395,6 +395,16 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 	return identify(config, &shown, route, ret, diag);
 }
 
+enum err
+identity_check_required(const struct identity *identity, bool required,
+    struct diag *diag)
+{
+	if (!required || identity->user != NULL || identity->ticket.id != NULL)
+		return ERR_OK;
+	diag_set(diag, "this is for users who have signed in");
+	return ERR_UNAUTH;
+}
+
 /* ---- of a tunnel ---- */
 
 /* Whether the vendor has a parameter of this name, by the route's rules. */

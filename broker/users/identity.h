@@ -63,6 +63,13 @@ enum err identity_of_request(struct request *req, unsigned ways,
     const char *route, struct identity *ret, struct diag *diag) MUST_CHECK;
 
 /*
+ * Whether they will do where `require_user' says so: ERR_UNAUTH for who has
+ * shown neither that he is a user nor a ticket, which others do not get.
+ */
+enum err identity_check_required(const struct identity *identity, bool required,
+    struct diag *diag) MUST_CHECK;
+
+/*
  * Of a request for a tunnel, in all ways: a JWT in Sec-WebSocket-Protocol is
  * the item "base64url.bearer.authorization.TOKEN" (the token as it is) or
  * "openai-insecure-api-key.TOKEN".  A `token' or `ticket' in the query that the
