@@ -363,7 +363,7 @@ static void
 book(const struct control_connection *conn, const struct wire_usage *usage)
 {
 	lease_update(conn->lease, usage);
-	ledger_add(lease_peek(conn->lease), usage->events);
+	ledger_add(lease_peek(conn->lease), usage->events, NULL);
 }
 
 /* A report: limits that a reload has changed are the answer to it. */
