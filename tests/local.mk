@@ -29,6 +29,7 @@ unit_tests = \
 	%D%/unit/test_asks \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buckets \
+	%D%/unit/test_budget \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \

@@ -96,6 +96,11 @@ control_connection_drop(struct control_server *srv,
 	if (conn->job != NULL)
 		conn->job->conn = NULL;
 	tunnel_route_free(conn->route);
+	if (conn->lease != NULL)
+		control_asks_leave(srv->asks, lease_peek(conn->lease),
+		    cause == CONTROL_ENDED	   ? CONTROL_ASKS_ENDED
+			: cause == CONTROL_STOPPED ? CONTROL_ASKS_STOPPED
+						   : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
 	leave_state(srv, conn);
 	/* close() alone would not do where a forked child has it too */

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "broker/config/config.h"
+#include "broker/tunnels/control_asks.h"
 #include "broker/tunnels/control_jobs.h"
 #include "broker/tunnels/control_log.h"
 #include "broker/tunnels/control_peer.h"
@@ -67,6 +68,8 @@ struct control_server {
 	struct refusals *refusals;
 	struct control_questions *questions;
 	struct control_jobs *jobs;
+	struct control_asks *asks;
+	bool asked;   /* there is something to be sent of them */
 	bool decided; /* some of them are done */
 	/* revocations: when they are read next, and how that went */
 	int64_t load_ms, load_failed_ms;

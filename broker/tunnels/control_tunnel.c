@@ -9,7 +9,6 @@
 #include "broker/anam/anam_route.h"
 #include "broker/config/config.h"
 #include "broker/limits/subjects.h"
-#include "broker/store/ledger.h"
 #include "broker/store/message_file.h"
 #include "broker/tunnels/lease_resume.h"
 #include "broker/tunnels/tunnel_route.h"
@@ -55,6 +54,7 @@ hold(struct control_server *srv, struct control_connection *conn,
 	conn->lease = lease;
 	conn->limits = *limits;
 	control_connection_set(srv, conn, CONTROL_STATE_LEASED);
+	control_asks_join(srv->asks, lease_peek(lease), conn);
 }
 
 static void
@@ -278,6 +278,8 @@ free_lost(struct control_server *srv, const char *id)
 			break;
 	if (conn == NULL || !has_hung_up(conn))
 		return false;
+	control_asks_leave(srv->asks, lease_peek(conn->lease),
+	    CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
 	conn->lease = NULL;
 	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
@@ -360,10 +362,11 @@ control_tunnel_resume(struct control_server *srv,
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void
-book(const struct control_connection *conn, const struct wire_usage *usage)
+book(struct control_server *srv, const struct control_connection *conn,
+    const struct wire_usage *usage)
 {
 	lease_update(conn->lease, usage);
-	ledger_add(lease_peek(conn->lease), usage->events, NULL);
+	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
 
 /* A report: limits that a reload has changed are the answer to it. */
@@ -383,7 +386,7 @@ take_usage(struct control_server *srv, struct control_connection *conn,
 	struct subjects subjects;
 	struct wire_limits limits;
 
-	book(conn, usage);
+	book(srv, conn, usage);
 	subjects_of(config, &who, &subjects);
 	if (limits_of_now(config, &subjects, info->route, &limits) &&
 	    memcmp(&limits, &conn->limits, sizeof(limits)) != 0) {
@@ -414,16 +417,42 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 	config_unref(config);
 }
 
+static void
+take_ask(struct control_server *srv, struct control_connection *conn,
+    const struct wire_ask *ask)
+{
+	struct diag diag = { "" };
+
+	if (control_asks_ask(srv->asks, lease_peek(conn->lease), ask->n,
+		&diag) != ERR_OK)
+		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+}
+
+void
+control_tunnel_answer(struct control_server *srv)
+{
+	struct wire_packet *packet;
+	void *owner;
+
+	while (control_asks_take(srv->asks, &owner, &packet)) {
+		/* a tunnel that does not read is dropped, and has left then */
+		control_connection_send(srv, owner, packet);
+		wire_packet_free(packet);
+	}
+}
+
 void
 control_tunnel_take(struct control_server *srv, struct control_connection *conn,
     const struct wire_packet *packet)
 {
 	if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
+	} else if (packet->type == WIRE_ASK) {
+		take_ask(srv, conn, &packet->ask);
 	} else if (packet->type == WIRE_LOG) {
 		take_log(conn, &packet->log);
 	} else if (packet->type == WIRE_END) {
-		book(conn, &packet->usage);
+		book(srv, conn, &packet->usage);
 		control_connection_drop(srv, conn, CONTROL_ENDED,
 		    &packet->usage);
 	} else {

@@ -23,6 +23,9 @@ void control_tunnel_resume(struct control_server *srv,
 void control_tunnel_take(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet);
 
+/* Send what is to be sent of budgets and of what has been booked. */
+void control_tunnel_answer(struct control_server *srv);
+
 /* Ask again for those whose upstream's name was not known yet. */
 void control_tunnel_retry(struct control_server *srv);
 
