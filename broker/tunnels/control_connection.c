@@ -89,8 +89,12 @@ control_connection_drop(struct control_server *srv,
     struct control_connection *conn, enum control_cause cause,
     const struct wire_usage *end)
 {
-	control_log_end(&conn->peer.cred,
-	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
+	if (conn->ended) /* as was logged, then */
+		cause = CONTROL_ENDED;
+	else
+		control_log_end(&conn->peer.cred,
+		    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause,
+		    end);
 	if (conn->state == CONTROL_STATE_ASKING)
 		control_questions_leave(srv->questions, conn);
 	if (conn->job != NULL)

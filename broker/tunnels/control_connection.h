@@ -53,6 +53,8 @@ struct control_connection {
 	struct control_job *job;    /* while deciding */
 	struct lease *lease;
 	bool revoked;		   /* was told to close */
+	int64_t reported, acked;   /* its events, up to these numbers */
+	bool ended;		   /* has said so, and waits for the last ACK */
 	bool superseded;	   /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(control_connection) entry;

@@ -362,9 +362,19 @@ control_tunnel_resume(struct control_server *srv,
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void
-book(struct control_server *srv, const struct control_connection *conn,
+book(struct control_server *srv, struct control_connection *conn,
     const struct wire_usage *usage)
 {
+	const json_t *event;
+	size_t i;
+
+	json_array_foreach(usage->events, i, event)
+	{
+		int64_t n = json_integer_value(json_object_get(event, "n"));
+
+		if (n > conn->reported)
+			conn->reported = n;
+	}
 	lease_update(conn->lease, usage);
 	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
@@ -394,6 +404,24 @@ take_usage(struct control_server *srv, struct control_connection *conn,
 		send_limits(srv, conn, WIRE_LIMITS);
 	}
 	config_unref(config);
+}
+
+/*
+ * Its tunnel stays until it knows that all it reported is in the ledger, so
+ * that its connection does, too.
+ */
+static void
+take_end(struct control_server *srv, struct control_connection *conn,
+    const struct wire_usage *usage)
+{
+	book(srv, conn, usage);
+	if (conn->acked >= conn->reported) {
+		control_connection_drop(srv, conn, CONTROL_ENDED, usage);
+		return;
+	}
+	control_log_end(&conn->peer.cred, lease_peek(conn->lease),
+	    CONTROL_ENDED, usage);
+	conn->ended = true;
 }
 
 /* Records for the route's message log, if it has one by now. */
@@ -428,15 +456,37 @@ take_ask(struct control_server *srv, struct control_connection *conn,
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 }
 
+/* The last one that a tunnel waits for: with it, its connection ends. */
+static void
+send_last_ack(struct control_server *srv, struct control_connection *conn,
+    const struct wire_packet *packet)
+{
+	char *text;
+	size_t len;
+
+	if (wire_format(packet, &text, &len) == ERR_OK) {
+		(void)control_peer_send(conn->fd, text, len, -1);
+		wire_text_free(text, len);
+	}
+	control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+}
+
 void
 control_tunnel_answer(struct control_server *srv)
 {
+	struct control_connection *conn;
 	struct wire_packet *packet;
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
+		conn = owner;
+		if (packet->type == WIRE_ACK)
+			conn->acked = packet->ack.n;
 		/* a tunnel that does not read is dropped, and has left then */
-		control_connection_send(srv, owner, packet);
+		if (conn->ended && conn->acked >= conn->reported)
+			send_last_ack(srv, conn, packet);
+		else
+			control_connection_send(srv, conn, packet);
 		wire_packet_free(packet);
 	}
 }
@@ -445,16 +495,16 @@ void
 control_tunnel_take(struct control_server *srv, struct control_connection *conn,
     const struct wire_packet *packet)
 {
-	if (packet->type == WIRE_USAGE) {
+	if (conn->ended) {
+		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+	} else if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (packet->type == WIRE_ASK) {
 		take_ask(srv, conn, &packet->ask);
 	} else if (packet->type == WIRE_LOG) {
 		take_log(conn, &packet->log);
 	} else if (packet->type == WIRE_END) {
-		book(srv, conn, &packet->usage);
-		control_connection_drop(srv, conn, CONTROL_ENDED,
-		    &packet->usage);
+		take_end(srv, conn, &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
