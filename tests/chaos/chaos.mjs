@@ -127,7 +127,8 @@ async function settle(site, parts, before) {
 }
 const SLACK = 3; // a connection of the pools, a file of SQLite's
 
-const FILES = new RegExp("^(charges|culvert\\.conf|lighttpd.*|store\\.db.*|" +
+const FILES = new RegExp("^(charges|culvert\\.conf|lighttpd.*|nginx-.*|store\\.db.*|" +
+    "ticket-key|" +
     "(broker|control|tunnel)\\.sock)$");
 
 // ---- what came of it ----
