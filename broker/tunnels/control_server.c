@@ -52,10 +52,11 @@ handle(struct control_server *srv, struct control_connection *conn,
 		control_operator_obey(srv, conn, packet);
 		return;
 	}
-	if (conn->state == CONTROL_STATE_LEASED)
+	if (conn->state == CONTROL_STATE_LEASED) {
 		control_tunnel_take(srv, conn, packet);
-	else if (conn->state == CONTROL_STATE_IDLE &&
-	    packet->type == WIRE_RESUME)
+		return;
+	}
+	if (conn->state == CONTROL_STATE_IDLE && packet->type == WIRE_RESUME)
 		control_tunnel_resume(srv, conn, &packet->resume);
 	else
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
@@ -83,7 +84,12 @@ read_packet(struct control_server *srv, struct control_connection *conn)
 	struct wire_packet *packet;
 	enum err err;
 
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+	/*
+	 * A peer that died with packets of ours unread is a reset, once, and
+	 * what it sent before is still to be read.
+	 */
+	if (n == -1 &&
+	    (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
 		return;
 	if (n <= 0) {
 		control_connection_drop(srv, conn, CONTROL_DISCONNECTED, NULL);

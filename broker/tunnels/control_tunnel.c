@@ -372,8 +372,8 @@ book(struct control_server *srv, struct control_connection *conn,
 	{
 		int64_t n = json_integer_value(json_object_get(event, "n"));
 
-		if (n > conn->reported)
-			conn->reported = n;
+		if (n > conn->events)
+			conn->events = n;
 	}
 	lease_update(conn->lease, usage);
 	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
@@ -404,24 +404,6 @@ take_usage(struct control_server *srv, struct control_connection *conn,
 		send_limits(srv, conn, WIRE_LIMITS);
 	}
 	config_unref(config);
-}
-
-/*
- * Its tunnel stays until it knows that all it reported is in the ledger, so
- * that its connection does, too.
- */
-static void
-take_end(struct control_server *srv, struct control_connection *conn,
-    const struct wire_usage *usage)
-{
-	book(srv, conn, usage);
-	if (conn->acked >= conn->reported) {
-		control_connection_drop(srv, conn, CONTROL_ENDED, usage);
-		return;
-	}
-	control_log_end(&conn->peer.cred, lease_peek(conn->lease),
-	    CONTROL_ENDED, usage);
-	conn->ended = true;
 }
 
 /* Records for the route's message log, if it has one by now. */
@@ -456,46 +438,56 @@ take_ask(struct control_server *srv, struct control_connection *conn,
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 }
 
-/* The last one that a tunnel waits for: with it, its connection ends. */
 static void
-send_last_ack(struct control_server *srv, struct control_connection *conn,
+answer(struct control_server *srv, struct control_connection *conn,
     const struct wire_packet *packet)
 {
-	char *text;
-	size_t len;
+	bool is_last = false;
 
-	if (wire_format(packet, &text, &len) == ERR_OK) {
-		(void)control_peer_send(conn->fd, text, len, -1);
-		wire_text_free(text, len);
+	if (packet->type == WIRE_ACK) {
+		conn->acked = packet->ack.n;
+		is_last = conn->end != NULL && conn->acked >= conn->events;
 	}
-	control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+	/* a tunnel that does not read is dropped, and has left then */
+	if (control_connection_send(srv, conn, packet) && is_last)
+		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
 }
 
 void
 control_tunnel_answer(struct control_server *srv)
 {
-	struct control_connection *conn;
 	struct wire_packet *packet;
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
-		conn = owner;
-		if (packet->type == WIRE_ACK)
-			conn->acked = packet->ack.n;
-		/* a tunnel that does not read is dropped, and has left then */
-		if (conn->ended && conn->acked >= conn->reported)
-			send_last_ack(srv, conn, packet);
-		else
-			control_connection_send(srv, conn, packet);
+		answer(srv, owner, packet);
 		wire_packet_free(packet);
 	}
 }
 
+/*
+ * A tunnel that has ended stays until it knows that its last events are in the
+ * ledger: if we die before, it tells the next broker.
+ */
+static void
+take_end(struct control_server *srv, struct control_connection *conn,
+    struct wire_packet *packet)
+{
+	book(srv, conn, &packet->usage);
+	conn->end = packet;
+	if (conn->acked >= conn->events)
+		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+}
+
 void
 control_tunnel_take(struct control_server *srv, struct control_connection *conn,
-    const struct wire_packet *packet)
+    struct wire_packet *packet)
 {
-	if (conn->ended) {
+	if (packet->type == WIRE_END && conn->end == NULL) {
+		take_end(srv, conn, packet);
+		return;
+	}
+	if (conn->end != NULL) {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	} else if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
@@ -503,9 +495,8 @@ control_tunnel_take(struct control_server *srv, struct control_connection *conn,
 		take_ask(srv, conn, &packet->ask);
 	} else if (packet->type == WIRE_LOG) {
 		take_log(conn, &packet->log);
-	} else if (packet->type == WIRE_END) {
-		take_end(srv, conn, &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
+	wire_packet_free(packet);
 }
