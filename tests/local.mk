@@ -179,6 +179,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/anam.mjs \
+	%D%/integration/budget.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/chat.mjs \
 	%D%/integration/chat_kill.mjs \

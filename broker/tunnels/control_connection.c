@@ -89,13 +89,10 @@ control_connection_drop(struct control_server *srv,
     struct control_connection *conn, enum control_cause cause,
     const struct wire_usage *end)
 {
-	if (conn->end != NULL) {
-		/* whatever it is that has ended the connection since then */
-		end = &conn->end->usage;
-		cause = CONTROL_ENDED;
-	}
+	/* of one that has ended, its end was the last that is worth a line */
 	control_log_end(&conn->peer.cred,
-	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
+	    conn->lease == NULL || conn->ended ? NULL : lease_peek(conn->lease),
+	    cause, end);
 	if (conn->state == CONTROL_STATE_ASKING)
 		control_questions_leave(srv->questions, conn);
 	if (conn->job != NULL)
@@ -103,7 +100,7 @@ control_connection_drop(struct control_server *srv,
 	tunnel_route_free(conn->route);
 	if (conn->lease != NULL)
 		control_asks_leave(srv->asks, lease_peek(conn->lease),
-		    cause == CONTROL_ENDED	   ? CONTROL_ASKS_ENDED
+		    conn->ended			   ? CONTROL_ASKS_ENDED
 			: cause == CONTROL_STOPPED ? CONTROL_ASKS_STOPPED
 						   : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
@@ -111,13 +108,12 @@ control_connection_drop(struct control_server *srv,
 	/* close() alone would not do where a forked child has it too */
 	(void)epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
 	(void)close(conn->fd);
-	wire_packet_free(conn->end);
 	free(conn);
 	if (!srv->accepting)
 		srv->accept_again_ms = clock_ms();
 }
 
-bool
+void
 control_connection_send_with(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet, int fd)
 {
@@ -132,24 +128,24 @@ control_connection_send_with(struct control_server *srv,
 		log_error("control.format", "type=%d reason=\"%s\"",
 		    (int)packet->type, err_text(err));
 		control_connection_drop(srv, conn, CONTROL_INTERNAL, NULL);
-		return false;
+		return;
 	}
 	sent = control_peer_send(conn->fd, text, len, fd);
 	error = errno;
 	wire_text_free(text, len);
 	/* of one that has left, what it sent last is still to be read */
-	if (sent || error == EPIPE || error == ECONNRESET)
-		return true;
-	control_connection_drop(srv, conn,
-	    error == EAGAIN ? CONTROL_NOT_READING : CONTROL_DISCONNECTED, NULL);
-	return false;
+	if (!sent && error != EPIPE && error != ECONNRESET)
+		control_connection_drop(srv, conn,
+		    error == EAGAIN ? CONTROL_NOT_READING
+				    : CONTROL_DISCONNECTED,
+		    NULL);
 }
 
-bool
+void
 control_connection_send(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet)
 {
-	return control_connection_send_with(srv, conn, packet, -1);
+	control_connection_send_with(srv, conn, packet, -1);
 }
 
 void

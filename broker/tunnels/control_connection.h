@@ -52,10 +52,9 @@ struct control_connection {
 	struct tunnel_route *route; /* while resolving or completing */
 	struct control_job *job;    /* while deciding */
 	struct lease *lease;
-	int64_t events, acked;	   /* the last number of each */
-	struct wire_packet *end;   /* has come; the last ack has not gone */
-	bool revoked;		   /* was told to close */
-	bool superseded;	   /* was told to make room for another */
+	bool ended;	 /* it is over; what it has reported is being booked */
+	bool revoked;	 /* was told to close */
+	bool superseded; /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(control_connection) entry;
 };
@@ -112,11 +111,11 @@ void control_connection_drop(struct control_server *srv,
 /*
  * Send one packet, with a descriptor or -1, or drop the peer.  Nothing is ever
  * queued: what a peer may be sent before it has read the last is less than its
- * socket holds.  False where it was dropped.
+ * socket holds.
  */
-bool control_connection_send_with(struct control_server *srv,
+void control_connection_send_with(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet, int fd);
-bool control_connection_send(struct control_server *srv,
+void control_connection_send(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet);
 
 /* Have a tunnel end itself; that of another connection than the event's. */

@@ -64,7 +64,8 @@ find_lease(struct control_server *srv, const char *id)
 	struct control_connection *conn;
 
 	TAILQ_FOREACH (conn, &srv->leased, entry)
-		if (strcmp(lease_peek(conn->lease)->id, id) == 0)
+		if (!conn->ended &&
+		    strcmp(lease_peek(conn->lease)->id, id) == 0)
 			return conn;
 	return NULL;
 }

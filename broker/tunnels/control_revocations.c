@@ -25,7 +25,7 @@ control_revocations_sweep(struct control_server *srv)
 			.issued = info->issued,
 		};
 
-		if (conn->revoked || !revocations_have(&subject))
+		if (conn->revoked || conn->ended || !revocations_have(&subject))
 			continue;
 		conn->revoked = true;
 		control_connection_order_close(conn, CLOSE_CODE, "revoked");

@@ -52,11 +52,10 @@ handle(struct control_server *srv, struct control_connection *conn,
 		control_operator_obey(srv, conn, packet);
 		return;
 	}
-	if (conn->state == CONTROL_STATE_LEASED) {
+	if (conn->state == CONTROL_STATE_LEASED)
 		control_tunnel_take(srv, conn, packet);
-		return;
-	}
-	if (conn->state == CONTROL_STATE_IDLE && packet->type == WIRE_RESUME)
+	else if (conn->state == CONTROL_STATE_IDLE &&
+	    packet->type == WIRE_RESUME)
 		control_tunnel_resume(srv, conn, &packet->resume);
 	else
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);

@@ -33,7 +33,8 @@ supersede(struct control_server *srv, const struct lease_info *new)
 	TAILQ_FOREACH (conn, &srv->leased, entry) {
 		const struct lease_info *info = lease_peek(conn->lease);
 
-		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
+		if (conn->superseded || conn->ended ||
+		    strcmp(info->route, ANAM_ROUTE) != 0 ||
 		    strcmp(info->session, new->session) != 0)
 			continue;
 		count++;
@@ -276,10 +277,12 @@ free_lost(struct control_server *srv, const char *id)
 	TAILQ_FOREACH (conn, &srv->leased, entry)
 		if (strcmp(lease_peek(conn->lease)->id, id) == 0)
 			break;
-	if (conn == NULL || !has_hung_up(conn))
+	if (conn == NULL)
+		return true;
+	if (!has_hung_up(conn))
 		return false;
 	control_asks_leave(srv->asks, lease_peek(conn->lease),
-	    CONTROL_ASKS_LOST);
+	    conn->ended ? CONTROL_ASKS_ENDED : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
 	conn->lease = NULL;
 	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
@@ -298,9 +301,12 @@ take_up(struct control_server *srv, struct config *config,
 	request->subjects = &subjects;
 	request->config = config;
 	request->started = resume->started;
-	err = leases_take(srv->leases, request, ret, diag);
-	if (err == ERR_CONFLICT && free_lost(srv, request->id))
+	if (free_lost(srv, request->id)) {
 		err = leases_take(srv->leases, request, ret, diag);
+	} else {
+		diag_set(diag, "this connection is open already");
+		err = ERR_CONFLICT;
+	}
 	if (err == ERR_OK)
 		(void)limits_of_now(config, &subjects, request->route,
 		    &resume->limits);
@@ -362,19 +368,9 @@ control_tunnel_resume(struct control_server *srv,
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void
-book(struct control_server *srv, struct control_connection *conn,
+book(struct control_server *srv, const struct control_connection *conn,
     const struct wire_usage *usage)
 {
-	const json_t *event;
-	size_t i;
-
-	json_array_foreach(usage->events, i, event)
-	{
-		int64_t n = json_integer_value(json_object_get(event, "n"));
-
-		if (n > conn->events)
-			conn->events = n;
-	}
 	lease_update(conn->lease, usage);
 	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
@@ -427,6 +423,23 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 	config_unref(config);
 }
 
+/*
+ * It is over, and its slot is free.  Its process stays until it has heard that
+ * what it has reported is in the ledger, and then goes by itself.
+ */
+static void
+take_end(struct control_server *srv, struct control_connection *conn,
+    const struct wire_usage *usage)
+{
+	book(srv, conn, usage);
+	if (conn->ended)
+		return;
+	conn->ended = true;
+	control_log_end(&conn->peer.cred, lease_peek(conn->lease),
+	    CONTROL_ENDED, usage);
+	lease_end(conn->lease);
+}
+
 static void
 take_ask(struct control_server *srv, struct control_connection *conn,
     const struct wire_ask *ask)
@@ -438,21 +451,6 @@ take_ask(struct control_server *srv, struct control_connection *conn,
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 }
 
-static void
-answer(struct control_server *srv, struct control_connection *conn,
-    const struct wire_packet *packet)
-{
-	bool is_last = false;
-
-	if (packet->type == WIRE_ACK) {
-		conn->acked = packet->ack.n;
-		is_last = conn->end != NULL && conn->acked >= conn->events;
-	}
-	/* a tunnel that does not read is dropped, and has left then */
-	if (control_connection_send(srv, conn, packet) && is_last)
-		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
-}
-
 void
 control_tunnel_answer(struct control_server *srv)
 {
@@ -460,43 +458,25 @@ control_tunnel_answer(struct control_server *srv)
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
-		answer(srv, owner, packet);
+		/* a tunnel that does not read is dropped, and has left then */
+		control_connection_send(srv, owner, packet);
 		wire_packet_free(packet);
 	}
 }
 
-/*
- * A tunnel that has ended stays until it knows that its last events are in the
- * ledger: if we die before, it tells the next broker.
- */
-static void
-take_end(struct control_server *srv, struct control_connection *conn,
-    struct wire_packet *packet)
-{
-	book(srv, conn, &packet->usage);
-	conn->end = packet;
-	if (conn->acked >= conn->events)
-		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
-}
-
 void
 control_tunnel_take(struct control_server *srv, struct control_connection *conn,
-    struct wire_packet *packet)
+    const struct wire_packet *packet)
 {
-	if (packet->type == WIRE_END && conn->end == NULL) {
-		take_end(srv, conn, packet);
-		return;
-	}
-	if (conn->end != NULL) {
-		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
-	} else if (packet->type == WIRE_USAGE) {
+	if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (packet->type == WIRE_ASK) {
 		take_ask(srv, conn, &packet->ask);
 	} else if (packet->type == WIRE_LOG) {
 		take_log(conn, &packet->log);
+	} else if (packet->type == WIRE_END) {
+		take_end(srv, conn, &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
-	wire_packet_free(packet);
 }

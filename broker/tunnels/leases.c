@@ -202,22 +202,29 @@ leases_take(struct leases *leases, const struct lease_request *request,
 }
 
 void
+lease_end(struct lease *lease)
+{
+	struct leases *leases = lease->leases;
+
+	slots_release(lease->slots);
+	lease->slots = NULL;
+	if (leases == NULL)
+		return;
+	(void)pthread_mutex_lock(&leases->lock);
+	TAILQ_REMOVE(&leases->all, lease, entry);
+	leases->count--;
+	lease->route->count--;
+	put_route(leases, lease->route);
+	(void)pthread_mutex_unlock(&leases->lock);
+	lease->leases = NULL;
+}
+
+void
 lease_release(struct lease *lease)
 {
-	struct leases *leases;
-
 	if (lease == NULL)
 		return;
-	slots_release(lease->slots);
-	leases = lease->leases;
-	if (leases != NULL) {
-		(void)pthread_mutex_lock(&leases->lock);
-		TAILQ_REMOVE(&leases->all, lease, entry);
-		leases->count--;
-		lease->route->count--;
-		put_route(leases, lease->route);
-		(void)pthread_mutex_unlock(&leases->lock);
-	}
+	lease_end(lease);
 	free(lease->info.session);
 	free(lease->info.route);
 	free(lease->info.client);
@@ -233,10 +240,14 @@ lease_release(struct lease *lease)
 void
 lease_update(struct lease *lease, const struct wire_usage *usage)
 {
-	(void)pthread_mutex_lock(&lease->leases->lock);
+	struct leases *leases = lease->leases;
+
+	if (leases == NULL)
+		return; /* it has ended: nobody looks at them any more */
+	(void)pthread_mutex_lock(&leases->lock);
 	lease->info.from_client = usage->client;
 	lease->info.from_upstream = usage->upstream;
-	(void)pthread_mutex_unlock(&lease->leases->lock);
+	(void)pthread_mutex_unlock(&leases->lock);
 }
 
 const struct lease_info *

@@ -55,6 +55,12 @@ struct lease_request {
 enum err leases_take(struct leases *leases, const struct lease_request *request,
     struct lease **ret, struct diag *diag) MUST_CHECK;
 
+/*
+ * Its conversation is over: it is counted no more.  What is known of it stays
+ * until it is released.
+ */
+void lease_end(struct lease *lease);
+
 /* End it and free it; NULL is allowed. */
 void lease_release(struct lease *lease);
 
