@@ -186,6 +186,80 @@ test(`${SESSIONS} sessions share money and are told so`, async (t) => {
 	await assert_budget(t, budget, used, limit);
 });
 
+test("a restart of the broker makes no budget larger", async (t) => {
+	const limit = 30000, next = sizes(3000), used = [];
+	const budget = await Budget.open(t, { over: "error", plan:
+	    `day_tokens = ${limit} response_tokens = 2000` });
+	const clients = await Promise.all(Array.from({ length: 20 },
+	    () => budget.connect()));
+	const ends = clients.map((client) => respond(client, next, used));
+
+	for (const part of [1, 2]) {
+		await until(() => sum(used) >= part * limit / 3, "it goes on");
+		budget.broker.may_fail = true;
+		await budget.broker.stop(part === 1 ? "SIGTERM" : "SIGKILL");
+		await budget.start();
+	}
+	for (const { error } of await Promise.all(ends))
+		assert.equal(error.code, "budget_spent");
+	await assert_budget(t, budget, used, limit);
+	for (const client of clients)
+		client.destroy();
+});
+
+test("seconds of a day that are spent end what runs", async (t) => {
+	const budget = await Budget.open(t, { over: "error",
+	    plan: "day_seconds = 4" });
+	const clients = await Promise.all([budget.connect(), budget.connect()]);
+
+	for (const client of clients)
+		for (;;) {
+			const { opcode, payload } = await client.data_frame();
+			if (opcode !== 8)
+				continue;
+			assert.equal(payload.readUInt16BE(0), 4003);
+			break;
+		}
+	const [, seconds] =
+	    await budget.broker.wait_for(/budget\.spent .* of=u .* seconds=(\d+)/);
+	assert.ok(Number(seconds) >= 4);
+	const late = await budget.site.handshake(budget.front, TARGET,
+	    budget.user());
+	assert.equal(late.status, 429);
+});
+
+test("nothing is allowed while the store is away", async (t) => {
+	const budget = await Budget.open(t, { plan:
+	    "day_tokens = 9000 response_tokens = 2000" });
+	const file = budget.site.file("culvert.db");
+	const client = await budget.connect(), used = [];
+	const once = async () => {
+		await client.send_text(create(100));
+		for (;;) {
+			const { payload } = await client.data_frame();
+			const event = JSON.parse(payload);
+			if (event.type === "error")
+				return event.error.code;
+			if (event.type !== "response.done")
+				continue;
+			used.push(event.response.usage.total_tokens);
+			return "done";
+		}
+	};
+
+	assert.equal(await once(), "done");
+	fs.renameSync(file, `${file}.away`);
+	fs.mkdirSync(file);
+	assert.equal(await once(), "unavailable");
+	fs.rmdirSync(file);
+	fs.renameSync(`${file}.away`, file);
+	let code;
+	while ((code = await once()) === "unavailable");
+	assert.equal(code, "done");
+	client.destroy();
+	await until(async () => await budget.tokens() === sum(used), "booked");
+});
+
 // ---- the chat ----
 
 const CHAT = `chat {
