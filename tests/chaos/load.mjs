@@ -183,6 +183,7 @@ export class Load {
 		const { value } = await this.#post_json(c,
 		    "/v1/realtime/client_secrets", { session: { type: "realtime" } });
 		this.#count("tickets");
+		c.kind = "realtime"; // from here on it needs no broker
 		await this.realtime(c, "/v1/realtime?model=gpt-realtime",
 		    { Authorization: `Bearer ${value}` });
 	}
