@@ -125,6 +125,7 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/tickets/ticket.c %D%/tickets/ticket.h \
+	%D%/tickets/tickets.c %D%/tickets/tickets.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
 	%D%/tickets/tunnel_ticket.c %D%/tickets/tunnel_ticket.h \
 	%D%/config/url.c %D%/config/url.h \

@@ -52,6 +52,7 @@ unit_tests = \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
 	%D%/unit/test_config_socketio \
+	%D%/unit/test_config_users \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_asks \
 	%D%/unit/test_control_server \
@@ -74,8 +75,10 @@ unit_tests = \
 	%D%/unit/test_http_stream \
 	%D%/unit/test_hub \
 	%D%/unit/test_jobs \
+	%D%/unit/test_identity \
 	%D%/unit/test_json \
 	%D%/unit/test_json_peek \
+	%D%/unit/test_jwks \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
@@ -124,12 +127,14 @@ unit_tests = \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
 	%D%/unit/test_ticket \
+	%D%/unit/test_ticket_race \
 	%D%/unit/test_transform \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
 	%D%/unit/test_usage_report \
+	%D%/unit/test_user_keys \
 	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
@@ -159,6 +164,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
 	$(ticket_store)
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
+%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
 %C%_unit_test_socketio_SOURCES = %D%/unit/test_socketio.c $(engineio_double)
 %C%_unit_test_parked_SOURCES = %D%/unit/test_parked.c $(web_server)
@@ -179,6 +185,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/anam.mjs \
+	%D%/integration/asks.mjs \
 	%D%/integration/budget.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/chat.mjs \
@@ -195,10 +202,14 @@ integration_tests = \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/rates.mjs \
+	%D%/integration/resume.mjs \
+	%D%/integration/revoke.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
+	%D%/integration/tickets.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
+	%D%/integration/users.mjs \
 	%D%/integration/vendors.mjs
 
 # All at once, for a while; `make chaos' runs the long form.
@@ -214,6 +225,7 @@ client_tests = \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
 	%D%/clients/seeds.mjs \
+	%D%/clients/users.mjs \
 	%D%/clients/ws.mjs
 
 # A fuzz target is one line here, two below: libFuzzer's main with
@@ -232,6 +244,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
+	%D%/fuzz/fuzz_jwks \
 	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
@@ -287,6 +300,8 @@ endif
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_json_peek_SOURCES = %D%/fuzz/fuzz_json_peek.c $(fuzz_main)
 %C%_fuzz_fuzz_json_peek_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_jwks_SOURCES = %D%/fuzz/fuzz_jwks.c $(fuzz_main)
+%C%_fuzz_fuzz_jwks_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_ledger_SOURCES = %D%/fuzz/fuzz_ledger.c $(fuzz_main)
@@ -327,7 +342,7 @@ EXTRA_DIST += $(integration_tests) $(client_tests) $(chaos_tests) \
 	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
 	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
-	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
+	%D%/lib/harness.mjs %D%/lib/issuer.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
 
 # The long forms.  FUZZ_SECONDS and CHAOS_SECONDS say how long.

@@ -11,6 +11,7 @@
 #include "broker/anam/anam_vendor.h"
 #include "broker/config/url.h"
 #include "broker/http/flight.h"
+#include "broker/limits/admission.h"
 #include "broker/limits/revocations.h"
 #include "broker/signing_key.h"
 #include "broker/store/store.h"
@@ -115,7 +116,7 @@ find_anam(struct request *req)
 		    "Anam is not configured here");
 		return NULL;
 	}
-	if (store_current() == NULL || signing_key_current() == NULL) {
+	if (store_current() == NULL || !signing_key_is_there()) {
 		diag_set(&diag,
 		    "the store is not open: the section anam needs one, and a "
 		    "restart where that is new");
@@ -245,29 +246,48 @@ find_persona(const struct config *config, const json_t *body, const char **ret,
 
 /* ---- POST /v1/auth/session-token ----------------------------------------- */
 
-/* A token for the persona that the body names, for whoever asks. */
-static enum err
-make_token(struct request *req, const json_t *body, struct anam_token *ret,
-    char **ret_text, struct diag *diag)
+/* Who asks, where he is served and within his limits; or it is answered. */
+static bool
+identify(struct request *req, const struct config_anam *anam,
+    struct identity *ret)
 {
-	const struct config *config = request_config(req);
-	struct identity who;
-	const char *persona;
+	struct subjects_request who = {
+		.route = "anam",
+		.route_plan = anam->plan,
+	};
+	struct diag diag = { "" };
 	enum err err = identity_of_request(req,
 	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS, "anam",
-	    &who, diag);
+	    ret, &diag);
+
+	if (err != ERR_OK) {
+		refuse(req, err, &diag);
+		return false;
+	}
+	who.user = ret->user;
+	who.plan = ret->plan;
+	err = identity_check_required(ret, anam->require_user, &diag);
+	if (err != ERR_OK)
+		refuse(req, err, &diag);
+	else if (admission_admits(req, &who))
+		return true;
+	identity_done(ret);
+	return false;
+}
+
+/* A token for the persona that the body names. */
+static enum err
+make_token(const struct request *req, const char *user, const json_t *body,
+    struct anam_token *ret, char **ret_text, struct diag *diag)
+{
+	const struct config *config = request_config(req);
+	const char *persona;
+	enum err err = find_persona(config, body, &persona, diag);
 
 	if (err != ERR_OK)
 		return err;
-	err = identity_check_required(&who, config->anam->require_user, diag);
-	if (err == ERR_OK)
-		err = find_persona(config, body, &persona, diag);
-	if (err == ERR_OK)
-		err = anam_token_make(signing_key_current(), persona, who.user,
-		    clock_unix(), config->anam->token_ttl_s, ret, ret_text,
-		    diag);
-	identity_done(&who);
-	return err;
+	return anam_token_make(persona, user, clock_unix(),
+	    config->anam->token_ttl_s, ret, ret_text, diag);
 }
 
 static void
@@ -286,19 +306,21 @@ anam_token_handle(struct request *req)
 {
 	const struct config_anam *anam = find_anam(req);
 	struct anam_token token;
+	struct identity who;
 	struct diag diag = { "" };
 	json_t *body = NULL;
 	char *text = NULL;
 	enum err err;
 
-	if (anam == NULL)
+	if (anam == NULL || !identify(req, anam, &who))
 		return;
 	err = check_target(req, anam, &diag);
 	if (err == ERR_OK)
 		err = read_body(req, &body, &diag);
 	if (err == ERR_OK)
-		err = make_token(req, body, &token, &text, &diag);
+		err = make_token(req, who.user, body, &token, &text, &diag);
 	json_decref(body);
+	identity_done(&who);
 	if (err != ERR_OK) {
 		refuse(req, err, &diag);
 		return;
@@ -317,6 +339,7 @@ struct start {
 	const struct config_anam *anam;
 	int64_t deadline_ms;
 	json_t *body;
+	struct identity who; /* who sent no token */
 	struct anam_token token;
 	char *text; /* of the token, for who sent none; else NULL */
 	struct anam_front front;
@@ -329,6 +352,7 @@ static void
 start_done(struct start *start)
 {
 	json_decref(start->body);
+	identity_done(&start->who);
 	anam_token_done(&start->token);
 	if (start->text != NULL)
 		explicit_bzero(start->text, strlen(start->text));
@@ -362,15 +386,15 @@ take_token(struct start *start, struct diag *diag)
 	enum err err;
 
 	if (header == NULL)
-		return make_token(start->req, start->body, &start->token,
-		    &start->text, diag);
+		return make_token(start->req, start->who.user, start->body,
+		    &start->token, &start->text, diag);
 	if (strncasecmp(header, "bearer ", 7) != 0) {
 		diag_set(diag, "Authorization is not a Bearer token");
 		return ERR_UNAUTH;
 	}
 	text = header + 7 + strspn(header + 7, " ");
-	err = anam_token_verify(signing_key_current(), text, strlen(text),
-	    clock_unix(), &start->token, diag);
+	err = anam_token_verify(text, strlen(text), clock_unix(), &start->token,
+	    diag);
 	if (err == ERR_OK)
 		err = check_revoked(&start->token, diag);
 	/* the configuration may have changed since it was made */
@@ -559,7 +583,9 @@ anam_session_handle(struct request *req)
 	struct diag diag = { "" };
 	enum err err;
 
-	if (start.anam == NULL)
+	if (start.anam == NULL ||
+	    (request_header(req, "authorization") == NULL &&
+		!identify(req, start.anam, &start.who)))
 		return;
 	err = check_target(req, start.anam, &diag);
 	if (err == ERR_OK)

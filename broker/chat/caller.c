@@ -77,8 +77,11 @@ take_identity(struct caller *caller, struct identity *identity)
 {
 	bool is_user = identity->user != NULL;
 
-	if (is_user)
+	if (is_user) {
 		take_user(caller, identity->user, identity->expires);
+		caller->plan = identity->plan;
+		identity->plan = NULL;
+	}
 	identity_done(identity);
 	return is_user;
 }
@@ -88,8 +91,8 @@ take_token(const struct config *config, const char *token,
     struct caller *caller, struct diag *diag)
 {
 	struct identity identity;
-	enum err err = identity_of_token(config, token, strlen(token),
-	    &identity, diag);
+	enum err err =
+	    identity_of_token(config, token, strlen(token), &identity, diag);
 
 	if (err == ERR_OK)
 		(void)take_identity(caller, &identity);
@@ -192,20 +195,17 @@ take_cookie(const struct config *config, const char *text,
     struct caller *caller, struct diag *diag)
 {
 	const struct jwt_policy policy = {
-		.alg = "HS256",
 		.typ = COOKIE_TYPE,
 		.issuer = COOKIE_ISSUER,
 		.audience = COOKIE_AUDIENCE,
 		.now = clock_unix(),
 	};
-	const struct crypt_key *key = signing_key_current();
 	const char *owner;
 	json_t *claims;
 	enum err err = ERR_UNAUTH;
 
-	if (key == NULL ||
-	    jwt_verify(text, strlen(text), key, &policy, &claims, diag) !=
-		ERR_OK) {
+	if (signing_key_verify(text, strlen(text), &policy, &claims, diag) !=
+	    ERR_OK) {
 		diag_set(diag, "the cookie is not good any more");
 		return ERR_UNAUTH;
 	}
@@ -236,7 +236,6 @@ void
 caller_set_cookie(struct request *req, const struct caller *caller)
 {
 	const struct config *config = request_config(req);
-	const struct crypt_key *key = signing_key_current();
 	int64_t now = clock_unix(),
 		life_s = cookie_seconds(config->chat, caller, now);
 	char *text, *cookie;
@@ -245,12 +244,12 @@ caller_set_cookie(struct request *req, const struct caller *caller)
 
 	if (caller->is_new)
 		request_add_header(req, "X-Anon-Id", caller->id);
-	if (key == NULL || life_s <= 0)
+	if (!signing_key_is_there() || life_s <= 0)
 		return;
 	claims = json_made(json_pack("{s:s, s:s, s:s, s:I, s:I}", "iss",
 	    COOKIE_ISSUER, "aud", COOKIE_AUDIENCE, "sub", caller->owner, "iat",
 	    (json_int_t)now, "exp", (json_int_t)(now + life_s)));
-	err = jwt_sign(claims, key, "HS256", COOKIE_TYPE, NULL, &text);
+	err = signing_key_sign(claims, COOKIE_TYPE, &text, NULL);
 	json_decref(claims);
 	if (err != ERR_OK)
 		return;
@@ -357,8 +356,7 @@ take_request(struct request *req, bool may_attach, struct caller *caller,
 	const struct config *config = request_config(req);
 	const char *anon_id = request_header(req, "x-anon-id");
 	struct identity identity;
-	enum err err =
-	    identity_of_request(req, ways, ROUTE, &identity, diag);
+	enum err err = identity_of_request(req, ways, ROUTE, &identity, diag);
 	bool is_ticket;
 
 	if (err != ERR_OK)

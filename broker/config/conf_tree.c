@@ -101,8 +101,9 @@ static cfg_opt_t session_keys[] = {
 	    KEY("message_log"), KEY("message_log_file"),                       \
 	    KEY("message_log_bytes"), KEY("message_log_keep"),                 \
 	    KEY("require_ticket"), KEY("client_secrets"),                      \
-	    KEY("ticket_seconds"), KEY("ticket_seconds_max"), KEY("calls"),    \
-	    KEY("plan"), KEY("require_user"), KEY("over_budget")
+	    KEY("ticket_seconds"), KEY("ticket_seconds_max"),                  \
+	    KEY("ticket_once"), KEY("calls"), KEY("plan"),                     \
+	    KEY("require_user"), KEY("over_budget")
 
 static cfg_opt_t openai_alias_keys[] = {
 	KEY("model"),
@@ -321,6 +322,9 @@ static cfg_opt_t socketio_keys[] = {
 
 static cfg_opt_t tickets_keys[] = {
 	KEY("secret"),
+	KEY("rotate"),
+	KEY("ttl"),
+	KEY("ttl_max"),
 	CFG_END(),
 };
 

@@ -128,6 +128,7 @@ struct config_relay {
 	int64_t ticket_max_s; /* and at most */
 	bool calls;	      /* POST calls begins WebRTC calls */
 	bool ticket_once;  /* tickets of POST /api/tickets are spent on use */
+	bool secret_once;  /* and those of client_secrets, too */
 	bool require_user; /* a user of the site's, or a ticket */
 	char *plan;	   /* limits of all of it together; NULL: none */
 	char *over_budget; /* "close" or "error", see struct wire_messages */

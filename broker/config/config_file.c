@@ -19,8 +19,13 @@
 #include "broker/config/config_users.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
+#include "broker/signing_key.h"
 #include "common/str.h"
 #include "common/xalloc.h"
+
+#define TICKETS_ROTATE_S  ((int64_t)7 * 86400)
+#define TICKETS_TTL_S	  60
+#define TICKETS_TTL_MAX_S 600
 
 /* ---- access ---- */
 
@@ -268,8 +273,24 @@ static enum err
 build_tickets(struct conf_section *section, struct config *config,
     struct diag *diag)
 {
+	uint64_t rotate = 0, ttl = 0, ttl_max = 0;
 	size_t len;
 
+	if (value_get_number(section, "rotate", 0, 366 * 86400,
+		TICKETS_ROTATE_S, &rotate, diag) != ERR_OK ||
+	    value_get_number(section, "ttl_max", 1, CONFIG_TICKET_MAX_S,
+		TICKETS_TTL_MAX_S, &ttl_max, diag) != ERR_OK ||
+	    value_get_number(section, "ttl", 1, ttl_max,
+		ttl_max < TICKETS_TTL_S ? ttl_max : TICKETS_TTL_S, &ttl,
+		diag) != ERR_OK)
+		return ERR_PROTO;
+	if (rotate > 0 && rotate < SIGNING_KEY_ROTATE_MIN_S)
+		return conf_fail(section, "rotate", diag,
+		    "is seconds: 0, or %lld at least",
+		    (long long)SIGNING_KEY_ROTATE_MIN_S);
+	config->tickets.rotate_s = (int64_t)rotate;
+	config->tickets.ttl_s = (int64_t)ttl;
+	config->tickets.ttl_max_s = (int64_t)ttl_max;
 	if (value_get_secret(section, "secret", NULL, &config->tickets.secret,
 		diag) != ERR_OK)
 		return ERR_PROTO;
@@ -423,11 +444,14 @@ config_dump(const struct config *config, FILE *out)
 	    (uint64_t)config->requests.stop_ms / 1000);
 	value_put_text(out, 1, "base_path", config->requests.base_path);
 	(void)fputs("}\n", out);
-	if (config->tickets.secret != NULL) {
-		(void)fputs("tickets {\n", out);
+	(void)fputs("tickets {\n", out);
+	if (config->tickets.secret != NULL)
 		value_put_secret(out, 1, "secret", config->tickets.secret);
-		(void)fputs("}\n", out);
-	}
+	value_put_number(out, 1, "rotate", (uint64_t)config->tickets.rotate_s);
+	value_put_number(out, 1, "ttl", (uint64_t)config->tickets.ttl_s);
+	value_put_number(out, 1, "ttl_max",
+	    (uint64_t)config->tickets.ttl_max_s);
+	(void)fputs("}\n", out);
 	if (config->users != NULL)
 		config_users_dump(config->users, out);
 	config_store_dump(config, out);

@@ -18,6 +18,7 @@
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
 #include "broker/socketio/engineio.h"
+#include "broker/tickets/tickets.h"
 #include "common/log.h"
 #include "common/str.h"
 
@@ -79,6 +80,7 @@ static const struct route routes[] = {
 	{ "POST", "/api/livekit/token", .handler = livekit_token_handle },
 	{ "POST", "/api/livekit/token/", .prefix = true,
 	    .handler = livekit_token_handle },
+	{ "POST", "/api/tickets", .handler = tickets_handle },
 	{ "POST", "/v1/realtime/client_secrets",
 	    .handler = openai_client_secrets_handle,
 	    .error_form = openai_ask_error_form },

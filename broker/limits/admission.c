@@ -7,32 +7,21 @@
 #include "broker/limits/buckets.h"
 #include "common/clock.h"
 
-/* A plan's name in quotes, and two numbers. */
-#define VALUE_SIZE 160
-
-static int64_t
-seconds(int64_t ms)
-{
-	return (ms + 999) / 1000;
-}
-
 static void
 add_state(struct request *req, const struct buckets_state *state)
 {
-	char value[VALUE_SIZE];
+	char value[BUCKETS_HEADER_SIZE];
 
-	(void)snprintf(value, sizeof(value), "\"%s\";q=%" PRIu64 ";w=%" PRId64,
-	    state->plan, state->limit, state->window_s);
+	buckets_format_policy(state, value);
 	request_add_header(req, "RateLimit-Policy", value);
-	(void)snprintf(value, sizeof(value), "\"%s\";r=%" PRIu64 ";t=%" PRId64,
-	    state->plan, state->remaining, seconds(state->reset_ms));
+	buckets_format_limit(state, value);
 	request_add_header(req, "RateLimit", value);
 }
 
 static void
 add_retry_after(struct request *req, int64_t retry_after_s)
 {
-	char value[VALUE_SIZE];
+	char value[BUCKETS_HEADER_SIZE];
 
 	(void)snprintf(value, sizeof(value), "%" PRId64, retry_after_s);
 	request_add_header(req, "Retry-After", value);
@@ -45,7 +34,7 @@ take(struct request *req, const struct subjects *subjects,
 	struct buckets_state state;
 	enum err err = buckets_take(subjects, clock_ms(), &state, diag);
 
-	*ret_retry_after_s = seconds(state.retry_after_ms);
+	*ret_retry_after_s = buckets_seconds(state.retry_after_ms);
 	if (state.plan != NULL)
 		add_state(req, &state);
 	return err;
@@ -118,7 +107,7 @@ admission_add_budget(struct request *req,
     const struct store_budget_state *state, int64_t now)
 {
 	int64_t left_s = state->resets > now ? state->resets - now : 1;
-	char value[VALUE_SIZE];
+	char value[BUCKETS_HEADER_SIZE];
 
 	(void)snprintf(value, sizeof(value), "\"day\";r=0;t=%" PRId64, left_s);
 	request_add_header(req, "RateLimit", value);

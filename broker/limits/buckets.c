@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/limits/buckets.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -165,9 +167,34 @@ buckets_take(const struct subjects *subjects, int64_t now_ms,
 	(void)pthread_mutex_unlock(&table.lock);
 	if (ret->retry_after_ms == 0)
 		return ERR_OK;
-	diag_set(diag, "too many requests: try again in %lld seconds",
-	    (long long)(ret->retry_after_ms + 999) / 1000);
+	diag_set(diag, "too many requests: try again in %" PRId64 " seconds",
+	    buckets_seconds(ret->retry_after_ms));
 	return ERR_RATE;
+}
+
+int64_t
+buckets_seconds(int64_t ms)
+{
+	return (ms + 999) / 1000;
+}
+
+/* A plan's name is a token: nothing in it wants escaping. */
+void
+buckets_format_policy(const struct buckets_state *state,
+    char out[BUCKETS_HEADER_SIZE])
+{
+	(void)snprintf(out, BUCKETS_HEADER_SIZE,
+	    "\"%s\";q=%" PRIu64 ";w=%" PRId64, state->plan, state->limit,
+	    state->window_s);
+}
+
+void
+buckets_format_limit(const struct buckets_state *state,
+    char out[BUCKETS_HEADER_SIZE])
+{
+	(void)snprintf(out, BUCKETS_HEADER_SIZE,
+	    "\"%s\";r=%" PRIu64 ";t=%" PRId64, state->plan, state->remaining,
+	    buckets_seconds(state->reset_ms));
 }
 
 void

@@ -30,6 +30,19 @@ struct buckets_state {
 enum err buckets_take(const struct subjects *subjects, int64_t now_ms,
     struct buckets_state *ret, struct diag *diag) MUST_CHECK;
 
+/*
+ * The values of RateLimit-Policy and RateLimit for a state that has a plan
+ * (draft-ietf-httpapi-ratelimit-headers-10).
+ */
+#define BUCKETS_HEADER_SIZE 160
+void buckets_format_policy(const struct buckets_state *state,
+    char out[BUCKETS_HEADER_SIZE]);
+void buckets_format_limit(const struct buckets_state *state,
+    char out[BUCKETS_HEADER_SIZE]);
+
+/* Milliseconds as whole seconds, rounded up. */
+int64_t buckets_seconds(int64_t ms);
+
 void buckets_done(void);
 
 #endif

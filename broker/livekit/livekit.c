@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/limits/admission.h"
 #include "broker/livekit/livekit_token.h"
 #include "broker/users/identity.h"
 #include "common/clock.h"
@@ -138,6 +139,20 @@ find_user(struct request *req, struct identity *ret, struct diag *diag)
 	return err;
 }
 
+/* Whether he is within his limits; or it is answered. */
+static bool
+is_within_limits(struct request *req, const struct identity *who)
+{
+	const struct subjects_request subject = {
+		.user = who->user,
+		.plan = who->plan,
+		.route = "livekit",
+		.route_plan = request_config(req)->livekit->plan,
+	};
+
+	return admission_admits(req, &subject);
+}
+
 void
 livekit_token_handle(struct request *req)
 {
@@ -157,10 +172,12 @@ livekit_token_handle(struct request *req)
 		refuse(req, template, err, &diag);
 		return;
 	}
-	err = request_json(req, &body, &diag);
-	if (err == ERR_OK)
-		answer(req, template, who.user, body);
-	else
-		refuse(req, template, err, &diag);
+	if (is_within_limits(req, &who)) {
+		err = request_json(req, &body, &diag);
+		if (err == ERR_OK)
+			answer(req, template, who.user, body);
+		else
+			refuse(req, template, err, &diag);
+	}
 	identity_done(&who);
 }

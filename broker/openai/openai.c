@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "broker/openai/openai_ask.h"
-#include "broker/openai/session_rules.h"
 #include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -58,22 +57,6 @@ take_lifetime(struct request *req, const struct config_relay *relay,
 	return false;
 }
 
-/* Would the ticket's session be taken when it is used? */
-static bool
-fits(struct request *req, const struct config_relay *relay,
-    const json_t *session)
-{
-	json_t *merged;
-
-	if (session_rules_merge(relay, session, NULL, &merged) == ERR_OK) {
-		json_decref(merged);
-		return true;
-	}
-	openai_ask_refuse_param(req, relay, ERR_LIMIT, err_code(ERR_LIMIT),
-	    "session", "The session is too large for this site.");
-	return false;
-}
-
 /* ---- the answer ---- */
 
 /* What the client asked for, in the shape of the vendor's answer. */
@@ -121,6 +104,7 @@ answer(struct request *req, const struct config_relay *relay,
 		.plan = who->plan,
 		.model = session->model,
 		.session = session->members,
+		.once = relay->secret_once,
 		.created = now,
 		.expires = now + seconds,
 	};
@@ -171,7 +155,7 @@ handle(struct request *req, const struct config_relay *relay,
 	    !openai_ask_session(req, relay, json_object_get(body, "session"),
 		NULL, &session))
 		return;
-	if (fits(req, relay, session.members))
+	if (openai_ask_fits(req, relay, &session))
 		answer(req, relay, who, &session, seconds);
 	openai_session_done(&session);
 }

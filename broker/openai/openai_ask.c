@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/limits/admission.h"
 #include "broker/openai/session_rules.h"
 #include "broker/tunnels/target.h"
 #include "common/json.h"
@@ -119,15 +120,24 @@ openai_ask_identity(struct request *req, const struct config_relay *relay,
 	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS,
 	    relay->name, ret, &diag);
 
-	if (err == ERR_OK) {
-		err =
-		    identity_check_required(ret, relay->require_user, &diag);
-		if (err != ERR_OK)
-			identity_done(ret);
+	struct subjects_request who = {
+		.route = relay->name,
+		.route_plan = relay->plan,
+	};
+
+	if (err != ERR_OK) {
+		openai_ask_refuse(req, relay, err, &diag);
+		return false;
 	}
+	who.user = ret->user;
+	who.plan = ret->plan;
+	err = identity_check_required(ret, relay->require_user, &diag);
 	if (err != ERR_OK)
 		openai_ask_refuse(req, relay, err, &diag);
-	return err == ERR_OK;
+	else if (admission_admits(req, &who))
+		return true;
+	identity_done(ret);
+	return false;
 }
 
 /* What the relay's rules make of a model, or of none. */
@@ -214,6 +224,22 @@ openai_ask_session(struct request *req, const struct config_relay *relay,
 		(void)json_object_del(made.members, "model");
 	*ret = made;
 	return true;
+}
+
+bool
+openai_ask_fits(struct request *req, const struct config_relay *relay,
+    const struct openai_session *session)
+{
+	json_t *merged;
+
+	if (session_rules_merge(relay, session->members, NULL, &merged) ==
+	    ERR_OK) {
+		json_decref(merged);
+		return true;
+	}
+	openai_ask_refuse_param(req, relay, ERR_LIMIT, err_code(ERR_LIMIT),
+	    "session", "The session is too large for this site.");
+	return false;
 }
 
 void

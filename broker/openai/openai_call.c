@@ -103,7 +103,7 @@ check_ticket(const struct call *call, struct diag *diag)
 {
 	if (!call->relay->require_ticket || call->who.ticket.id != NULL)
 		return ERR_OK;
-	diag_set(diag, "a short-lived key is needed here");
+	diag_set(diag, "a ticket is needed here");
 	return ERR_UNAUTH;
 }
 
@@ -292,6 +292,9 @@ make_call(struct request *req, const struct call *call)
 	struct diag diag = { "" };
 	enum err err = flight_begin(NULL, threads, clock_ms(), &flight, &diag);
 
+	/* last of all: there is no way back */
+	if (err == ERR_OK)
+		err = ticket_spend(&call->who.ticket, clock_unix(), &diag);
 	if (err == ERR_OK)
 		err = send_call(call, &answer, &diag);
 	flight_end(flight);

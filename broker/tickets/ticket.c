@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "broker/http/address.h"
+#include "broker/limits/revocations.h"
 #include "broker/signing_key.h"
 #include "common/crypt.h"
 #include "common/json.h"
@@ -15,25 +17,25 @@
 #define PREFIX	 "ek_"
 #define TYPE	 "ticket+jwt"
 #define ISSUER	 "culvert"
-#define AUDIENCE "realtime:" /* and the relay's name */
+#define AUDIENCE "route:" /* and its name */
 
 bool
 ticket_is_possible(void)
 {
-	return store_current() != NULL && signing_key_current() != NULL;
+	return store_current() != NULL && signing_key_is_there();
 }
 
 static enum err
 unavailable(struct diag *diag)
 {
-	diag_set(diag, "there is no store, which short-lived keys need");
+	diag_set(diag, "there is no store, which tickets need");
 	return ERR_UNAVAIL;
 }
 
 /* ---- making ---- */
 
 static enum err
-sign(const struct store_ticket *ticket, char **ret)
+sign(const struct store_ticket *ticket, char **ret, struct diag *diag)
 {
 	json_t *claims = json_made(
 	    json_pack("{s:s, s:s+, s:I, s:I, s:s}", "iss", ISSUER, "aud",
@@ -45,8 +47,7 @@ sign(const struct store_ticket *ticket, char **ret)
 	if (ticket->user != NULL)
 		(void)json_object_set_new(claims, "sub",
 		    json_made(json_string(ticket->user)));
-	err = jwt_sign(claims, signing_key_current(), "HS256", TYPE, NULL,
-	    &token);
+	err = signing_key_sign(claims, TYPE, &token, diag);
 	json_decref(claims);
 	if (err != ERR_OK)
 		return err;
@@ -78,7 +79,7 @@ ticket_make(const struct store_ticket *in, char ret_id[TICKET_ID_BYTES + 1],
 	ticket.id = ret_id;
 	err = store->ops->put_ticket(store, &ticket, diag);
 	if (err == ERR_OK)
-		err = sign(&ticket, ret_text);
+		err = sign(&ticket, ret_text, diag);
 	return err;
 }
 
@@ -116,35 +117,84 @@ ticket_of_bearer(const char *authorization)
 }
 
 static enum err
-verify(const char *text, size_t len, const char *route, int64_t now,
-    json_t **ret, struct diag *diag)
+refuse(struct diag *diag, const char *reason)
 {
-	char *audience = xasprintf(AUDIENCE "%s", route);
-	const struct jwt_policy policy = {
-		.alg = "HS256",
-		.typ = TYPE,
-		.issuer = ISSUER,
-		.audience = audience,
-		.now = now,
-	};
-	struct diag why = { "" };
-	size_t skip = strlen(PREFIX);
-	enum err err = ERR_UNAUTH;
-
-	if (!ticket_has_form(text, len) || len > TICKET_MAX_BYTES)
-		diag_set(&why, "it is none of ours");
-	else
-		err = jwt_verify(text + skip, len - skip, signing_key_current(),
-		    &policy, ret, &why);
-	free(audience);
-	if (err == ERR_OK)
-		return ERR_OK;
-	diag_set(diag, "the short-lived key is not good: %s", why.text);
+	diag_set(diag, "the ticket is not good: %s", reason);
 	return ERR_UNAUTH;
 }
 
+static enum err
+verify(const char *text, size_t len, const struct ticket_use *use, json_t **ret,
+    struct diag *diag)
+{
+	char *audience = xasprintf(AUDIENCE "%s", use->route);
+	const struct jwt_policy policy = {
+		.typ = TYPE,
+		.issuer = ISSUER,
+		.audience = audience,
+		.now = use->now,
+	};
+	struct diag why = { "it is none of ours" };
+	size_t skip = strlen(PREFIX);
+	enum err err = ERR_UNAUTH;
+
+	if (ticket_has_form(text, len) && len <= TICKET_MAX_BYTES)
+		err = signing_key_verify(text + skip, len - skip, &policy, ret,
+		    &why);
+	free(audience);
+	return err == ERR_OK ? ERR_OK : refuse(diag, why.text);
+}
+
+/* An address may be written in more than one way. */
+static bool
+is_same_address(const char *a, const char *b)
+{
+	char one[INET6_ADDRSTRLEN], other[INET6_ADDRSTRLEN];
+
+	return address_normalize(a, one) == ERR_OK &&
+	    address_normalize(b, other) == ERR_OK && strcmp(one, other) == 0;
+}
+
+/* A browser writes its Origin in one way. */
+static bool
+is_same_origin(const char *wanted, const struct ticket_use *use)
+{
+	const char *host = strstr(wanted, "://");
+
+	if (use->origin != NULL)
+		return strcmp(wanted, use->origin) == 0;
+	return use->own_host != NULL && host != NULL &&
+	    strcasecmp(host + strlen("://"), use->own_host) == 0;
+}
+
+/* What the row says, which the claims do not. */
+static enum err
+check_row(const struct store_ticket *ticket, const struct ticket_use *use,
+    struct diag *diag)
+{
+	const struct revocations_subject subject = {
+		.user = ticket->user,
+		.ticket = ticket->id,
+		.route = ticket->route,
+		.issued = ticket->created,
+	};
+
+	if (strcmp(ticket->route, use->route) != 0)
+		return refuse(diag, "it is for another route");
+	if (revocations_have(&subject))
+		return refuse(diag, "it has been revoked");
+	if (ticket->spent)
+		return refuse(diag, "it was used already");
+	if (ticket->address != NULL &&
+	    !is_same_address(ticket->address, use->address))
+		return refuse(diag, "it is for another address");
+	if (ticket->origin != NULL && !is_same_origin(ticket->origin, use))
+		return refuse(diag, "it is for another Origin");
+	return ERR_OK;
+}
+
 enum err
-ticket_check(const char *text, size_t len, const char *route, int64_t now,
+ticket_check(const char *text, size_t len, const struct ticket_use *use,
     struct store_ticket *ret, struct diag *diag)
 {
 	struct store *store = store_current();
@@ -155,26 +205,41 @@ ticket_check(const char *text, size_t len, const char *route, int64_t now,
 
 	if (!ticket_is_possible())
 		return unavailable(diag);
-	err = verify(text, len, route, now, &claims, diag);
+	err = verify(text, len, use, &claims, diag);
 	if (err != ERR_OK)
 		return err;
 	id = json_string_value(json_object_get(claims, "jti"));
-	err = store->ops->get_ticket(store, id == NULL ? "" : id, now, &ticket,
-	    diag);
+	err = store->ops->get_ticket(store, id == NULL ? "" : id, use->now,
+	    &ticket, diag);
 	json_decref(claims);
 	if (err == ERR_UNAVAIL)
 		return err;
-	if (err != ERR_OK) {
-		diag_set(diag,
-		    "the short-lived key is not good: it is not "
-		    "known any more");
-		return ERR_UNAUTH;
-	}
-	if (strcmp(ticket.route, route) != 0) {
+	if (err != ERR_OK)
+		return refuse(diag, "it is not known any more");
+	err = check_row(&ticket, use, diag);
+	if (err == ERR_OK)
+		*ret = ticket;
+	else
 		store_ticket_done(&ticket);
-		diag_set(diag, "the short-lived key is for another route");
-		return ERR_UNAUTH;
-	}
-	*ret = ticket;
-	return ERR_OK;
+	return err;
+}
+
+/* ---- spending ---- */
+
+enum err
+ticket_spend(const struct store_ticket *ticket, int64_t now, struct diag *diag)
+{
+	struct store *store = store_current();
+	enum err err;
+
+	if (ticket->id == NULL || !ticket->once)
+		return ERR_OK;
+	if (store == NULL)
+		return unavailable(diag);
+	err = store->ops->spend_ticket(store, ticket->id, now, diag);
+	if (err == ERR_DENIED)
+		return refuse(diag, "it was used already");
+	if (err == ERR_NOTFOUND)
+		return refuse(diag, "it is not known any more");
+	return err;
 }

@@ -7,7 +7,6 @@
 #include "broker/signing_key.h"
 #include "common/clock.h"
 #include "common/json.h"
-#include "common/jwt.h"
 #include "common/xalloc.h"
 
 #define TYP	   "lease+jwt"
@@ -65,7 +64,7 @@ lease_resume_make(const struct lease_info *info,
 	json_t *claims;
 	enum err err;
 
-	if (signing_key_current() == NULL)
+	if (!signing_key_is_there())
 		return NULL;
 	if (limits->lifetime_ms > 0 && limits->lifetime_ms / 1000 < last_s)
 		last_s = limits->lifetime_ms / 1000 + SLACK_S;
@@ -77,8 +76,7 @@ lease_resume_make(const struct lease_info *info,
 	    (json_int_t)info->started_unix, "exp", (json_int_t)(now + last_s),
 	    "limits", limits_to_json(limits));
 	err = claims == NULL ? ERR_PROTO
-			     : jwt_sign(claims, signing_key_current(), "HS256",
-				   TYP, NULL, &text);
+			     : signing_key_sign(claims, TYP, &text, NULL);
 	json_decref(claims);
 	if (err != ERR_OK)
 		return NULL;
@@ -135,14 +133,14 @@ lease_resume_read(const char *text, int64_t now, struct lease_resume *ret,
 	struct lease_resume resume = { .claims = NULL };
 	enum err err;
 
-	if (signing_key_current() == NULL) {
+	if (!signing_key_is_there()) {
 		diag_set(diag, "there is no key to check it with");
 		return ERR_UNAUTH;
 	}
-	err = jwt_verify(text, strlen(text), signing_key_current(), &policy,
-	    &resume.claims, diag);
+	err = signing_key_verify(text, strlen(text), &policy, &resume.claims,
+	    diag);
 	if (err != ERR_OK)
-		return ERR_UNAUTH;
+		return err == ERR_UNAVAIL ? err : ERR_UNAUTH;
 	err = read_claims(&resume, diag);
 	if (err == ERR_OK)
 		*ret = resume;

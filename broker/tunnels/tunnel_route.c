@@ -15,6 +15,7 @@
 #include "broker/openai/session_rules.h"
 #include "broker/socketio/engineio.h"
 #include "broker/store/store.h"
+#include "broker/tickets/ticket.h"
 #include "broker/tickets/tunnel_ticket.h"
 #include "broker/tunnels/lease_resume.h"
 #include "broker/tunnels/target.h"
@@ -433,22 +434,6 @@ check_budget(struct tunnel_route *route, struct diag *diag)
 	    &route->budget, diag);
 }
 
-static enum err
-spend_ticket(const struct tunnel_route *route, struct diag *diag)
-{
-	const struct store_ticket *ticket = &route->identity.ticket;
-	struct store *store = store_current();
-	enum err err;
-
-	if (ticket->id == NULL || !ticket->once)
-		return ERR_OK;
-	err = store->ops->spend_ticket(store, ticket->id, clock_unix(), diag);
-	if (err != ERR_DENIED && err != ERR_NOTFOUND)
-		return err;
-	diag_set(diag, "the ticket has been used");
-	return ERR_UNAUTH;
-}
-
 /* A limit of what a plan has of a day needs to be asked about, and told. */
 static void
 limit(struct tunnel_route *route)
@@ -488,7 +473,7 @@ take_place(struct tunnel_route *route, const struct lease_request *request,
 	if (err == ERR_OK)
 		err = check_budget(route, diag);
 	if (err == ERR_OK)
-		err = spend_ticket(route, diag);
+		err = ticket_spend(&route->identity.ticket, clock_unix(), diag);
 	return err;
 }
 
@@ -510,9 +495,15 @@ tunnel_route_admit(struct tunnel_route *route, struct diag *diag)
 	err = check_revocations(&request, diag);
 	if (err == ERR_OK)
 		err = take_place(route, &request, diag);
-	if (err == ERR_OK)
-		limit(route);
-	return err;
+	if (err != ERR_OK)
+		return err;
+	limit(route);
+	/* our end of a socket pair ends with us */
+	if (!route->packet->grant.upstream.passed)
+		route->packet->grant.resume =
+		    lease_resume_make(lease_peek(route->lease),
+			&route->packet->grant.limits);
+	return ERR_OK;
 }
 
 /* ---- third: the grant ------------------------------------------------------
@@ -534,9 +525,6 @@ tunnel_route_complete(struct tunnel_route *route, struct diag *diag)
 	grant->lease = xstrdup(info->id);
 	grant->session = xstrdup(info->session);
 	grant->route = xstrdup(info->route);
-	/* our end of a socket pair ends with us */
-	if (!grant->upstream.passed)
-		grant->resume = lease_resume_make(info, &grant->limits);
 	return ERR_OK;
 }
 
@@ -619,17 +607,36 @@ tunnel_route_deny(enum err err, const struct diag *diag)
 	return packet;
 }
 
-/* Retry-After, and what a RateLimit says (draft-ietf-httpapi-ratelimit-headers)
- * of a bucket or a budget that is empty for so long. */
 static void
-add_retry(struct wire_headers *headers, const char *name, int64_t retry_s)
+add_retry(struct wire_headers *headers, int64_t retry_s)
 {
-	char value[128];
+	char value[BUCKETS_HEADER_SIZE];
 
 	(void)snprintf(value, sizeof(value), "%" PRId64, retry_s);
 	(void)!wire_headers_add(headers, "Retry-After", value);
-	(void)snprintf(value, sizeof(value), "\"%s\";r=0;t=%" PRId64, name,
-	    retry_s);
+}
+
+/* A bucket that is empty (draft-ietf-httpapi-ratelimit-headers). */
+static void
+add_requests(struct wire_headers *headers, const struct buckets_state *state)
+{
+	char value[BUCKETS_HEADER_SIZE];
+
+	add_retry(headers, buckets_seconds(state->retry_after_ms));
+	buckets_format_policy(state, value);
+	(void)!wire_headers_add(headers, "RateLimit-Policy", value);
+	buckets_format_limit(state, value);
+	(void)!wire_headers_add(headers, "RateLimit", value);
+}
+
+/* The same of a budget, which is so until the day ends. */
+static void
+add_day(struct wire_headers *headers, int64_t left_s)
+{
+	char value[BUCKETS_HEADER_SIZE];
+
+	add_retry(headers, left_s);
+	(void)snprintf(value, sizeof(value), "\"day\";r=0;t=%" PRId64, left_s);
 	(void)!wire_headers_add(headers, "RateLimit", value);
 }
 
@@ -643,10 +650,9 @@ tunnel_route_refuse(struct tunnel_route *route, enum err err,
 	int64_t left_s = route->budget.resets - clock_unix();
 
 	if (err == ERR_BUDGET)
-		add_retry(headers, "day", left_s < 1 ? 1 : left_s);
+		add_day(headers, left_s < 1 ? 1 : left_s);
 	else if (err == ERR_RATE && requests->retry_after_ms > 0)
-		add_retry(headers, requests->plan,
-		    (requests->retry_after_ms + 999) / 1000);
+		add_requests(headers, requests);
 	else if (err == ERR_RATE || err == ERR_UNAVAIL)
 		(void)!wire_headers_add(headers, "Retry-After", RETRY_AFTER_S);
 	if (route->counts)

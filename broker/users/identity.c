@@ -158,14 +158,21 @@ copy(const char *text)
 }
 
 static enum err
-of_ticket(const char *text, size_t len, const char *route, struct identity *ret,
-    struct diag *diag)
+of_ticket(const char *text, size_t len, const struct access_request *access,
+    const char *route, struct identity *ret, struct diag *diag)
 {
+	bool is_own = access->origin == NULL && access->fetch_site != NULL &&
+	    strcmp(access->fetch_site, "same-origin") == 0;
+	const struct ticket_use use = {
+		.route = route,
+		.address = access->client,
+		.origin = access->origin,
+		.own_host = is_own ? access->host : NULL,
+		.now = clock_unix(),
+	};
 	struct identity identity = { .user = NULL };
 	struct store_ticket *ticket = &identity.ticket;
-	struct revocations_subject subject;
-	enum err err =
-	    ticket_check(text, len, route, clock_unix(), ticket, diag);
+	enum err err = ticket_check(text, len, &use, ticket, diag);
 
 	if (err != ERR_OK)
 		return err;
@@ -174,15 +181,8 @@ of_ticket(const char *text, size_t len, const char *route, struct identity *ret,
 	identity.token_id = copy(ticket->id);
 	identity.issued = ticket->created;
 	identity.expires = ticket->expires;
-	subject = (struct revocations_subject){
-		.user = ticket->user,
-		.ticket = ticket->id,
-		.route = ticket->route,
-		.issued = ticket->created,
-	};
-	if (revocations_have(&subject))
-		err = refuse_revoked(diag);
-	return finish(err, &identity, ret);
+	*ret = identity;
+	return ERR_OK;
 }
 
 /* ---- what is shown ---- */
@@ -282,14 +282,16 @@ consider_list(const struct config *config, struct shown *shown,
 
 static enum err
 identify(const struct config *config, const struct shown *shown,
-    const char *route, struct identity *ret, struct diag *diag)
+    const struct access_request *access, const char *route,
+    struct identity *ret, struct diag *diag)
 {
 	if (shown->text == NULL) {
 		*ret = (struct identity){ .user = NULL };
 		return ERR_OK;
 	}
 	if (shown->is_ticket)
-		return of_ticket(shown->text, shown->len, route, ret, diag);
+		return of_ticket(shown->text, shown->len, access, route, ret,
+		    diag);
 	return identity_of_token(config, shown->text, shown->len, ret, diag);
 }
 
@@ -367,6 +369,7 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 {
 	const struct config *config = request_config(req);
 	const struct access_request access = {
+		.client = request_client(req),
 		.method = request_method(req),
 		.origin = request_header(req, "origin"),
 		.host = request_header(req, "host"),
@@ -392,7 +395,7 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 		return err;
 	if (shown.text == NULL)
 		return take_remote_user(req, &access, ret, diag);
-	return identify(config, &shown, route, ret, diag);
+	return identify(config, &shown, &access, route, ret, diag);
 }
 
 enum err
@@ -444,6 +447,7 @@ identity_of_tunnel(const struct config *config,
     struct diag *diag)
 {
 	const struct access_request access = {
+		.client = address,
 		.upgrade = true,
 		.origin = wire_headers_find(headers, "origin"),
 		.host = wire_headers_find(headers, "host"),
@@ -452,7 +456,6 @@ identity_of_tunnel(const struct config *config,
 	struct shown shown = { .text = NULL };
 	enum err err = consider_target(config, target, route, &shown, diag);
 
-	(void)address;
 	for (size_t i = 0; err == ERR_OK && i < headers->count; i++) {
 		const struct wire_header *header = &headers->items[i];
 
@@ -466,5 +469,7 @@ identity_of_tunnel(const struct config *config,
 	if (err == ERR_OK && shown.text == NULL)
 		err = consider_cookie(config, &access,
 		    wire_headers_find(headers, "cookie"), &shown, diag);
-	return err != ERR_OK ? err : identify(config, &shown, route, ret, diag);
+	return err != ERR_OK
+	    ? err
+	    : identify(config, &shown, &access, route, ret, diag);
 }

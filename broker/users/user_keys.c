@@ -341,20 +341,25 @@ static enum err
 find_fetched(const struct config_users *users, const struct head *head,
     const struct crypt_key **ret, struct diag *diag)
 {
+	struct diag why = { "" };
 	enum err err;
 	bool waited;
 
 	/* one that is too old does meanwhile */
 	if (clock_ms() >= source.fresh_ms)
 		start_fetch(users);
-	err = find_in_set(head, ret, diag);
+	err = find_in_set(head, ret, &why);
+	if (err == ERR_UNAUTH)
+		diag_set(diag, "%s", why.text);
 	if (err != ERR_NOTFOUND && err != ERR_UNAVAIL)
 		return err;
 	start_fetch(users);
 	waited = wait_for_fetch();
 	/* all may have changed meanwhile, but this is one source's set */
-	if (strcmp(source.name, users->jwks_url) != 0)
+	if (strcmp(source.name, users->jwks_url) != 0) {
+		diag_set(diag, "the configuration has changed");
 		return ERR_UNAVAIL;
+	}
 	err = find_in_set(head, ret, diag);
 	if (err == ERR_NOTFOUND && (!waited || source.failed))
 		err = ERR_UNAVAIL; /* it may be in the set that we have not */

@@ -133,7 +133,7 @@ setup(void)
 
 	require(setenv("K", "0123456789 another that nobody knows", 1) == 0);
 	require(config_parse("c", text, strlen(text), &config, NULL) == ERR_OK);
-	require(signing_key_init(secret, NULL, NULL) == ERR_OK);
+	require(signing_key_init(secret, NULL, 0, NULL) == ERR_OK);
 	secret_free(secret);
 }
 

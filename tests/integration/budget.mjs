@@ -68,16 +68,17 @@ ${more.replace("@HTTP@", self.sim.http_port)}` });
 		    { timeout: 60000 });
 	}
 
-	async report() {
+	async ctl(...args) {
 		const done = await run([path.join(builddir, "culvertctl"),
-		    "--json", "usage", ...days, "--by", "user"],
+		    "--json", ...args],
 		    { env: { CULVERT_CONTROL: this.site.control_sock } });
 		assert.equal(done.code, 0, done.output);
 		return JSON.parse(done.stdout);
 	}
 
 	async tokens() {
-		return (await this.report()).total.total_tokens;
+		const report = await this.ctl("usage", ...days, "--by", "user");
+		return report.total.total_tokens;
 	}
 }
 
@@ -205,6 +206,8 @@ test("a restart of the broker makes no budget larger", async (t) => {
 	await assert_budget(t, budget, used, limit);
 	for (const client of clients)
 		client.destroy();
+	// this broker is stopped before the tunnel, which has to tell it
+	await until(async () => (await budget.ctl("sessions")).total === 0, "it is over");
 });
 
 test("seconds of a day that are spent end what runs", async (t) => {

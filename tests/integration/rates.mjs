@@ -2,11 +2,12 @@
 // Limits of requests, and of answers at once, of each kind of subject: through
 // each web server, from addresses of their own.
 import assert from "node:assert/strict";
+import crypto from "node:crypto";
 import http from "node:http";
 
 import { MODEL, signed_in, user_token, visitor } from "../lib/chat.mjs";
-import { Site, needs } from "../lib/harness.mjs";
-import { NAMES } from "../lib/servers.mjs";
+import { Site, needs, relay_site } from "../lib/harness.mjs";
+import { FRONTS, NAMES } from "../lib/servers.mjs";
 import { test } from "../lib/tap.mjs";
 
 const BURST = 3;
@@ -20,7 +21,8 @@ plan "more" { requests_per_second = 0.5 burst = ${2 * BURST} }
 plan "single" { streams = 1 }
 `;
 
-async function open(t, front, { limits = "", chat = "" } = {}) {
+async function open(t, front, { limits = "", chat = "", livekit = "",
+    openai = "", anam = "" } = {}) {
 	const site = await Site.open(t);
 	site.user_secret = site.canary("users' secret", "");
 	const sim = await site.sim();
@@ -31,18 +33,23 @@ livekit {
 	url = "wss://livekit.example"
 	api_key = "env:LIVEKIT_API_KEY"
 	api_secret = "env:LIVEKIT_API_SECRET"
+	${livekit}
 }
+openai { api_key = "env:OPENAI_API_KEY" client_secrets = true ${openai} }
+anam { api_key = "env:ANAM_API_KEY" personas = {"persona"} ${anam} }
 chat {
 	api_key = "env:OPENAI_API_KEY"
 	url = "http://127.0.0.1:${sim.http_port}/v1"
 	models = {"${MODEL}"}
-	users { secret = "env:USER_SECRET" balance = false }
+	balance = false
 	${chat}
 }
+users { secret = "env:USER_SECRET" plan_claim = "plan" }
 ` }), { env: { USER_SECRET: site.user_secret } });
 	const web = await site.front(front);
 	site.ask = (who, options) => ask(web.port, { headers: who, ...options });
-	site.user = (name) => signed_in(user_token(site.user_secret, name));
+	site.user = (name, claims) =>
+	    signed_in(user_token(site.user_secret, name, claims));
 	return site;
 }
 
@@ -169,6 +176,63 @@ test("a route has its requests for all together", async (t) => {
 	    participantName: "a" } })).status, 200);
 }, { skip: needs("lighttpd") });
 
+// Whose requests these are, beside the chat's, and how they are refused.
+const OTHERS = [
+	["livekit", "/api/livekit/token", { roomName: "r" },
+	    ({ error }) => error.code === "too_many_requests"],
+	["openai", "/v1/realtime/client_secrets", {},
+	    ({ error }) => error.type === "rate_limit_error"],
+	["anam", "/v1/auth/session-token",
+	    { personaConfig: { personaId: "persona" } },
+	    ({ error }) => error === "too_many_requests"],
+	["chat", "/api/tickets", { route: "chat" },
+	    ({ error }) => error.code === "too_many_requests"],
+];
+
+for (const [section, target, body, is_right] of OTHERS) {
+	test(`${section}: a user has so many requests, of all routes together`,
+	    async (t) => {
+		const site = await open(t, "lighttpd", { limits: "user = few" });
+		const send = (who) => site.ask(who, { method: "POST",
+		    path: target, body });
+		const { passed, answer } = await exhaust(() =>
+		    send(site.user("ann")));
+		assert.ok(passed >= BURST, `${passed}`);
+		assert.match(answer.head["retry-after"], /^[12]$/);
+		assert.match(answer.head.ratelimit, /^"few";r=0;t=[0-9]+$/);
+		assert.ok(is_right(JSON.parse(answer.text)), answer.text);
+		assert.equal((await site.ask(site.user("ann"))).status, 429);
+		assert.equal((await send(site.user("bob"))).status, 200);
+		assert.equal((await send({})).status, 200);
+	}, { skip: needs("lighttpd") });
+
+	test(`${section}: a route has its requests`, async (t) => {
+		const site = await open(t, "lighttpd",
+		    { [section]: "plan = few" });
+		let n = 0;
+		const { passed } = await exhaust(() => site.ask(
+		    n % 2 ? site.user(`u${n++}`) : (n++, {}),
+		    { method: "POST", path: target, body }));
+		assert.ok(passed >= BURST, `${passed}`);
+		for (const [other, path] of OTHERS)
+			if (other !== section)
+				assert.equal((await site.ask({}, { method: "POST",
+				    path, body: OTHERS.find((o) =>
+				    o[0] === other)[2] })).status, 200, other);
+	}, { skip: needs("lighttpd") });
+}
+
+test("a user's token names the plan", async (t) => {
+	const site = await open(t, "lighttpd", { limits: "user = few" });
+	for (const [plan, wanted, burst] of [["more", "more", 2 * BURST],
+	    ["unknown", "few", BURST], [undefined, "few", BURST]]) {
+		const who = site.user(`with ${plan}`, { plan });
+		const { passed, answer } = await exhaust(() => site.ask(who));
+		assert.ok(passed >= burst, `${passed}`);
+		assert_refused(answer, wanted, burst);
+	}
+}, { skip: needs("lighttpd") });
+
 test("a page may read what is left, and when to come again", async (t) => {
 	const site = await open(t, "lighttpd", { limits: "address = few" });
 	const page = { ...site.user("ann"), Origin: "http://localhost" };
@@ -232,3 +296,157 @@ for (const [what, limits, same, other] of [
 		assert.equal((await send(same[1], "hello")).status, 200);
 		endless.close();
 	}, { skip: needs("lighttpd") });
+
+// ---- tunnels --------------------------------------------------------------
+
+const TUNNELS = `
+plan "one" { tunnels = 1 }
+plan "brief" { session_seconds = 1 }
+plan "slow" { messages_per_second = 5 }
+plan "few" { requests_per_second = 0.5 burst = ${BURST} }
+`;
+
+// A site with two relays, and users.
+async function tunnels(t, front, { limits = "", a = "", b = "", ...options }) {
+	const secret = crypto.randomBytes(24).toString("hex");
+	const made = await relay_site(t, front, {
+		...options, target: "/", more: a,
+		rest: `${TUNNELS}
+limits { ${limits} }
+users { secret = "env:USER_SECRET" plan_claim = "plan" }
+relay "/other" { inherit = "/raw" ${b} }
+`,
+		broker: { env: { USER_SECRET: secret } },
+	});
+	const { site, server } = made;
+	const headers = (who) => who === null ? {} :
+	    signed_in(user_token(secret, who));
+
+	return {
+		...made,
+		open: async (who, path = "/raw") => {
+			const from = made.broker.output.length;
+			const both = await site.pair(made.front, path, server,
+			    { headers: headers(who) });
+			const [, pid] = await made.broker.wait_for(
+			    / lease\.open .* pid=(\d+)\n/, { from });
+			return { ...both, pid: Number(pid) };
+		},
+		ask: (who, path = "/raw") =>
+		    site.handshake(made.front, path, headers(who)),
+	};
+}
+
+function assert_no_tunnel(answer, plan) {
+	assert.equal(answer.status, 429, answer.body);
+	assert.match(answer.head.get("retry-after"), /^[1-9][0-9]*$/);
+	assert.match(answer.body.toString(), /"too_many_requests"/);
+	if (plan === undefined)
+		return;
+	assert.equal(answer.head.get("ratelimit-policy"),
+	    `"${plan}";q=${BURST};w=${2 * BURST}`);
+	assert.match(answer.head.get("ratelimit"),
+	    new RegExp(`^"${plan}";r=0;t=[0-9]+$`));
+}
+
+// A close that the other side answers, as peers do.
+async function close(from, to) {
+	await from.send_close(1000);
+	assert.notEqual(await to.closed(), null);
+	await to.send_close(1000);
+	to.end();
+}
+
+const ENDS = {
+	"the client's close": ({ client, upstream }) => close(client, upstream),
+	"the vendor's close": ({ client, upstream }) => close(upstream, client),
+	"a client that is gone": async ({ client, upstream }) => {
+		client.destroy();
+		await upstream.closed();
+		upstream.destroy();
+	},
+	"a vendor that is gone": async ({ upstream }) => upstream.destroy(),
+	"kill -9 of the tunnel": async ({ pid }) =>
+	    process.kill(pid, "SIGKILL"),
+};
+
+for (const front of FRONTS)
+	test(`${front}: a user's tunnels are free as soon as they end`,
+	    async (t) => {
+		const site = await tunnels(t, front, { limits: "user = one" });
+		const other = await site.open("bob");
+		for (const [what, end] of Object.entries(ENDS)) {
+			const from = site.broker.output.length;
+			const first = await site.open("ann");
+			for (const path of ["/raw", "/other"])
+				assert_no_tunnel(await site.ask("ann", path));
+			await end(first);
+			// the slot is free when the end is in the log
+			await site.broker.wait_for(/ lease\.end /, { from });
+			t.diag(what);
+			const next = await site.open("ann", "/other");
+			await close(next.client, next.upstream);
+			await site.broker.wait_for(/(?: lease\.end [^]*){2}/,
+			    { from });
+		}
+		assert_no_tunnel(await site.ask("bob"));
+		await other.client.send_text("still here");
+		assert.equal((await other.upstream.message()).payload.toString(),
+		    "still here");
+	}, { skip: needs(front) });
+
+test("an address and a route have so many tunnels, whoever asks",
+    async (t) => {
+	for (const [options, free] of [
+		[{ limits: "address = one" }, null],
+		[{ limits: "anonymous = one" }, "ann"],
+		[{ a: "plan = one", b: 'plan = ""' }, null],
+	]) {
+		const site = await tunnels(t, "direct", options);
+		await site.open(null);
+		assert_no_tunnel(await site.ask(null));
+		if (free !== null)
+			await site.open(free);
+		else if (options.a)
+			await site.open("ann", "/other");
+		else
+			assert_no_tunnel(await site.ask("ann", "/other"));
+	}
+});
+
+test("what all may have together is 503", async (t) => {
+	const site = await tunnels(t, "direct",
+	    { control: "max_connections = 1", limits: "user = one" });
+	await site.open("ann");
+	const answer = await site.ask("bob");
+	assert.equal(answer.status, 503, answer.body);
+	assert.match(answer.head.get("retry-after"), /^[1-9][0-9]*$/);
+});
+
+test("a plan narrows how long a tunnel lasts, and what it is sent",
+    async (t) => {
+	const brief = await tunnels(t, "direct", { limits: "user = brief" });
+	const one = await brief.open("ann");
+	assert.equal((await one.client.closed())?.code, 4200);
+	const slow = await tunnels(t, "direct", { limits: "user = slow" });
+	const two = await slow.open("ann");
+	for (let i = 0; i < 50; i++)
+		await two.client.send_text("x").catch(() => {});
+	assert.equal((await two.client.closed())?.code, 1008);
+});
+
+test("a handshake is a request", async (t) => {
+	const site = await tunnels(t, "lighttpd", { limits: "user = few" });
+	const knock = (who) => {
+		site.server.accept().catch(() => {});
+		return site.ask(who, "/other");
+	};
+	let passed = 0, answer;
+	while ((answer = await knock("ann")).status === 101 && passed < 50)
+		passed++;
+	assert.ok(passed >= BURST, `${passed}`);
+	assert_no_tunnel(answer, "few");
+	assert.equal((await knock("bob")).status, 101);
+	await later(Number(answer.head.get("retry-after")));
+	assert.equal((await knock("ann")).status, 101);
+}, { skip: needs("lighttpd") });

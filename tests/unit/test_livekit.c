@@ -38,6 +38,48 @@ request_client(const struct request *req)
 	return "192.0.2.1";
 }
 
+/* Nobody shows who he is. */
+const char *
+request_header(const struct request *req, const char *name)
+{
+	(void)req;
+	(void)name;
+	return NULL;
+}
+
+const char *
+request_method(const struct request *req)
+{
+	(void)req;
+	return "POST";
+}
+
+const char *
+request_remote_user(const struct request *req)
+{
+	(void)req;
+	return NULL;
+}
+
+enum err
+request_query(struct request *req, const char *name, const char **ret,
+    struct diag *diag)
+{
+	(void)req;
+	(void)name;
+	(void)diag;
+	*ret = NULL;
+	return ERR_OK;
+}
+
+void
+request_add_header(struct request *req, const char *name, const char *value)
+{
+	(void)req;
+	(void)name;
+	(void)value;
+}
+
 const struct config *
 request_config(const struct request *req)
 {
@@ -72,16 +114,6 @@ request_reply_error(struct request *req, enum err err, const char *message)
 	req->answers++;
 	req->status = err_http_status(err);
 	(void)snprintf(req->message, sizeof(req->message), "%s", message);
-}
-
-const struct config_token *
-config_find_token(const struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->livekit->token_count; i++) {
-		if (strcmp(config->livekit->tokens[i].name, name) == 0)
-			return &config->livekit->tokens[i];
-	}
-	return NULL;
 }
 
 static char name_default[] = "default", name_stage[] = "stage",

@@ -290,6 +290,16 @@ value_of(const struct request *req)
 /* ---- client_secrets ---- */
 
 static void
+check(const struct request *req, const char *route, struct store_ticket *ret)
+{
+	const struct ticket_use use = { .route = route, .now = clock_unix() };
+	const char *text = value_of(req);
+
+	assert_int_equal(ticket_check(text, strlen(text), &use, ret, NULL),
+	    ERR_OK);
+}
+
+static void
 gives_a_key_of_what_was_asked_for(void **state)
 {
 	struct request req =
@@ -308,9 +318,7 @@ gives_a_key_of_what_was_asked_for(void **state)
 				json_object_get(session, "object")),
 	    "realtime.session");
 	assert_non_null(json_object_get(session, "tools"));
-	assert_int_equal(ticket_check(value_of(&req), strlen(value_of(&req)),
-			     "openai", clock_unix(), &ticket, NULL),
-	    ERR_OK);
+	check(&req, "openai", &ticket);
 	assert_string_equal(ticket.user, "ann");
 	assert_string_equal(ticket.model, "old");
 	assert_int_equal(ticket.expires,
@@ -363,10 +371,7 @@ gives_a_key_of_nothing(void **state)
 		struct store_ticket ticket;
 
 		assert_int_equal(req.status, 200);
-		assert_int_equal(ticket_check(value_of(&req),
-				     strlen(value_of(&req)), "/must",
-				     clock_unix(), &ticket, NULL),
-		    ERR_OK);
+		check(&req, "/must", &ticket);
 		assert_null(ticket.user);
 		assert_null(ticket.model);
 		assert_null(ticket.session);

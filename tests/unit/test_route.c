@@ -22,6 +22,7 @@
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
 #include "broker/socketio/engineio.h"
+#include "broker/tickets/tickets.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -164,6 +165,12 @@ anam_error(const char *code, const char *message)
 	(void)code;
 	(void)message;
 	return NULL;
+}
+
+void
+tickets_handle(struct request *req)
+{
+	livekit_token_handle(req);
 }
 
 void
@@ -390,6 +397,8 @@ vendors_paths_are_served_like_the_others(void **state)
 		{ "POST", "/v1/engine/session", GOOD, HERE, 200, MAY },
 		{ "POST", "/v1/auth/session-token", GOOD, HERE, 200, MAY },
 		{ "POST", "/v1/metrics/client", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/tickets", GOOD, HERE, 200, MAY },
+		{ "POST", "/api/tickets", EVIL, HERE, 403, VARY },
 		{ "POST", "/talk", GOOD, HERE, 200, MAY },
 		{ "POST", "/b/x/talk", GOOD, HERE, 200, MAY },
 		{ "POST", "/v1/realtime/client_secrets", GOOD, HERE, 200, MAY },
