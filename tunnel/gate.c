@@ -160,7 +160,9 @@ refuse(struct gate *gate, enum asks_kind kind, const char *response_id,
 		held_drop(&gate->create);
 	if (kind == ASKS_BEGUN)
 		cancel(response_id, sink);
-	sink_error(sink, &error);
+	/* of what is done already, nobody need hear that it had to wait */
+	if (kind != ASKS_ENDED || is_spent(answer))
+		sink_error(sink, &error);
 }
 
 bool

@@ -301,11 +301,13 @@ static int64_t
 warning_ms(const struct relay *relay)
 {
 	const char *reason;
-	int64_t at = expiry_ms(relay, &reason), ahead;
+	int64_t at, ahead;
 
-	if (relay->limits.warn_ms == 0 || at == NEVER ||
-	    at == relay->warned_ms ||
+	if (relay->limits.warn_ms == 0 ||
 	    !transform_speaks_events(relay->transform))
+		return NEVER;
+	at = expiry_ms(relay, &reason);
+	if (at == NEVER || at == relay->warned_ms)
 		return NEVER;
 	ahead = (at - relay->started_ms) / 2;
 	return at -

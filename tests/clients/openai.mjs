@@ -6,7 +6,7 @@ import path from "node:path";
 
 import { clients_dir, run } from "../lib/harness.mjs";
 import { test } from "../lib/tap.mjs";
-import { need_packages, need_programs, need_simulator, openai_site }
+import { budget, need_packages, need_programs, need_simulator, openai_site }
 	from "./lib/setup.mjs";
 
 need_simulator();
@@ -16,12 +16,13 @@ need_programs("lighttpd", "openssl");
 const SEED_MODEL = "gpt-4o-realtime-preview-2024-12-17";
 
 for (const name of ["openai", "openai-6"])
-	for (const [kind, model] of [["ws", "gpt-realtime"], ["ws", SEED_MODEL],
-	    ["websocket", "gpt-realtime"]])
-		test(`${name}, realtime/${kind}: ${model} answers in text and audio`,
-		    async (t) => {
+	for (const [kind, model, how, options] of [["ws", "gpt-realtime", ""],
+	    ["ws", "gpt-realtime", ", with a budget", budget],
+	    ["ws", SEED_MODEL, ""], ["websocket", "gpt-realtime", ""]])
+		test(`${name}, realtime/${kind}: ${model} answers in text and ` +
+		    `audio${how}`, async (t) => {
 			const { site, front, certs } = await openai_site(t,
-			    { tls: true });
+			    { tls: true, ...options });
 			const result = await run([process.execPath,
 			    path.join(clients_dir, "lib/openai-talk.mjs"), name, kind,
 			    `https://localhost:${front.port}/v1`, model], {

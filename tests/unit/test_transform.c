@@ -994,9 +994,17 @@ what_the_vendor_begins_by_itself_is_cancelled(void **state)
 	    "resp_w");
 	json_decref(event);
 	expect_error(fix, "insufficient_quota", "budget_spent", NULL);
+	/* one that is over when it is refused is not spoken of any more */
+	say(fix, SIDE_UPSTREAM, CREATED("resp_x"));
+	expect_ask(fix, 3);
+	say(fix, SIDE_UPSTREAM, DONE("resp_x"));
+	expect_settled(fix, 2, 3);
+	assert_false(answer(fix, 3, "unavailable"));
+	expect_nothing(&fix->client);
+	expect_nothing(&fix->upstream);
 	/* what it cost is told all the same */
 	say(fix, SIDE_UPSTREAM, DONE("resp_w"));
-	expect_settled(fix, 2, 0);
+	expect_settled(fix, 3, 0);
 }
 
 static void

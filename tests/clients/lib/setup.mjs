@@ -31,9 +31,9 @@ export function need_programs(...names) {
 }
 
 // Everything between a browser and the simulated vendor: {site, front, sim};
-// more goes into the section openai.
+// more goes into the section openai, rest beside it.
 export async function openai_site(t, { front = "lighttpd", tls = false,
-    more = "" } = {}) {
+    more = "", rest = "" } = {}) {
 	const site = await Site.open(t);
 	const sim = await site.sim();
 	const certs = tls ? make_certificates(site, "web") : undefined;
@@ -49,10 +49,17 @@ livekit {
 	api_key = "env:LIVEKIT_API_KEY"
 	api_secret = "env:LIVEKIT_API_SECRET"
 }
+${rest}
 ` });
 	return { site, sim, certs, front: await site.front(front,
 	    { tls: certs }) };
 }
+
+// A budget that is never spent: each response is asked for, and allowed.
+export const budget = {
+	rest: 'plan "rich" { day_tokens = 1000000000 }\n' +
+	    'limits { address = "rich" }',
+};
 
 // Hold a conversation over anything that sends and receives events: send(event)
 // and next(), a promise of the next event.  Returns what was heard.
