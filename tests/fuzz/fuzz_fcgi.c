@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  * is, ends the process where a name is to be as long as no memory is.  Who may
  * write to this socket is the web server, and nobody else.
  */
-#define PATIENCE_MS	20000
+#define PATIENCE_MS	60000
 #define INPUT_MAX_BYTES (64 * 1024)
 
 /* libfcgi forgets the list of a request whose names it cannot read. */
