@@ -212,6 +212,9 @@ integration_tests = \
 	%D%/integration/users.mjs \
 	%D%/integration/vendors.mjs
 
+# All at once, for a while; `make chaos' runs the long form.
+chaos_tests = %D%/chaos/chaos.mjs
+
 client_tests = \
 	%D%/clients/agents.mjs \
 	%D%/clients/anam.mjs \
@@ -229,12 +232,15 @@ client_tests = \
 # --enable-fuzzing, else tests/fuzz/replay.c, which replays the corpus in
 # tests/fuzz/corpus/NAME, so that `make check' always runs every known input.
 fuzzers = \
+	%D%/fuzz/fuzz_access \
 	%D%/fuzz/fuzz_anam \
 	%D%/fuzz/fuzz_caller \
+	%D%/fuzz/fuzz_chat_request \
 	%D%/fuzz/fuzz_completion \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_eio_payload \
+	%D%/fuzz/fuzz_fcgi \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
@@ -246,10 +252,12 @@ fuzzers = \
 	%D%/fuzz/fuzz_multipart \
 	%D%/fuzz/fuzz_pin \
 	%D%/fuzz/fuzz_request \
+	%D%/fuzz/fuzz_session \
 	%D%/fuzz/fuzz_sio_packet \
 	%D%/fuzz/fuzz_target \
 	%D%/fuzz/fuzz_text \
 	%D%/fuzz/fuzz_transform \
+	%D%/fuzz/fuzz_vendor_event \
 	%D%/fuzz/fuzz_wire
 
 if ENABLE_FUZZING
@@ -263,13 +271,18 @@ check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 endif
 TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
-	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
+	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests) \
+	$(chaos_tests)
 endif
 
+%C%_fuzz_fuzz_access_SOURCES = %D%/fuzz/fuzz_access.c $(fuzz_main)
+%C%_fuzz_fuzz_access_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
 %C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_caller_SOURCES = %D%/fuzz/fuzz_caller.c $(fuzz_main)
 %C%_fuzz_fuzz_caller_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_chat_request_SOURCES = %D%/fuzz/fuzz_chat_request.c $(fuzz_main)
+%C%_fuzz_fuzz_chat_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_completion_SOURCES = %D%/fuzz/fuzz_completion.c $(fuzz_main)
 %C%_fuzz_fuzz_completion_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(fuzz_main)
@@ -278,6 +291,9 @@ endif
 %C%_fuzz_fuzz_dialect_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_eio_payload_SOURCES = %D%/fuzz/fuzz_eio_payload.c $(fuzz_main)
 %C%_fuzz_fuzz_eio_payload_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_fcgi_SOURCES = %D%/fuzz/fuzz_fcgi.c $(fuzz_main) \
+	$(web_server)
+%C%_fuzz_fuzz_fcgi_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_flow_SOURCES = %D%/fuzz/fuzz_flow.c $(fuzz_main)
 %C%_fuzz_fuzz_flow_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_http_head_SOURCES = %D%/fuzz/fuzz_http_head.c $(fuzz_main)
@@ -300,6 +316,8 @@ endif
 %C%_fuzz_fuzz_pin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_request_SOURCES = %D%/fuzz/fuzz_request.c $(fuzz_main)
 %C%_fuzz_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_session_SOURCES = %D%/fuzz/fuzz_session.c $(fuzz_main)
+%C%_fuzz_fuzz_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_sio_packet_SOURCES = %D%/fuzz/fuzz_sio_packet.c $(fuzz_main)
 %C%_fuzz_fuzz_sio_packet_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_target_SOURCES = %D%/fuzz/fuzz_target.c $(fuzz_main)
@@ -308,13 +326,16 @@ endif
 %C%_fuzz_fuzz_text_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_transform_SOURCES = %D%/fuzz/fuzz_transform.c $(fuzz_main)
 %C%_fuzz_fuzz_transform_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_vendor_event_SOURCES = %D%/fuzz/fuzz_vendor_event.c $(fuzz_main)
+%C%_fuzz_fuzz_vendor_event_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_wire_SOURCES = %D%/fuzz/fuzz_wire.c $(fuzz_main)
 %C%_fuzz_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/deploy.sh %D%/integration/test_cgi.sh %D%/layers.sh %D%/node
 
-EXTRA_DIST += $(integration_tests) $(client_tests) \
+EXTRA_DIST += $(integration_tests) $(client_tests) $(chaos_tests) \
+	%D%/chaos/books.mjs %D%/chaos/faults.mjs %D%/chaos/load.mjs \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
 	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \
@@ -323,3 +344,23 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
 	%D%/lib/harness.mjs %D%/lib/issuer.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
+
+# The long forms.  FUZZ_SECONDS and CHAOS_SECONDS say how long.
+fuzz:
+	$(srcdir)/tools/fuzz
+
+chaos: all
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
+	$(AM_TESTS_ENVIRONMENT) \
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} \
+	CHAOS_JSON=$${CHAOS_JSON:-chaos.json} \
+	$(srcdir)/tests/node $(srcdir)/tests/chaos/chaos.mjs
+
+# cppcheck and clang-tidy over all C.
+analyze: config.h
+	$(srcdir)/tools/analyze . $(DEFS) -DSYSCONFDIR='"$(sysconfdir)"' \
+		-DRUNSTATEDIR='"$(runstatedir)"' $(FCGI_CFLAGS) $(CURL_CFLAGS) \
+		$(JANSSON_CFLAGS) $(LWS_CFLAGS) $(OPENSSL_CFLAGS) \
+		$(CONFUSE_CFLAGS) $(SQLITE_CFLAGS) $(SYSTEMD_CFLAGS) \
+		$(CMOCKA_CFLAGS) $(MHD_CFLAGS)
+.PHONY: fuzz chaos analyze

@@ -13,7 +13,7 @@
 static void
 describe_peer(int fd, struct wire_open *open)
 {
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr = { .ss_family = AF_UNSPEC };
 	socklen_t len = sizeof(addr);
 	char host[NI_MAXHOST];
 	const char *text = host;

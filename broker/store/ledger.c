@@ -68,7 +68,9 @@ void
 ledger_listen(const struct ledger_listener *new)
 {
 	(void)pthread_mutex_lock(&listener_lock);
-	listener = new == NULL ? (struct ledger_listener){ .arg = NULL } : *new;
+	listener = (struct ledger_listener){ .arg = NULL };
+	if (new != NULL)
+		listener = *new;
 	(void)pthread_mutex_unlock(&listener_lock);
 }
 

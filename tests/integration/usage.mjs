@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 
-import { SIM, Site, builddir, run, until } from "../lib/harness.mjs";
+import { SIM, Site, builddir, is_running, run, until } from "../lib/harness.mjs";
 import { skip_all, test } from "../lib/tap.mjs";
 
 if (!fs.existsSync(SIM))
@@ -80,6 +80,23 @@ test("books what the vendor says was used", async (t) => {
 	const { total } = await until_used(site, 3);
 	assert.equal(total.events, 3);
 	assert.equal(total.total_tokens, sum(used, "total_tokens"));
+});
+
+test("a tunnel ends when all that it reported is booked, and at once",
+    async (t) => {
+	const { site, front, broker, tunnel } = await openai_site(t);
+	const from = broker.output.length;
+	const client = await site.connect(front,
+	    "/v1/realtime?model=gpt-realtime");
+	const [, pid] = await broker.wait_for(/ lease\.open .* pid=(\d+)\n/,
+	    { from });
+
+	await answer(client); // which is not reported yet
+	await client.send_close(1000);
+	await until(() => !is_running(Number(pid)), "the process ends");
+	assert.equal((await usage(site, "day")).total.events, 1);
+	assert.doesNotMatch(tunnel.output, /broker\.lost/);
+	assert.equal(broker.output.match(/ lease\.end /g).length, 1);
 });
 
 test("logs messages without sound and keys", async (t) => {

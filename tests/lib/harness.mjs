@@ -51,7 +51,7 @@ export function needs(...names) {
 
 // Wait until probe() is not false; it is asked again whenever something
 // changes in the folder, and every few milliseconds.
-export async function until(probe, what, ms = 10000) {
+export async function until(probe, what, ms = 20000) {
 	const limit = performance.now() + ms;
 	for (;;) {
 		const value = await probe();
@@ -215,7 +215,7 @@ export class Part {
 	}
 
 	// Wait for a line of output; resolves with the match.
-	wait_for(regex, { ms = 10000, from = 0 } = {}) {
+	wait_for(regex, { ms = 20000, from = 0 } = {}) {
 		return deadline(new Promise((resolve, reject) => {
 			const look = () => {
 				const found = regex.exec(this.output.slice(from));
@@ -239,7 +239,7 @@ export class Part {
 				throw new Error(`${this.name} ended with ` +
 				    `${JSON.stringify(this.status)}`);
 			return probe();
-		}, `${this.name}: ${what}`, 15000);
+		}, `${this.name}: ${what}`, 30000);
 	}
 
 	kill(signal = "SIGTERM") {
@@ -265,7 +265,7 @@ export class Part {
 	}
 
 	// End it; returns its status.
-	async stop(signal = "SIGTERM", ms = 8000) {
+	async stop(signal = "SIGTERM", ms = 20000) {
 		this.kill(signal);
 		try {
 			return await deadline(this.exited, ms,
@@ -287,7 +287,7 @@ function clean_env() {
 }
 
 // Run to the end: {code, signal, stdout, output}.
-export async function run(argv, { input, ms = 15000, ...options } = {}) {
+export async function run(argv, { input, ms = 30000, ...options } = {}) {
 	const part = new Part(path.basename(argv[0]), argv,
 	    { ...options, stdio: ["pipe"] });
 	part.child.stdin.on("error", () => {});
@@ -468,7 +468,7 @@ export class Site {
 			} catch (err) {
 				problems.push(err.message);
 			}
-			if (/AddressSanitizer|LeakSanitizer|runtime error:/
+			if (/(Address|Leak|Thread)Sanitizer|runtime error:/
 			    .test(part.output))
 				problems.push(`${part.name}: sanitizer report`);
 		}

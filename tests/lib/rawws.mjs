@@ -87,7 +87,7 @@ export class Conn {
 	#waiting = null;
 	#stalled = false;
 
-	constructor(socket, { role = "client", timeout = 8000 } = {}) {
+	constructor(socket, { role = "client", timeout = 20000 } = {}) {
 		this.socket = socket;
 		this.role = role; // "client" sends masked frames
 		this.timeout = timeout;
@@ -319,11 +319,13 @@ export function parse_head(raw) {
 	return head;
 }
 
-// where: {path} of a Unix socket, or {port, host?}; tls: options of
+// where: {path} of a Unix socket, or {port, host?, local?: the address to
+// connect from}; tls: options of
 // tls.connect, or absent.
 export async function dial(where, options = {}) {
 	const target = where.path ? { path: where.path } :
-	    { host: where.host ?? "127.0.0.1", port: where.port };
+	    { host: where.host ?? "127.0.0.1", port: where.port,
+	        localAddress: where.local };
 	const socket = options.tls || where.tls ?
 	    tls.connect({ ...target, ...where.tls, ...options.tls }) :
 	    net.connect({ ...target, highWaterMark: options.high_water });

@@ -137,11 +137,21 @@ export async function start(site, name, { tls } = {}) {
 		}
 		return {
 			name, port, part,
+			restart: () => restart(site, name, port, file),
 			where: { port, ...tls ? { tls: { ca: fs.readFileSync(tls.ca),
 			    servername: "localhost" } } : {} },
 			headers: { Host: `127.0.0.1:${port}` },
 		};
 	}
+}
+
+// The same again, after its end.
+async function restart(site, name, port, file) {
+	const part = site.start(name, SERVERS[name].argv(file, site));
+	part.may_fail = true;
+	part.hard = true;
+	await part.listens(() => tcp_listening(port), "listens");
+	return part;
 }
 
 // A throw-away certification authority and a certificate of it.  Options:

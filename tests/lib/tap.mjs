@@ -68,7 +68,7 @@ async function run_one(item) {
 
 	try {
 		await deadline(current.run(t, async () => item.fn(t)),
-		    item.options.timeout ?? 30000, "time limit of the test");
+		    item.options.timeout ?? 60000, "time limit of the test");
 	} catch (err) {
 		if (err instanceof Skip)
 			t.skipped = err.message;
@@ -78,7 +78,7 @@ async function run_one(item) {
 	for (const fn of cleaners.reverse()) {
 		try {
 			await deadline(Promise.resolve(fn(failures.length > 0)),
-			    20000, "time limit of the cleanup");
+			    45000, "time limit of the cleanup");
 		} catch (err) {
 			failures.push(err);
 		}

@@ -3,6 +3,7 @@
  * app_openai: OpenAI Realtime on a WebSocket: who may, and the conversation
  * at its pace.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,12 +25,29 @@ struct session {
 	bool waiting;	       /* for the timer */
 };
 
+/* What the vendor will bill, even where nobody hears of it. */
+static void
+note_charge(const struct session *s, const json_t *event)
+{
+	const json_t *response = json_object_get(event, "response");
+	const json_t *usage = json_object_get(response, "usage");
+	const char *type = json_string_value(json_object_get(event, "type"));
+	int fd = ws_conn_options(s->conn)->charges_fd;
+
+	if (fd >= 0 && type != NULL && strcmp(type, "response.done") == 0 &&
+	    json_is_object(usage))
+		(void)dprintf(fd, "%s %" JSON_INTEGER_FORMAT "\n",
+		    json_string_value(json_object_get(response, "id")),
+		    json_integer_value(json_object_get(usage, "total_tokens")));
+}
+
 static void
 send_event(struct session *s, json_t *event)
 {
 	size_t len = 0;
 	char *text = json_text(event, &len);
 
+	note_charge(s, event);
 	ws_conn_send(s->conn, text, len, false, true, true);
 	free(text);
 	json_decref(event);

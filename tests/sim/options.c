@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "options.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/crypt.h"
 #include "common/str.h"
@@ -31,6 +33,8 @@ static const char help[] =
     "                     subprotocols that are selected besides OpenAI's,\n"
     "                     default v1.example,v2.example\n"
     "  --pace MS          between two deltas of an answer, default 5\n"
+    "  --charges FILE     append the id and tokens of each response there,\n"
+    "                     before its response.done is sent\n"
     "  --die-with-parent  end when the starting process does\n"
     "  --help, --version\n"
     "\n"
@@ -135,6 +139,7 @@ enum {
 	OPT_CHAT_MODELS,
 	OPT_SUBPROTOCOLS,
 	OPT_PACE,
+	OPT_CHARGES,
 	OPT_DIE,
 	OPT_HELP,
 	OPT_VERSION,
@@ -154,6 +159,7 @@ static const struct option longopts[] = {
 	{ "chat-models", required_argument, NULL, OPT_CHAT_MODELS },
 	{ "subprotocols", required_argument, NULL, OPT_SUBPROTOCOLS },
 	{ "pace", required_argument, NULL, OPT_PACE },
+	{ "charges", required_argument, NULL, OPT_CHARGES },
 	{ "die-with-parent", no_argument, NULL, OPT_DIE },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -237,6 +243,12 @@ option(struct options *o, int opt, const char *text)
 	case OPT_PACE:
 		o->pace_ms = number(text, 60000);
 		break;
+	case OPT_CHARGES:
+		o->charges_fd =
+		    open(text, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+		if (o->charges_fd < 0)
+			usage("cannot write: ", text);
+		break;
 	case OPT_DIE:
 		o->die_with_parent = true;
 		break;
@@ -275,6 +287,7 @@ options_new(int argc, char **argv)
 	o->bind = xstrdup("127.0.0.1");
 	o->raw_port = -1;
 	o->pace_ms = 5;
+	o->charges_fd = -1;
 	o->models = list_parse("gpt-realtime,gpt-realtime-1.5,gpt-realtime-2,"
 			       "gpt-realtime-2.1,gpt-realtime-2.1-mini,"
 			       "gpt-realtime-mini,gpt-realtime-*");
@@ -305,6 +318,8 @@ options_free(struct options *o)
 {
 	if (o == NULL)
 		return;
+	if (o->charges_fd >= 0)
+		(void)close(o->charges_fd);
 	free(o->bind);
 	free(o->cert);
 	free(o->key);

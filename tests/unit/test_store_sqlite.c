@@ -572,7 +572,7 @@ lets_no_reader_wait_for_a_writer_that_waits(void **state)
 	for (int i = 0; i < 200; i++)
 		assert_int_equal(OPS(pair.one, get_anam, "a", NOW, &out, NULL),
 		    ERR_NOTFOUND);
-	assert_true(clock_ms() - began_ms < 10000);
+	assert_true(clock_ms() - began_ms < 25000);
 	atomic_store(&enough, true);
 	assert_int_equal(pthread_join(thread, &ok), 0);
 	assert_non_null(ok);
@@ -906,8 +906,8 @@ static void
 keeps_nobody_long_in_a_row_of_waiters(void **state)
 {
 	enum {
-		WAITERS = 40
-	}; /* in a row that is 10 s */
+		WAITERS = 80
+	}; /* in a row that is 20 s */
 	struct racer racers[WAITERS];
 	struct store_pair same;
 	sqlite3 *db;
@@ -921,7 +921,7 @@ keeps_nobody_long_in_a_row_of_waiters(void **state)
 	race(&same, racers, WAITERS, begin_once);
 	for (int i = 0; i < WAITERS; i++) {
 		assert_int_equal(racers[i].err, ERR_UNAVAIL);
-		assert_in_range(racers[i].number, 0, 6000);
+		assert_in_range(racers[i].number, 0, 15000);
 	}
 	assert_int_equal(sqlite3_close_v2(db), SQLITE_OK);
 }
