@@ -178,6 +178,8 @@ integration_tests = \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
 	%D%/integration/hostile.mjs \
+	%D%/integration/hostile_http.mjs \
+	%D%/integration/hostile_sockets.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
 	%D%/integration/messages.mjs \
@@ -294,5 +296,5 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
 	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
-	%D%/lib/harness.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
+	%D%/lib/harness.mjs %D%/lib/hostile.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
