@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/log.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,19 +73,35 @@ put_prefix(char *line, enum log_level level)
 }
 
 /*
+ * Not to wait is said with each write: other processes have the same standard
+ * error, and take the room that poll() saw, or mind O_NONBLOCK.  Files and
+ * terminals, and pipes before Linux 6.5, do not know it; they are written to.
+ */
+static ssize_t
+write_now(char *line, size_t len)
+{
+	struct iovec iov = { .iov_base = line, .iov_len = len };
+	ssize_t n = pwritev2(STDERR_FILENO, &iov, 1, -1, RWF_NOWAIT);
+
+	if (n == -1 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		n = write(STDERR_FILENO, line, len);
+	return n;
+}
+
+/*
  * Write a whole line, or drop and count it where the reader is stuck.  One
  * thread at a time: the room that poll() saw is for the line that it was asked
  * for.
  */
 static void
-put_line(const char *line, size_t len)
+put_line(char *line, size_t len)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
 
 	(void)pthread_mutex_lock(&lock);
 	if (poll(&pfd, 1, 0) != 1 || (pfd.revents & POLLOUT) == 0 ||
-	    write(STDERR_FILENO, line, len) != (ssize_t)len)
+	    write_now(line, len) != (ssize_t)len)
 		atomic_fetch_add(&log_dropped, 1);
 	(void)pthread_mutex_unlock(&lock);
 }

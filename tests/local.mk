@@ -159,6 +159,8 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_tunnel_ticket_SOURCES = %D%/unit/test_tunnel_ticket.c \
 	$(ticket_store) $(tunnel_ask)
 
+%C%_unit_test_log_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll
+
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
 	%D%/unit/store_conformance.c %D%/unit/store_conformance.h \
