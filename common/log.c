@@ -89,12 +89,12 @@ write_now(char *line, size_t len)
 }
 
 /*
- * Write a whole line, or drop and count it where the reader is stuck.  One
- * thread at a time: the room that poll() saw is for the line that it was asked
- * for.
+ * Write a whole line, or drop it where the reader is stuck, and count what is
+ * missing.  One thread at a time: the room that poll() saw is for the line
+ * that it was asked for.
  */
 static void
-put_line(char *line, size_t len)
+put_line(char *line, size_t len, unsigned missing)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
@@ -102,7 +102,7 @@ put_line(char *line, size_t len)
 	(void)pthread_mutex_lock(&lock);
 	if (poll(&pfd, 1, 0) != 1 || (pfd.revents & POLLOUT) == 0 ||
 	    write_now(line, len) != (ssize_t)len)
-		atomic_fetch_add(&log_dropped, 1);
+		atomic_fetch_add(&log_dropped, missing);
 	(void)pthread_mutex_unlock(&lock);
 }
 
@@ -122,7 +122,7 @@ log_write(enum log_level level, const char *event, const char *fmt, va_list ap)
 		n = put_prefix(line, LOG_LEVEL_WARNING);
 		n += (size_t)snprintf(line + n, LINE_MAX_BYTES - n,
 		    "log.dropped lines=%u\n", dropped);
-		put_line(line, n);
+		put_line(line, n, dropped);
 	}
 	n = put_prefix(line, level);
 	n += (size_t)snprintf(line + n, LINE_MAX_BYTES - n, "%s ", event);
@@ -132,7 +132,7 @@ log_write(enum log_level level, const char *event, const char *fmt, va_list ap)
 	while (n > 0 && line[n - 1] == ' ')
 		n--;
 	line[n++] = '\n';
-	put_line(line, n);
+	put_line(line, n, 1);
 }
 
 #define LOG_FUNCTION(name, level)               \
