@@ -541,6 +541,24 @@ database_end(struct database *db, enum err err, struct diag *diag)
 }
 
 enum err
+database_probe(struct database *db, struct diag *diag)
+{
+	enum err err = database_begin(db, diag);
+	char sql[64];
+	int rc;
+
+	if (err != ERR_OK)
+		return err;
+	/* it writes its page although it is the same */
+	(void)snprintf(sql, sizeof(sql), "PRAGMA application_id = %d",
+	    (int)db->schema->application_id);
+	rc = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
+	if (rc != SQLITE_OK)
+		err = fail(db, rc, diag);
+	return database_end(db, err, diag);
+}
+
+enum err
 database_use(struct database *db, int statement, struct diag *diag)
 {
 	return take_up(db, &db->statements[statement],

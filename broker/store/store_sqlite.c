@@ -296,6 +296,12 @@ expire(struct store *store, const struct store_expiry *in, bool *ret_more,
 	return err;
 }
 
+static enum err
+probe(struct store *store, struct diag *diag)
+{
+	return database_probe(((struct store_sqlite *)store)->db, diag);
+}
+
 static void
 close_store(struct store *store)
 {
@@ -311,6 +317,7 @@ close_store(struct store *store)
 static const struct store_ops ops = {
 	.name = "sqlite",
 	.close = close_store,
+	.probe = probe,
 	.put_anam = put_anam,
 	.get_anam = get_anam,
 	.get_anam_by_token = get_anam_by_token,
