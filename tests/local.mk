@@ -179,6 +179,7 @@ integration_tests = \
 	%D%/integration/engineio.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
+	%D%/integration/faults.mjs \
 	%D%/integration/hostile.mjs \
 	%D%/integration/hostile_http.mjs \
 	%D%/integration/hostile_sockets.mjs \

@@ -7,6 +7,7 @@
 // somebody else go on, and the broker holds no more descriptors than before.
 import assert from "node:assert/strict";
 import fs from "node:fs";
+import path from "node:path";
 
 import { chat_config, post, user_token, visitor } from "./chat.mjs";
 import * as fcgi from "./fcgi.mjs";
@@ -27,14 +28,18 @@ process.on("exit", () => {
 });
 
 function fds_of(pid) {
-	return fs.readdirSync(`/proc/${pid}/fd`).length;
+	try {
+		return fs.readdirSync(`/proc/${pid}/fd`).length;
+	} catch {
+		return 0; // they are root's to see
+	}
 }
 
 export class Target {
 	// front: a web server's name, or "direct".
 	// relays: as of Site.config(), made of the target.
 	static async open(t, front = "direct", { chat = {}, rest = "",
-	    relays = () => [], tunnel } = {}) {
+	    relays = () => [], store = "store.db", tunnel } = {}) {
 		const self = new Target();
 		const site = self.site = await Site.open(t);
 		site.user_secret = site.canary("users' secret", "");
@@ -43,9 +48,11 @@ export class Target {
 		self.vendor = await RawServer.listen();
 		self.config = chat_config(site, self.sim, {
 			...chat, rest: self.#sections() + rest + relays(self)
-			    .map(([path, body]) => `relay "${path}" {\n${body}\n}\n`)
+			    .map(([title, body]) => `relay "${title}" {\n${body}\n}\n`)
 			    .join(""),
 		});
+		fs.mkdirSync(path.dirname(site.file(store)), { recursive: true });
+		self.config = self.config.replace("store.db", store);
 		Object.assign(self, await site.serve(self.config, {
 			broker: { env: { USER_SECRET: site.user_secret } }, tunnel }));
 		self.front = await site.front(front);
