@@ -188,6 +188,7 @@ integration_tests = \
 	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/secrets.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
 	%D%/integration/up.mjs \

@@ -39,7 +39,8 @@ export class Target {
 	// front: a web server's name, or "direct".
 	// relays: as of Site.config(), made of the target.
 	static async open(t, front = "direct", { chat = {}, rest = "",
-	    relays = () => [], store = "store.db", tunnel } = {}) {
+	    relays = () => [], openai = () => "", store = "store.db",
+	    broker = [], tunnel } = {}) {
 		const self = new Target();
 		const site = self.site = await Site.open(t);
 		site.user_secret = site.canary("users' secret", "");
@@ -47,21 +48,22 @@ export class Target {
 		self.sim = await site.sim();
 		self.vendor = await RawServer.listen();
 		self.config = chat_config(site, self.sim, {
-			...chat, rest: self.#sections() + rest + relays(self)
+			...chat, rest: self.#sections(openai(site)) + rest + relays(self)
 			    .map(([title, body]) => `relay "${title}" {\n${body}\n}\n`)
 			    .join(""),
 		});
 		fs.mkdirSync(path.dirname(site.file(store)), { recursive: true });
 		self.config = self.config.replace("store.db", store);
 		Object.assign(self, await site.serve(self.config, {
-			broker: { env: { USER_SECRET: site.user_secret } }, tunnel }));
+			broker: { args: broker,
+			    env: { USER_SECRET: site.user_secret } }, tunnel }));
 		self.front = await site.front(front);
 		self.where = self.front.name === "direct" ? null : self.front.where;
 		await self.#settle();
 		return self;
 	}
 
-	#sections() {
+	#sections(openai) {
 		return `relay "/raw" {
 ${this.site.relay(this.vendor.port)}
 }
@@ -84,6 +86,7 @@ openai {
 	models = {"gpt-realtime"}
 	client_secrets = true
 	client_message_bytes = 65536
+	${openai}
 }
 anam {
 	api_key = "env:ANAM_API_KEY"
@@ -109,7 +112,8 @@ livekit {
 		const { site } = this;
 		this.other = await site.pair(site.direct(), "/raw", this.vendor);
 		for (const [target, body] of [[LIVEKIT, {}], [SECRETS, {}],
-		    [ANAM, { personaId: "persona-1" }], [SEND, { content: "x" }]])
+		    [ANAM, { personaId: "persona-1" }],
+		    [SEND, { content: site.content("prompt") }]])
 			await this.fcgi("POST", target, { body: JSON.stringify(body) });
 		this.fds = fds_of(this.broker.pid);
 		this.pids = [this.broker.pid, this.tunnel.pid];
