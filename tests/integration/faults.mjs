@@ -346,3 +346,55 @@ for (const name of NAMES)
 		assert.ok(fs.existsSync(target.site.file(
 		    `${name}-access.log`)));
 	}, { skip: needs(name) });
+
+// ---- limits of our own, as the configuration has them ----
+
+test("who comes on top of a maximum is told so, and the others go on",
+    async (t) => {
+	const target = await Target.open(t, "lighttpd", {
+		rest: "requests { waiting = 3 }\n",
+		chat: { chat: "max_readers = 2",
+		    socketio: "events_per_second = 1 event_burst = 5" },
+	});
+	const { site } = target;
+	const poll = `/socket.io/?EIO=4&transport=polling`;
+	const other = await bystander(target); // one of three
+	await other.more();
+	const sids = [];
+	for (let i = 0; i < 3; i++) {
+		const opened = await fcgi.request(site.broker_sock, "GET", poll);
+		sids.push(JSON.parse(opened.body.slice(1)).sid);
+	}
+	const waiting = sids.slice(0, 2).map((sid) => fcgi.request(
+	    site.broker_sock, "GET", `${poll}&sid=${sid}`));
+	for (const one of waiting)
+		one.catch(() => {}); // they are open to the end
+	const full = await until(async () => {
+		const answer = await fcgi.request(site.broker_sock, "POST", SEND, {
+		    headers: { "Content-Type": "application/json",
+			"x-anon-id": "visitor-0002" },
+		    body: '{"content":"x"}' });
+		return answer.status === 503 && answer;
+	}, "no room for more");
+	assert.ok(Number(full.get("retry-after")) > 0);
+	await other.more();
+	other.stop();
+
+	// so many events of one client, and no more
+	const socket = await site.connect(site.direct(),
+	    "/socket.io/?EIO=4&transport=websocket");
+	await socket.message();
+	await socket.send_text(`40/chats,{"anonId":"visitor-0003"}`);
+	const answers = [];
+	for (let i = 0; i < 8; i++)
+		await socket.send_text(`42/chats,${i}["list_chats",{}]`);
+	while (answers.length < 8) {
+		const { payload } = await socket.message();
+		if (/^4[23]\/chats,\d/.test(payload) ||
+		    /too_many|rate/i.test(payload))
+			answers.push(`${payload}`);
+	}
+	assert.ok(answers.some((text) => /too_many_requests/.test(text)),
+	    answers.join("\n"));
+	socket.destroy();
+}, { timeout: 60000 });
