@@ -39,12 +39,14 @@ libbroker_a_SOURCES = \
 	%D%/config/conf_tree.c %D%/config/conf_tree.h \
 	%D%/config/config.c %D%/config/config.h \
 	%D%/config/config_chat.c %D%/config/config_chat.h \
+	%D%/config/config_users.c %D%/config/config_users.h \
 	%D%/config/config_file.c \
 	%D%/config/config_grants.def \
 	%D%/config/config_limits.def \
 	%D%/config/config_livekit.c %D%/config/config_livekit.h \
 	%D%/config/config_messages.c %D%/config/config_messages.h \
 	%D%/config/config_notice.c %D%/config/config_notice.h \
+	%D%/config/config_plan.c %D%/config/config_plan.h \
 	%D%/config/config_prices.c %D%/config/config_prices.h \
 	%D%/config/config_relay.c %D%/config/config_relay.h \
 	%D%/config/config_session.c %D%/config/config_session.h \
@@ -63,8 +65,20 @@ libbroker_a_SOURCES = \
 	%D%/store/ledger.c %D%/store/ledger.h \
 	%D%/hub/hub.c %D%/hub/hub.h \
 	%D%/hub/jobs.c %D%/hub/jobs.h \
+	%D%/limits/admission.c %D%/limits/admission.h \
+	%D%/limits/buckets.c %D%/limits/buckets.h \
+	%D%/limits/slots.c %D%/limits/slots.h \
+	%D%/limits/subject_key.c %D%/limits/subject_key.h \
+	%D%/limits/subjects.c %D%/limits/subjects.h \
 	%D%/livekit/livekit.c %D%/livekit/livekit.h \
 	%D%/livekit/livekit_token.c %D%/livekit/livekit_token.h \
+	%D%/tunnels/control_jobs.c %D%/tunnels/control_jobs.h \
+	%D%/tunnels/control_revocations.c \
+	%D%/tunnels/control_revocations.h \
+	%D%/tunnels/control_tunnel.c %D%/tunnels/control_tunnel.h \
+	%D%/tunnels/lease_resume.c %D%/tunnels/lease_resume.h \
+	%D%/tunnels/tunnel_request.c %D%/tunnels/tunnel_request.h \
+	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
 	%D%/openai/openai.c %D%/openai/openai.h \
 	%D%/openai/openai_ask.c %D%/openai/openai_ask.h \
@@ -78,6 +92,9 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/resolver.c %D%/tunnels/resolver.h \
 	%D%/http/route.c %D%/http/route.h \
 	%D%/openai/session_rules.c %D%/openai/session_rules.h \
+	%D%/users/identity.c %D%/users/identity.h \
+	%D%/users/jwks.c %D%/users/jwks.h \
+	%D%/users/user_keys.c %D%/users/user_keys.h \
 	%D%/signing_key.c %D%/signing_key.h \
 	%D%/socketio/echo.c %D%/socketio/echo.h \
 	%D%/socketio/eio_packet.c %D%/socketio/eio_packet.h \
@@ -95,14 +112,19 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_base.def \
 	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
 	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_revocation.c \
+	%D%/store/store_sqlite_revocation.h \
+	%D%/store/store_sqlite_budget.c %D%/store/store_sqlite_budget.h \
 	%D%/store/store_sqlite_chat.c %D%/store/store_sqlite_chat.h \
 	%D%/store/store_sqlite_generation.c \
 	%D%/store/store_sqlite_generation.h \
+	%D%/store/store_sqlite_ticket.c %D%/store/store_sqlite_ticket.h \
 	%D%/store/store_sqlite_usage.c %D%/store/store_sqlite_usage.h \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
-	%D%/openai/ticket.c %D%/openai/ticket.h \
+	%D%/tickets/ticket.c %D%/tickets/ticket.h \
+	%D%/tickets/tickets.c %D%/tickets/tickets.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
-	%D%/openai/tunnel_ticket.c %D%/openai/tunnel_ticket.h \
+	%D%/tickets/tunnel_ticket.c %D%/tickets/tunnel_ticket.h \
 	%D%/config/url.c %D%/config/url.h \
 	%D%/store/usage_event.c %D%/store/usage_event.h \
 	%D%/store/usage_report.c %D%/store/usage_report.h

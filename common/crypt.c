@@ -14,6 +14,7 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
@@ -22,6 +23,8 @@
 #define SECRET_MIN_BYTES 32
 #define PEM_MAX_BYTES	 (64 * 1024)
 #define RSA_MIN_BITS	 2048
+#define RSA_MAX_BYTES	 2048 /* of the modulus: 16384 bits */
+#define RSA_MAX_EXPONENT 8    /* bytes: more is slow, and nobody has it */
 #define EC_MAX_BYTES	 66   /* of r or s: P-521 */
 #define SIG_MAX_BYTES	 2048 /* RSA of 16384 bits, libcrypto's largest */
 
@@ -372,15 +375,34 @@ pkey_type(const EVP_PKEY *pkey, enum key_type *ret, struct diag *diag)
 	return ERR_PROTO;
 }
 
-enum err
-crypt_key_from_pem(const void *pem, size_t len, struct crypt_key **ret,
+/* Take a key that has been read; it is freed where it will not do. */
+static enum err
+take_pkey(EVP_PKEY *pkey, bool can_sign, struct crypt_key **ret,
     struct diag *diag)
 {
 	struct crypt_key *key;
 	enum key_type type;
+	enum err err = pkey_type(pkey, &type, diag);
+
+	ERR_clear_error();
+	if (err != ERR_OK) {
+		EVP_PKEY_free(pkey);
+		return err;
+	}
+	key = xcalloc(1, sizeof(*key));
+	key->type = type;
+	key->can_sign = can_sign;
+	key->pkey = pkey;
+	*ret = key;
+	return ERR_OK;
+}
+
+enum err
+crypt_key_from_pem(const void *pem, size_t len, struct crypt_key **ret,
+    struct diag *diag)
+{
 	EVP_PKEY *pkey;
 	bool private = true;
-	enum err err;
 
 	if (len > PEM_MAX_BYTES) {
 		diag_set(diag, "a PEM key has at most %d bytes", PEM_MAX_BYTES);
@@ -395,18 +417,134 @@ crypt_key_from_pem(const void *pem, size_t len, struct crypt_key **ret,
 		diag_set(diag, "no key in PEM form without a password");
 		return ERR_PROTO;
 	}
-	err = pkey_type(pkey, &type, diag);
+	return take_pkey(pkey, private, ret, diag);
+}
+
+/* ---- public keys of numbers ---- */
+
+/* Of what was built, which is freed; NULL where it is no key. */
+static EVP_PKEY *
+build_pkey(const char *type, OSSL_PARAM_BLD *build)
+{
+	OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(build);
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
+	EVP_PKEY *pkey = NULL;
+
+	if (params == NULL || ctx == NULL ||
+	    EVP_PKEY_fromdata_init(ctx) != 1)
+		abort(); /* out of memory */
+	if (EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params) != 1)
+		pkey = NULL;
+	EVP_PKEY_CTX_free(ctx);
+	OSSL_PARAM_free(params);
+	OSSL_PARAM_BLD_free(build);
 	ERR_clear_error();
-	if (err != ERR_OK) {
-		EVP_PKEY_free(pkey);
-		return err;
+	return pkey;
+}
+
+static bool
+is_sound(EVP_PKEY *pkey)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+	bool sound;
+
+	if (ctx == NULL)
+		abort();
+	sound = EVP_PKEY_public_check(ctx) == 1;
+	EVP_PKEY_CTX_free(ctx);
+	ERR_clear_error();
+	return sound;
+}
+
+static enum err
+take_public(EVP_PKEY *pkey, struct crypt_key **ret, struct diag *diag)
+{
+	if (pkey != NULL && is_sound(pkey))
+		return take_pkey(pkey, false, ret, diag);
+	EVP_PKEY_free(pkey);
+	diag_set(diag, "the numbers are no key");
+	return ERR_PROTO;
+}
+
+enum err
+crypt_key_from_rsa(const void *n, size_t n_len, const void *e, size_t e_len,
+    struct crypt_key **ret, struct diag *diag)
+{
+	OSSL_PARAM_BLD *build;
+	BIGNUM *modulus, *exponent;
+	EVP_PKEY *pkey;
+
+	if (n_len < RSA_MIN_BITS / 8 || n_len > RSA_MAX_BYTES || e_len == 0 ||
+	    e_len > RSA_MAX_EXPONENT) {
+		diag_set(diag, "an RSA key has %d to %d bits, and an exponent "
+			       "of at most %d",
+		    RSA_MIN_BITS, RSA_MAX_BYTES * 8, RSA_MAX_EXPONENT * 8);
+		return ERR_LIMIT;
 	}
-	key = xcalloc(1, sizeof(*key));
-	key->type = type;
-	key->can_sign = private;
-	key->pkey = pkey;
-	*ret = key;
-	return ERR_OK;
+	build = OSSL_PARAM_BLD_new();
+	modulus = BN_bin2bn(n, (int)n_len, NULL);
+	exponent = BN_bin2bn(e, (int)e_len, NULL);
+	if (build == NULL || modulus == NULL || exponent == NULL ||
+	    OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, modulus) !=
+		1 ||
+	    OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, exponent) != 1)
+		abort();
+	pkey = build_pkey("RSA", build);
+	BN_free(modulus);
+	BN_free(exponent);
+	/* checking its length first: a small one is told as such */
+	if (pkey != NULL && EVP_PKEY_get_bits(pkey) < RSA_MIN_BITS)
+		return take_pkey(pkey, false, ret, diag);
+	return take_public(pkey, ret, diag);
+}
+
+enum err
+crypt_key_from_point(const char *curve, const void *x, size_t x_len,
+    const void *y, size_t y_len, struct crypt_key **ret, struct diag *diag)
+{
+	static const struct {
+		const char *curve, *group;
+		size_t len;
+	} curves[] = {
+		{ "P-256", SN_X9_62_prime256v1, 32 },
+		{ "P-384", SN_secp384r1, 48 },
+		{ "P-521", SN_secp521r1, 66 },
+	};
+	uint8_t point[1 + 2 * EC_MAX_BYTES] = { POINT_CONVERSION_UNCOMPRESSED };
+	OSSL_PARAM_BLD *build;
+	size_t i = 0;
+
+	while (i < 3 && strcmp(curves[i].curve, curve) != 0)
+		i++;
+	/* RFC 7518 6.2.1.2: always of the full length */
+	if (i == 3 || x_len != curves[i].len || y_len != curves[i].len) {
+		diag_set(diag, "an EC key is a point of P-256, P-384 or P-521");
+		return ERR_PROTO;
+	}
+	memcpy(point + 1, x, x_len);
+	memcpy(point + 1 + x_len, y, y_len);
+	build = OSSL_PARAM_BLD_new();
+	if (build == NULL ||
+	    OSSL_PARAM_BLD_push_utf8_string(build, OSSL_PKEY_PARAM_GROUP_NAME,
+		curves[i].group, 0) != 1 ||
+	    OSSL_PARAM_BLD_push_octet_string(build, OSSL_PKEY_PARAM_PUB_KEY,
+		point, 1 + x_len + y_len) != 1)
+		abort();
+	return take_public(build_pkey("EC", build), ret, diag);
+}
+
+enum err
+crypt_key_from_ed25519(const void *x, size_t len, struct crypt_key **ret,
+    struct diag *diag)
+{
+	EVP_PKEY *pkey =
+	    EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, x, len);
+
+	ERR_clear_error();
+	if (pkey != NULL)
+		return take_pkey(pkey, false, ret, diag);
+	diag_set(diag, "an Ed25519 key has 32 bytes");
+	return ERR_PROTO;
 }
 
 void

@@ -60,6 +60,20 @@ enum err crypt_key_from_short_secret(const struct secret *secret, size_t min,
 enum err crypt_key_from_pem(const void *pem, size_t len,
     struct crypt_key **ret, struct diag *diag) MUST_CHECK;
 
+/*
+ * Public keys of their numbers, big-endian, as a JSON Web Key has them
+ * (RFC 7518 6, RFC 8037 2): an RSA modulus and exponent, the point of a curve
+ * ("P-256", "P-384", "P-521"), an Ed25519 key.  ERR_PROTO for what is no such
+ * key, ERR_LIMIT for RSA of less than 2048 bits or more than 16384.
+ */
+enum err crypt_key_from_rsa(const void *n, size_t n_len, const void *e,
+    size_t e_len, struct crypt_key **ret, struct diag *diag) MUST_CHECK;
+enum err crypt_key_from_point(const char *curve, const void *x, size_t x_len,
+    const void *y, size_t y_len, struct crypt_key **ret,
+    struct diag *diag) MUST_CHECK;
+enum err crypt_key_from_ed25519(const void *x, size_t len,
+    struct crypt_key **ret, struct diag *diag) MUST_CHECK;
+
 void crypt_key_free(struct crypt_key *key);
 
 /* Whether this algorithm ("HS256", ...) may be used with this key. */

@@ -145,9 +145,12 @@ check_header(const json_t *header, const struct crypt_key *key,
 	if (alg == NULL || !crypt_key_allows(key, alg) ||
 	    (policy->alg != NULL && strcmp(alg, policy->alg) != 0))
 		return refuse(diag, "the token's algorithm is not accepted");
-	/* we understand no extension, so none can be critical (RFC 7515 4.1.11)
+	/*
+	 * We understand no extension, so none can be critical (RFC 7515
+	 * 4.1.11), nor claims that are not encoded (RFC 7797).
 	 */
-	if (json_object_get(header, "crit") != NULL)
+	if (json_object_get(header, "crit") != NULL ||
+	    json_object_get(header, "b64") != NULL)
 		return refuse(diag, "the token has a critical extension");
 	if (policy->typ != NULL &&
 	    (typ == NULL || strcasecmp(typ, policy->typ) != 0))
@@ -264,21 +267,38 @@ check_claims(const json_t *claims, const struct jwt_policy *policy,
 	return ERR_OK;
 }
 
+static enum err
+take_apart(const char *token, size_t len, struct parts *parts, json_t **ret,
+    struct diag *diag)
+{
+	if (len > JWT_MAX_BYTES) {
+		diag_set(diag, "a token has at most %d bytes", JWT_MAX_BYTES);
+		return ERR_LIMIT;
+	}
+	if (!split(token, len, parts) ||
+	    decode_object(parts->header, parts->header_len, ret) != ERR_OK)
+		return refuse(diag, "this is not a JSON Web Token");
+	return ERR_OK;
+}
+
+enum err
+jwt_peek_header(const char *token, size_t len, json_t **ret, struct diag *diag)
+{
+	struct parts parts;
+
+	return take_apart(token, len, &parts, ret, diag);
+}
+
 enum err
 jwt_verify(const char *token, size_t len, const struct crypt_key *key,
     const struct jwt_policy *policy, json_t **ret, struct diag *diag)
 {
 	json_t *header = NULL, *claims = NULL;
 	struct parts parts;
-	enum err err;
+	enum err err = take_apart(token, len, &parts, &header, diag);
 
-	if (len > JWT_MAX_BYTES) {
-		diag_set(diag, "a token has at most %d bytes", JWT_MAX_BYTES);
-		return ERR_LIMIT;
-	}
-	if (!split(token, len, &parts) ||
-	    decode_object(parts.header, parts.header_len, &header) != ERR_OK)
-		return refuse(diag, "this is not a JSON Web Token");
+	if (err != ERR_OK)
+		return err;
 	err = check_header(header, key, policy, diag);
 	if (err == ERR_OK)
 		err = check_signature(token, &parts, key, header, diag);

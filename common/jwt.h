@@ -21,6 +21,14 @@ enum err jwt_sign(const json_t *claims, const struct crypt_key *key,
     const char *alg, const char *typ, const char *kid,
     char **ret) MUST_CHECK;
 
+/*
+ * The header of a token of which nothing has been checked: to find the key that
+ * it may be checked with, by alg, kid and typ.  ERR_UNAUTH, ERR_LIMIT.  The
+ * caller decrefs it.
+ */
+enum err jwt_peek_header(const char *token, size_t len, json_t **ret,
+    struct diag *diag) MUST_CHECK;
+
 /* What a token must be; NULL members are not asked for. */
 struct jwt_policy {
 	const char *alg;      /* the only algorithm accepted; NULL: the key's */

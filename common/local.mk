@@ -15,6 +15,8 @@ libcommon_a_SOURCES = \
 	%D%/str.c %D%/str.h \
 	%D%/thread.c %D%/thread.h \
 	%D%/wire.c %D%/wire.h \
+	%D%/wire_field.c %D%/wire_field.h \
+	%D%/wire_headers.c %D%/wire_headers.h \
 	%D%/wire_text.c %D%/wire_text.h \
 	%D%/ws_frame.c %D%/ws_frame.h \
 	%D%/xalloc.c %D%/xalloc.h

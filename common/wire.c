@@ -4,45 +4,11 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/json.h"
 #include "common/str.h"
-#include "common/wire_text.h"
+#include "common/wire_field.h"
 #include "common/xalloc.h"
-
-/*
- * One table of fields per packet type says everything about it: parsing,
- * formatting and freeing are each one walk over that table.
- */
-enum kind {
-	KIND_TEXT,    /* char * */
-	KIND_TEXTS,   /* char *[max], and a size_t count */
-	KIND_NUMBER,  /* an integer of `size' bytes */
-	KIND_FLAG,    /* bool */
-	KIND_HEADERS, /* struct wire_headers */
-	KIND_VALUE,   /* json_t * */
-	KIND_OBJECT,  /* what `table' says, in the structure at `offset' */
-};
-
-struct field {
-	const char *name;
-	enum kind kind;
-	bool optional;
-	size_t offset;
-	size_t size;
-	int64_t min, max;	/* a number; how many texts */
-	size_t max_bytes;	/* of a text */
-	wire_text_check *check; /* of a text */
-	size_t count_offset;	/* of texts */
-	const struct table *table;
-};
-
-struct table {
-	const char *name;
-	const struct field *fields;
-	size_t count;
-};
 
 /* ---- the packets ------------------------------------------------------- */
 
@@ -65,32 +31,42 @@ struct table {
 		.offset = offsetof(struct type, member),                   \
 		.size = sizeof(((struct type *)NULL)->member), __VA_ARGS__ \
 	}
-#define TEXT(type, member, json_name, bytes, checker, ...)              \
-	FIELD(type, member, json_name, KIND_TEXT, .max_bytes = (bytes), \
+#define TEXT(type, member, json_name, bytes, checker, ...)                   \
+	FIELD(type, member, json_name, WIRE_KIND_TEXT, .max_bytes = (bytes), \
 	    .check = (checker), __VA_ARGS__)
 #define TEXTS(type, member, counter, json_name, least, most, bytes, checker) \
-	FIELD(type, member, json_name, KIND_TEXTS, .min = (least),           \
+	FIELD(type, member, json_name, WIRE_KIND_TEXTS, .min = (least),      \
 	    .max = (most), .max_bytes = (bytes), .check = (checker),         \
 	    .count_offset = offsetof(struct type, counter))
-#define NUMBER(type, member, json_name, least, most)                \
-	FIELD(type, member, json_name, KIND_NUMBER, .min = (least), \
+#define NUMBER(type, member, json_name, least, most)                     \
+	FIELD(type, member, json_name, WIRE_KIND_NUMBER, .min = (least), \
 	    .max = (most))
-#define FLAG(type, member, json_name) FIELD(type, member, json_name, KIND_FLAG)
+/* one that is left out where it is 0 */
+#define COUNT(type, member, json_name, most)                               \
+	FIELD(type, member, json_name, WIRE_KIND_NUMBER, .optional = true, \
+	    .max = (most))
+#define NUMBERS(type, member, counter, json_name, least, most)              \
+	FIELD(type, member, json_name, WIRE_KIND_NUMBERS, .optional = true, \
+	    .min = (least), .max = (most),                                  \
+	    .count_offset = offsetof(struct type, counter))
+#define FLAG(type, member, json_name) \
+	FIELD(type, member, json_name, WIRE_KIND_FLAG)
 #define VALUE(type, member, json_name) \
-	FIELD(type, member, json_name, KIND_VALUE, .optional = true)
-#define HEADERS(type, member) FIELD(type, member, "headers", KIND_HEADERS)
+	FIELD(type, member, json_name, WIRE_KIND_VALUE, .optional = true)
+#define HEADERS(type, member) FIELD(type, member, "headers", WIRE_KIND_HEADERS)
 /* a JSON object whose members are members of the same structure */
-#define GROUP(json_name, group)                                             \
-	{                                                                   \
-		.name = (json_name), .kind = KIND_OBJECT, .table = &(group) \
+#define GROUP(json_name, group)                                \
+	{                                                      \
+		.name = (json_name), .kind = WIRE_KIND_OBJECT, \
+		.table = &(group)                              \
 	}
 /* a JSON object that is a structure within the structure */
 #define OBJECT(type, member, json_name, members) \
-	FIELD(type, member, json_name, KIND_OBJECT, .table = &(members))
+	FIELD(type, member, json_name, WIRE_KIND_OBJECT, .table = &(members))
 
-#define TABLE(id, ...)                                             \
-	static const struct field id##_fields[] = { __VA_ARGS__ }; \
-	static const struct table id##_table = { #id, id##_fields, \
+#define TABLE(id, ...)                                                  \
+	static const struct wire_field id##_fields[] = { __VA_ARGS__ }; \
+	static const struct wire_table id##_table = { #id, id##_fields, \
 		ARRAY_SIZE(id##_fields) }
 
 #define LIMIT(member, least) \
@@ -102,7 +78,8 @@ TABLE(members_of_limits, LIMIT(client_message_bytes, 0),
     LIMIT(upstream_message_bytes, 0), LIMIT(client_messages_per_s, 0),
     LIMIT(client_bytes_per_s, 0), TIME(connect_ms, 1), TIME(idle_ms, 0),
     TIME(lifetime_ms, 0), TIME(ping_ms, 0), TIME(pong_ms, 1), TIME(stall_ms, 0),
-    TIME(usage_ms, 0));
+    TIME(usage_ms, 0), COUNT(wire_limits, vendor_ms, "vendor_ms", TIME_MAX_MS),
+    COUNT(wire_limits, warn_ms, "warn_ms", TIME_MAX_MS));
 
 TABLE(totals, NUMBER(wire_totals, messages, "messages", 0, NUMBER_MAX),
     NUMBER(wire_totals, bytes, "bytes", 0, NUMBER_MAX));
@@ -117,7 +94,8 @@ TABLE(open, TEXT(wire_open, method, "method", WORD_BYTES, str_is_token),
 
 /* is_complete() says what has to be there */
 TABLE(upstream,
-    FIELD(wire_grant, upstream.passed, "passed", KIND_FLAG, .optional = true),
+    FIELD(wire_grant, upstream.passed, "passed", WIRE_KIND_FLAG,
+	.optional = true),
     FLAG(wire_grant, upstream.tls, "tls"),
     TEXTS(wire_grant, upstream.addresses, upstream.address_count, "addresses",
 	0, WIRE_ADDRESSES_MAX, INET6_ADDRSTRLEN, wire_is_address),
@@ -139,6 +117,8 @@ TABLE(messages,
 	.optional = true),
     VALUE(wire_messages, session, "session"), VALUE(wire_messages, pin, "pin"),
     FLAG(wire_messages, usage, "usage"),
+    TEXT(wire_messages, budget, "budget", WORD_BYTES, wire_is_refusal,
+	.optional = true),
     TEXT(wire_messages, log, "log", WORD_BYTES, wire_is_log, .optional = true),
     NUMBER(wire_messages, inspect_bytes, "inspect_bytes", 0, NUMBER_MAX));
 
@@ -149,8 +129,10 @@ TABLE(grant, TEXT(wire_grant, lease, "lease", WORD_BYTES, str_is_token),
     TEXT(wire_grant, subprotocol, "subprotocol", WORD_BYTES, str_is_token,
 	.optional = true),
     OBJECT(wire_grant, limits, "limits", members_of_limits_table),
-    FIELD(wire_grant, messages, "messages", KIND_OBJECT,
-	.table = &messages_table, .optional = true));
+    FIELD(wire_grant, messages, "messages", WIRE_KIND_OBJECT,
+	.table = &messages_table, .optional = true),
+    TEXT(wire_grant, resume, "resume", WIRE_RESUME_BYTES, wire_is_visible,
+	.optional = true));
 
 TABLE(deny, NUMBER(wire_deny, status, "status", 400, 599),
     TEXT(wire_deny, code, "code", WORD_BYTES, str_is_token),
@@ -160,7 +142,9 @@ TABLE(deny, NUMBER(wire_deny, status, "status", 400, 599),
 #define USAGE_FIELDS                                                \
 	OBJECT(wire_usage, client, "client", totals_table),         \
 	    OBJECT(wire_usage, upstream, "upstream", totals_table), \
-	    VALUE(wire_usage, events, "events")
+	    VALUE(wire_usage, events, "events"),                    \
+	    COUNT(wire_usage, asked, "asked", NUMBER_MAX),          \
+	    NUMBERS(wire_usage, open, open_count, "open", 1, NUMBER_MAX)
 
 TABLE(usage, USAGE_FIELDS);
 
@@ -178,10 +162,10 @@ TABLE(close, NUMBER(wire_close, code, "code", 1000, CLOSE_CODE_MAX),
 
 TABLE(limits,
     { .name = "limits",
-	.kind = KIND_OBJECT,
+	.kind = WIRE_KIND_OBJECT,
 	.table = &members_of_limits_table });
 
-TABLE(reply, { .name = "value", .kind = KIND_VALUE });
+TABLE(reply, { .name = "value", .kind = WIRE_KIND_VALUE });
 
 TABLE(log, VALUE(wire_log, records, "records"),
     NUMBER(wire_log, dropped, "dropped", 0, NUMBER_MAX));
@@ -196,9 +180,36 @@ TABLE(top_up, TEXT(wire_account, user, "user", WORD_BYTES, wire_is_line),
 
 TABLE(balance, TEXT(wire_account, user, "user", WORD_BYTES, wire_is_line));
 
-static const struct table list_table = { "list", NULL, 0 };
+TABLE(ask, NUMBER(wire_ask, n, "n", 1, NUMBER_MAX));
 
-static const struct table *const packets[] = {
+TABLE(answer, NUMBER(wire_answer, n, "n", 1, NUMBER_MAX),
+    FLAG(wire_answer, allowed, "allowed"),
+    TEXT(wire_answer, code, "code", WORD_BYTES, str_is_token, .optional = true),
+    TEXT(wire_answer, message, "message", MESSAGE_BYTES, wire_is_line,
+	.optional = true),
+    COUNT(wire_answer, retry_after_s, "retry_after_s", TIME_MAX_MS));
+
+TABLE(ack, NUMBER(wire_ack, n, "n", 1, NUMBER_MAX));
+
+TABLE(resume,
+    TEXT(wire_resume, resume, "resume", WIRE_RESUME_BYTES, wire_is_visible),
+    NUMBER(wire_resume, elapsed_ms, "elapsed_ms", 0, TIME_MAX_MS));
+
+TABLE(resumed,
+    { .name = "limits",
+	.kind = WIRE_KIND_OBJECT,
+	.table = &members_of_limits_table });
+
+TABLE(revoke,
+    TEXT(wire_revoke, kind, "kind", WORD_BYTES, wire_is_revocable,
+	.optional = true),
+    TEXT(wire_revoke, value, "value", PATH_BYTES, wire_is_line,
+	.optional = true),
+    COUNT(wire_revoke, before, "before", NUMBER_MAX));
+
+static const struct wire_table list_table = { "list", NULL, 0 };
+
+static const struct wire_table *const packets[] = {
 	[WIRE_OPEN] = &open_table,
 	[WIRE_GRANT] = &grant_table,
 	[WIRE_DENY] = &deny_table,
@@ -212,28 +223,18 @@ static const struct table *const packets[] = {
 	[WIRE_REPORT] = &report_table,
 	[WIRE_TOP_UP] = &top_up_table,
 	[WIRE_BALANCE] = &balance_table,
+	[WIRE_ASK] = &ask_table,
+	[WIRE_ANSWER] = &answer_table,
+	[WIRE_ACK] = &ack_table,
+	[WIRE_RESUME] = &resume_table,
+	[WIRE_RESUMED] = &resumed_table,
+	[WIRE_REVOKE] = &revoke_table,
 };
 
 /* Every member of the packet's union starts where it starts. */
 #define BODY_OFFSET offsetof(struct wire_packet, open)
 
-/* ---- rules for both directions ----------------------------------------- */
-
-static enum err
-check_text(const struct field *field, const char *s)
-{
-	size_t len = strlen(s);
-
-	if (len > field->max_bytes)
-		return ERR_LIMIT;
-	return field->check(s, len) ? ERR_OK : ERR_PROTO;
-}
-
-static enum err
-check_range(const struct field *field, int64_t value)
-{
-	return value < field->min || value > field->max ? ERR_LIMIT : ERR_OK;
-}
+/* ---- what one member alone cannot tell --------------------------------- */
 
 bool
 wire_is_close_code(int code)
@@ -261,7 +262,7 @@ static bool
 is_consistent(const struct wire_messages *messages)
 {
 	bool whole = messages->form != NULL || messages->session != NULL ||
-	    messages->pin != NULL;
+	    messages->pin != NULL || messages->budget != NULL;
 
 	return (messages->session == NULL ||
 		   json_is_object(messages->session)) &&
@@ -278,6 +279,32 @@ is_complete(const struct wire_grant *grant)
 	return grant->upstream.address_count > 0 && grant->upstream.port > 0 &&
 	    grant->upstream.name != NULL && grant->upstream.host != NULL &&
 	    grant->upstream.target != NULL;
+}
+
+/* Those that are open have been asked, in order. */
+static bool
+are_asked(const struct wire_usage *usage)
+{
+	int64_t last = 0;
+
+	if (usage->open_count > WIRE_ASKS_MAX)
+		return false;
+	for (size_t i = 0; i < usage->open_count; i++) {
+		if (usage->open[i] <= last || usage->open[i] > usage->asked)
+			return false;
+		last = usage->open[i];
+	}
+	return true;
+}
+
+/* A refusal says why; there is nothing to say of what is allowed. */
+static bool
+is_explained(const struct wire_answer *answer)
+{
+	if (answer->allowed)
+		return answer->code == NULL && answer->message == NULL &&
+		    answer->retry_after_s == 0;
+	return answer->code != NULL && answer->message != NULL;
 }
 
 /* What one field alone cannot tell. */
@@ -304,143 +331,18 @@ check_packet(const struct wire_packet *packet)
 		ok = is_objects(packet->log.records, WIRE_RECORDS_MAX);
 	else if (packet->type == WIRE_REPORT)
 		ok = strcmp(packet->report.from, packet->report.to) <= 0;
+	else if (packet->type == WIRE_ANSWER)
+		ok = is_explained(&packet->answer);
+	else if (packet->type == WIRE_REVOKE)
+		ok = (packet->revoke.kind == NULL) ==
+		    (packet->revoke.value == NULL);
 	if (packet->type == WIRE_USAGE || packet->type == WIRE_END)
-		ok = ok && is_objects(packet->usage.events, WIRE_EVENTS_MAX);
+		ok = ok && is_objects(packet->usage.events, WIRE_EVENTS_MAX) &&
+		    are_asked(&packet->usage);
 	return ok ? ERR_OK : ERR_PROTO;
 }
 
 /* ---- parsing ----------------------------------------------------------- */
-
-static enum err parse_table(const struct table *table, const json_t *object,
-    void *base, struct diag *diag);
-
-static enum err
-parse_text(const struct field *field, const char *s, char **ret)
-{
-	enum err err = check_text(field, s);
-
-	if (err == ERR_OK)
-		*ret = xstrdup(s);
-	return err;
-}
-
-static enum err
-parse_texts(const struct field *field, const json_t *value, void *base)
-{
-	char **items = (char **)((char *)base + field->offset);
-	size_t *count = (size_t *)((char *)base + field->count_offset);
-	enum err err;
-
-	if (!json_is_array(value))
-		return ERR_PROTO;
-	err = check_range(field, (int64_t)json_array_size(value));
-	for (size_t i = 0; err == ERR_OK && i < json_array_size(value); i++) {
-		const char *s = json_string_value(json_array_get(value, i));
-
-		err = s == NULL ? ERR_PROTO : parse_text(field, s, &items[i]);
-		if (err == ERR_OK)
-			(*count)++;
-	}
-	return err;
-}
-
-static enum err
-parse_headers(const json_t *value, struct wire_headers *headers)
-{
-	enum err err = ERR_OK;
-
-	if (!json_is_array(value))
-		return ERR_PROTO;
-	for (size_t i = 0; err == ERR_OK && i < json_array_size(value); i++) {
-		const json_t *pair = json_array_get(value, i);
-		const char *name = json_string_value(json_array_get(pair, 0));
-		const char *text = json_string_value(json_array_get(pair, 1));
-
-		if (json_array_size(pair) != 2 || name == NULL || text == NULL)
-			return ERR_PROTO;
-		err = wire_headers_add(headers, name, text);
-	}
-	return err;
-}
-
-static enum err
-parse_number(const struct field *field, const json_t *value, void *to)
-{
-	int64_t number = json_integer_value(value);
-	enum err err = check_range(field, number);
-
-	if (!json_is_integer(value))
-		return ERR_PROTO;
-	if (err != ERR_OK)
-		return err;
-	switch (field->size) {
-	case sizeof(uint16_t):
-		*(uint16_t *)to = (uint16_t)number;
-		break;
-	case sizeof(int):
-		*(int *)to = (int)number;
-		break;
-	default:
-		*(int64_t *)to = number;
-		break;
-	}
-	return ERR_OK;
-}
-
-static enum err
-parse_field(const struct field *field, json_t *value, void *base,
-    struct diag *diag)
-{
-	void *to = (char *)base + field->offset;
-
-	switch (field->kind) {
-	case KIND_TEXT:
-		return json_is_string(value)
-		    ? parse_text(field, json_string_value(value), to)
-		    : ERR_PROTO;
-	case KIND_TEXTS:
-		return parse_texts(field, value, base);
-	case KIND_NUMBER:
-		return parse_number(field, value, to);
-	case KIND_FLAG:
-		*(bool *)to = json_is_true(value);
-		return json_is_boolean(value) ? ERR_OK : ERR_PROTO;
-	case KIND_HEADERS:
-		return parse_headers(value, to);
-	case KIND_VALUE:
-		*(json_t **)to = json_incref(value);
-		return ERR_OK;
-	case KIND_OBJECT:
-		return json_is_object(value)
-		    ? parse_table(field->table, value, to, diag)
-		    : ERR_PROTO;
-	}
-	return ERR_PROTO;
-}
-
-static enum err
-parse_table(const struct table *table, const json_t *object, void *base,
-    struct diag *diag)
-{
-	for (size_t i = 0; i < table->count; i++) {
-		const struct field *field = &table->fields[i];
-		json_t *value = json_object_get(object, field->name);
-		enum err err = ERR_OK;
-
-		if (value != NULL && !json_is_null(value))
-			err = parse_field(field, value, base, diag);
-		else if (!field->optional)
-			err = ERR_PROTO;
-		if (err != ERR_OK) {
-			if (field->kind != KIND_OBJECT ||
-			    !json_is_object(value))
-				diag_set(diag, "%s: bad or missing \"%s\"",
-				    table->name, field->name);
-			return err;
-		}
-	}
-	return ERR_OK;
-}
 
 static enum err
 parse_type(const json_t *object, enum wire_type *ret, struct diag *diag)
@@ -474,8 +376,8 @@ parse_packet(const json_t *object, struct wire_packet **ret, struct diag *diag)
 	if (err != ERR_OK)
 		return err;
 	packet = wire_packet_new(type);
-	err = parse_table(packets[type], object, (char *)packet + BODY_OFFSET,
-	    diag);
+	err = wire_table_parse(packets[type], object,
+	    (char *)packet + BODY_OFFSET, diag);
 	if (err == ERR_OK) {
 		err = check_packet(packet);
 		if (err != ERR_OK)
@@ -511,142 +413,6 @@ wire_parse(const void *data, size_t len, struct wire_packet **ret,
 
 /* ---- formatting -------------------------------------------------------- */
 
-static enum err format_table(const struct table *table, const void *base,
-    json_t *object);
-
-/* Set a member; a value that could not be made was not UTF-8. */
-static enum err
-put(json_t *object, const char *name, json_t *value)
-{
-	return json_object_set_new(object, name, value) == 0 ? ERR_OK
-							     : ERR_PROTO;
-}
-
-static enum err
-format_texts(const struct field *field, const void *base, json_t *object)
-{
-	char *const *items =
-	    (char *const *)((const char *)base + field->offset);
-	size_t count =
-	    *(const size_t *)((const char *)base + field->count_offset);
-	json_t *array = json_array();
-	enum err err = check_range(field, (int64_t)count);
-
-	for (size_t i = 0; err == ERR_OK && i < count; i++) {
-		err = check_text(field, items[i]);
-		if (err == ERR_OK)
-			(void)json_array_append_new(array,
-			    json_string(items[i]));
-	}
-	if (err != ERR_OK) {
-		json_decref(array);
-		return err;
-	}
-	return put(object, field->name, array);
-}
-
-static enum err
-format_headers(const struct field *field, const struct wire_headers *headers,
-    json_t *object)
-{
-	json_t *array = json_array();
-
-	/* wire_headers_add() let only text in that JSON can carry */
-	for (size_t i = 0; i < headers->count; i++)
-		(void)json_array_append_new(array,
-		    json_pack("[ss]", headers->items[i].name,
-			headers->items[i].value));
-	return put(object, field->name, array);
-}
-
-static enum err
-format_number(const struct field *field, const void *from, json_t *object)
-{
-	int64_t number;
-	enum err err;
-
-	switch (field->size) {
-	case sizeof(uint16_t):
-		number = *(const uint16_t *)from;
-		break;
-	case sizeof(int):
-		number = *(const int *)from;
-		break;
-	default:
-		number = *(const int64_t *)from;
-		break;
-	}
-	err = check_range(field, number);
-	return err == ERR_OK ? put(object, field->name, json_integer(number))
-			     : err;
-}
-
-static enum err
-format_text(const struct field *field, const char *s, json_t *object)
-{
-	enum err err;
-
-	if (s == NULL)
-		return field->optional ? ERR_OK : ERR_PROTO;
-	err = check_text(field, s);
-	return err == ERR_OK ? put(object, field->name, json_string(s)) : err;
-}
-
-static enum err
-format_object(const struct field *field, const void *from, json_t *object)
-{
-	json_t *members = json_object();
-	enum err err = format_table(field->table, from, members);
-
-	if (err != ERR_OK) {
-		json_decref(members);
-		return err;
-	}
-	return put(object, field->name, members);
-}
-
-static enum err
-format_table(const struct table *table, const void *base, json_t *object)
-{
-	enum err err = ERR_OK;
-
-	for (size_t i = 0; err == ERR_OK && i < table->count; i++) {
-		const struct field *field = &table->fields[i];
-		const void *from = (const char *)base + field->offset;
-
-		switch (field->kind) {
-		case KIND_TEXT:
-			err = format_text(field, *(char *const *)from, object);
-			break;
-		case KIND_TEXTS:
-			err = format_texts(field, base, object);
-			break;
-		case KIND_NUMBER:
-			err = format_number(field, from, object);
-			break;
-		case KIND_FLAG:
-			if (*(const bool *)from || !field->optional)
-				err = put(object, field->name,
-				    json_boolean(*(const bool *)from));
-			break;
-		case KIND_HEADERS:
-			err = format_headers(field, from, object);
-			break;
-		case KIND_VALUE:
-			if (*(json_t *const *)from != NULL)
-				err = put(object, field->name,
-				    json_incref(*(json_t *const *)from));
-			else if (!field->optional)
-				err = ERR_PROTO;
-			break;
-		case KIND_OBJECT:
-			err = format_object(field, from, object);
-			break;
-		}
-	}
-	return err;
-}
-
 /* Dump into memory of the exact size: no copy of a key is left in the heap. */
 static enum err
 dump(const json_t *object, char **ret, size_t *ret_len)
@@ -668,7 +434,7 @@ dump(const json_t *object, char **ret, size_t *ret_len)
 enum err
 wire_format(const struct wire_packet *packet, char **ret, size_t *ret_len)
 {
-	const struct table *table = packets[packet->type];
+	const struct wire_table *table = packets[packet->type];
 	json_t *object;
 	enum err err;
 
@@ -676,22 +442,15 @@ wire_format(const struct wire_packet *packet, char **ret, size_t *ret_len)
 	if (err != ERR_OK)
 		return err;
 	object = json_pack("{siss}", "v", WIRE_VERSION, "type", table->name);
-	err = format_table(table, (const char *)packet + BODY_OFFSET, object);
+	err = wire_table_format(table, (const char *)packet + BODY_OFFSET,
+	    object);
 	if (err == ERR_OK)
 		err = dump(object, ret, ret_len);
 	json_decref(object);
 	return err;
 }
 
-void
-wire_text_free(char *text, size_t len)
-{
-	if (text != NULL)
-		explicit_bzero(text, len);
-	free(text);
-}
-
-/* ---- packets and headers ----------------------------------------------- */
+/* ---- memory ------------------------------------------------------------ */
 
 struct wire_packet *
 wire_packet_new(enum wire_type type)
@@ -702,86 +461,11 @@ wire_packet_new(enum wire_type type)
 	return packet;
 }
 
-static void
-free_text(char *s)
-{
-	wire_text_free(s, s == NULL ? 0 : strlen(s));
-}
-
-static void
-free_table(const struct table *table, void *base)
-{
-	for (size_t i = 0; i < table->count; i++) {
-		const struct field *field = &table->fields[i];
-		void *at = (char *)base + field->offset;
-		struct wire_headers *headers = at;
-
-		switch (field->kind) {
-		case KIND_TEXT:
-			free_text(*(char **)at);
-			break;
-		case KIND_TEXTS:
-			for (int64_t j = 0; j < field->max; j++)
-				free_text(((char **)at)[j]);
-			break;
-		case KIND_HEADERS:
-			for (size_t j = 0; j < headers->count; j++) {
-				free_text(headers->items[j].name);
-				free_text(headers->items[j].value);
-			}
-			free(headers->items);
-			break;
-		case KIND_VALUE:
-			json_decref(*(json_t **)at);
-			break;
-		case KIND_OBJECT:
-			free_table(field->table, at);
-			break;
-		case KIND_NUMBER:
-		case KIND_FLAG:
-			break;
-		}
-	}
-}
-
 void
 wire_packet_free(struct wire_packet *packet)
 {
 	if (packet == NULL)
 		return;
-	free_table(packets[packet->type], (char *)packet + BODY_OFFSET);
+	wire_table_done(packets[packet->type], (char *)packet + BODY_OFFSET);
 	free(packet);
-}
-
-enum err
-wire_headers_add(struct wire_headers *headers, const char *name,
-    const char *value)
-{
-	size_t len;
-
-	value += strspn(value, " \t");
-	len = strlen(value);
-	while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
-		len--;
-	if (!str_is_token(name, strlen(name)) ||
-	    !str_is_field_value(value, len) || !str_is_utf8(value, len))
-		return ERR_PROTO;
-	if (headers->count == WIRE_HEADERS_MAX)
-		return ERR_LIMIT;
-	headers->items = xreallocarray(headers->items, headers->count + 1,
-	    sizeof(headers->items[0]));
-	headers->items[headers->count++] = (struct wire_header){
-		.name = xstrdup(name),
-		.value = xstrndup(value, len),
-	};
-	return ERR_OK;
-}
-
-const char *
-wire_headers_find(const struct wire_headers *headers, const char *name)
-{
-	for (size_t i = 0; i < headers->count; i++)
-		if (strcasecmp(headers->items[i].name, name) == 0)
-			return headers->items[i].value;
-	return NULL;
 }

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/wire_headers.h"
+#include "common/wire_text.h"
 
 /*
  * wire: the packets of the control socket (docs/architecture.md).
@@ -24,7 +26,6 @@
 #define WIRE_VERSION   1
 #define WIRE_MAX_BYTES (64 * 1024)
 
-#define WIRE_HEADERS_MAX      100 /* of one request, or for one upstream */
 #define WIRE_ADDRESSES_MAX    8
 #define WIRE_SUBPROTOCOLS_MAX 16
 #define WIRE_EVENTS_MAX	      64   /* of one usage packet */
@@ -52,16 +53,6 @@ enum wire_type {
 	WIRE_RESUME,  /* tunnel -> broker: a lease of a broker before this */
 	WIRE_RESUMED, /* broker -> tunnel: it goes on */
 	WIRE_REVOKE,  /* operator -> broker: what was issued is not good */
-};
-
-struct wire_header {
-	char *name;  /* as received; compare without case */
-	char *value; /* blanks around it removed */
-};
-
-struct wire_headers {
-	struct wire_header *items;
-	size_t count;
 };
 
 /* The request as the tunnel's peer sent it. */
@@ -284,8 +275,6 @@ enum err wire_parse(const void *data, size_t len, struct wire_packet **ret,
 enum err wire_format(const struct wire_packet *packet, char **ret,
     size_t *ret_len) MUST_CHECK;
 
-void wire_text_free(char *text, size_t len);
-
 /*
  * May this code stand in a close frame, here and in RFC 6455 7.4: 1000 to 1003,
  * 1007 to 1014, 3000 to 4999.
@@ -297,17 +286,5 @@ struct wire_packet *wire_packet_new(enum wire_type type);
 
 /* Clear (secrets) and free with all it owns; NULL is allowed. */
 void wire_packet_free(struct wire_packet *packet);
-
-/*
- * Append a copy, without the blanks around the value.  ERR_PROTO for a name
- * that is no token or a value that is no field value in UTF-8; ERR_LIMIT past
- * WIRE_HEADERS_MAX.
- */
-enum err wire_headers_add(struct wire_headers *headers, const char *name,
-    const char *value) MUST_CHECK;
-
-/* The first header of this name, without case; NULL where there is none. */
-const char *wire_headers_find(const struct wire_headers *headers,
-    const char *name);
 
 #endif

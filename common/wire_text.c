@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/wire_text.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/str.h"
@@ -131,4 +132,33 @@ wire_is_amount(const char *s, size_t len)
 	}
 	return p == s + len && whole > 0 && whole <= 7 && part <= 6 &&
 	    strpbrk(s, "123456789") != NULL;
+}
+
+bool
+wire_is_refusal(const char *s, size_t len)
+{
+	(void)len;
+	return strcmp(s, "close") == 0 || strcmp(s, "error") == 0;
+}
+
+bool
+wire_is_revocable(const char *s, size_t len)
+{
+	(void)len;
+	return strcmp(s, "user") == 0 || strcmp(s, "session") == 0 ||
+	    strcmp(s, "ticket") == 0 || strcmp(s, "route") == 0;
+}
+
+void
+wire_text_free(char *text, size_t len)
+{
+	if (text != NULL)
+		explicit_bzero(text, len);
+	free(text);
+}
+
+void
+wire_text_clear(char *text)
+{
+	wire_text_free(text, text == NULL ? 0 : strlen(text));
 }

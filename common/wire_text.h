@@ -25,5 +25,11 @@ wire_text_check wire_is_day;	 /* "2026-01-31" */
 wire_text_check wire_is_sum;	 /* "day", "route", "user", "model" */
 wire_text_check wire_is_log;	 /* "metadata", "full" */
 wire_text_check wire_is_amount;	 /* "5.00", "-0.5": of money, and not nothing */
+wire_text_check wire_is_refusal; /* "close", "error": of a response */
+wire_text_check wire_is_revocable; /* "user", "session", "ticket", "route" */
+
+/* Clear (it may be secret) and free a text, of len bytes; NULL is allowed. */
+void wire_text_free(char *text, size_t len);
+void wire_text_clear(char *text);
 
 #endif

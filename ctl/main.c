@@ -28,6 +28,7 @@ struct options {
 	const char *from, *to, *by; /* usage */
 	const char *code, *reason;  /* close */
 	const char *id, *back;	    /* topup; back: an amount below 0 */
+	const char *before;	    /* revoke */
 	char **args;
 	int arg_count;
 };
@@ -43,6 +44,8 @@ static int run_close(const struct options *options);
 static int run_usage(const struct options *options);
 static int run_topup(const struct options *options);
 static int run_balance(const struct options *options);
+static int run_revoke(const struct options *options);
+static int run_revocations(const struct options *options);
 
 static const struct command commands[] = {
 	{ "sessions", run_sessions, "", "the tunnels that are open" },
@@ -53,6 +56,10 @@ static const struct command commands[] = {
 	{ "topup", run_topup, "USER AMOUNT [--id KEY]",
 	    "add to a user's balance; below 0: take back" },
 	{ "balance", run_balance, "USER", "what a user has" },
+	{ "revoke", run_revoke, "KIND VALUE [--before TIME]",
+	    "what was issued for a user, session, ticket or route is not "
+	    "good" },
+	{ "revocations", run_revocations, "", "what is revoked" },
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -275,6 +282,54 @@ run_balance(const struct options *options)
 	return ask(options, question, show_account, NULL);
 }
 
+/* "2026-01-31T12:00:00Z", or seconds since 1970; false for another text. */
+static bool
+parse_time(const char *text, int64_t *ret)
+{
+	struct tm tm = { .tm_mday = 0 };
+	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	uint64_t seconds;
+
+	if (end != NULL && *end == '\0') {
+		*ret = (int64_t)timegm(&tm);
+		return *ret > 0;
+	}
+	if (str_to_u64(text, strlen(text), INT64_MAX, &seconds) != ERR_OK)
+		return false;
+	*ret = (int64_t)seconds;
+	return seconds > 0;
+}
+
+static int
+run_revoke(const struct options *options)
+{
+	struct wire_packet *order;
+	int64_t before = 0;
+
+	if (options->arg_count != 2 ||
+	    !wire_is_revocable(options->args[0], strlen(options->args[0])) ||
+	    !wire_is_line(options->args[1], strlen(options->args[1])))
+		return misused("revoke takes user, session, ticket or route, "
+			       "and which one");
+	if (options->before != NULL && !parse_time(options->before, &before))
+		return misused("--before: a time as 2026-01-31T12:00:00Z, or "
+			       "seconds since 1970");
+	order = wire_packet_new(WIRE_REVOKE);
+	order->revoke.kind = xstrdup(options->args[0]);
+	order->revoke.value = xstrdup(options->args[1]);
+	order->revoke.before = before;
+	return ask(options, order, show_revoked, NULL);
+}
+
+static int
+run_revocations(const struct options *options)
+{
+	if (options->arg_count > 0)
+		return misused("revocations has no arguments");
+	return ask(options, wire_packet_new(WIRE_REVOKE), show_revocations,
+	    NULL);
+}
+
 /* ---- options ----------------------------------------------------------- */
 
 enum {
@@ -286,6 +341,7 @@ enum {
 	CODE,
 	REASON,
 	ID,
+	BEFORE,
 	HELP,
 	VERSION_OPTION,
 };
@@ -299,6 +355,7 @@ static const struct option known[] = {
 	{ "code", required_argument, NULL, CODE },
 	{ "reason", required_argument, NULL, REASON },
 	{ "id", required_argument, NULL, ID },
+	{ "before", required_argument, NULL, BEFORE },
 	{ "help", no_argument, NULL, HELP },
 	{ "version", no_argument, NULL, VERSION_OPTION },
 	{ NULL, 0, NULL, 0 },
@@ -325,6 +382,9 @@ parse_options(int argc, char *argv[], struct options *options)
 			break;
 		case TO:
 			options->to = optarg;
+			break;
+		case BEFORE:
+			options->before = optarg;
 			break;
 		case BY:
 			options->by = optarg;
@@ -365,8 +425,8 @@ fits(const struct options *options, const struct command *command)
 	bool is_usage = command->run == run_usage;
 	bool is_topup = command->run == run_topup;
 
-	return (is_close ||
-		   (options->code == NULL && options->reason == NULL)) &&
+	return (options->before == NULL || command->run == run_revoke) &&
+	    (is_close || (options->code == NULL && options->reason == NULL)) &&
 	    (is_topup || (options->id == NULL && options->back == NULL)) &&
 	    (is_usage ||
 		(options->from == NULL && options->to == NULL &&

@@ -252,3 +252,43 @@ show_account(const json_t *answer, FILE *out)
 	table_print(table, out);
 	table_free(table);
 }
+
+/* ---- revocations ------------------------------------------------------- */
+
+void
+show_revoked(const json_t *answer, FILE *out)
+{
+	(void)fprintf(out, "tunnels closed: %llu\n",
+	    (unsigned long long)number_of(answer, "closed"));
+}
+
+static const struct table_column revocation_columns[] = {
+	{ "KIND", false },
+	{ "VALUE", false },
+	{ "BEFORE", false },
+	{ "KEPT UNTIL", false },
+};
+
+void
+show_revocations(const json_t *answer, FILE *out)
+{
+	const json_t *list = json_object_get(answer, "revocations");
+	struct table *table;
+
+	if (json_array_size(list) == 0) {
+		(void)fputs("nothing is revoked\n", out);
+		return;
+	}
+	table = table_new(revocation_columns, COUNT(revocation_columns));
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *row = json_array_get(list, i);
+
+		table_add_row(table);
+		table_put(table, 0, text_of(row, "kind"));
+		table_put(table, 1, text_of(row, "value"));
+		put_time(table, 2, number_of(row, "before"));
+		put_time(table, 3, number_of(row, "expires"));
+	}
+	table_print(table, out);
+	table_free(table);
+}

@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_access \
 	%D%/unit/test_address \
+	%D%/unit/test_admission \
 	%D%/unit/test_anam_quota \
 	%D%/unit/test_anam_route \
 	%D%/unit/test_anam_session \
@@ -26,6 +27,7 @@ unit_tests = \
 	%D%/unit/test_anam_vendor \
 	%D%/unit/test_answer \
 	%D%/unit/test_broker_link \
+	%D%/unit/test_buckets \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
@@ -44,9 +46,11 @@ unit_tests = \
 	%D%/unit/test_config_livekit \
 	%D%/unit/test_config_messages \
 	%D%/unit/test_config_notice \
+	%D%/unit/test_config_plan \
 	%D%/unit/test_config_relay \
 	%D%/unit/test_config_session \
 	%D%/unit/test_config_socketio \
+	%D%/unit/test_config_users \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
@@ -68,8 +72,10 @@ unit_tests = \
 	%D%/unit/test_http_stream \
 	%D%/unit/test_hub \
 	%D%/unit/test_jobs \
+	%D%/unit/test_identity \
 	%D%/unit/test_json \
 	%D%/unit/test_json_peek \
+	%D%/unit/test_jwks \
 	%D%/unit/test_jwt \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
@@ -91,6 +97,7 @@ unit_tests = \
 	%D%/unit/test_request \
 	%D%/unit/test_request_parse \
 	%D%/unit/test_resolver \
+	%D%/unit/test_revocations \
 	%D%/unit/test_route \
 	%D%/unit/test_scribe \
 	%D%/unit/test_secret \
@@ -104,23 +111,27 @@ unit_tests = \
 	%D%/unit/test_sim_openai \
 	%D%/unit/test_sio_packet \
 	%D%/unit/test_sio_room \
+	%D%/unit/test_slots \
 	%D%/unit/test_socketio \
 	%D%/unit/test_sse_text \
 	%D%/unit/test_store_sqlite \
 	%D%/unit/test_str \
 	%D%/unit/test_stream \
 	%D%/unit/test_stream_log \
+	%D%/unit/test_subjects \
 	%D%/unit/test_table \
 	%D%/unit/test_target \
 	%D%/unit/test_text_chat \
 	%D%/unit/test_thread \
 	%D%/unit/test_ticket \
+	%D%/unit/test_ticket_race \
 	%D%/unit/test_transform \
 	%D%/unit/test_tunnel_route \
 	%D%/unit/test_tunnel_ticket \
 	%D%/unit/test_url \
 	%D%/unit/test_usage_event \
 	%D%/unit/test_usage_report \
+	%D%/unit/test_user_keys \
 	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
@@ -150,6 +161,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
 	$(ticket_store)
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
+%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
 %C%_unit_test_socketio_SOURCES = %D%/unit/test_socketio.c $(engineio_double)
 %C%_unit_test_parked_SOURCES = %D%/unit/test_parked.c $(web_server)
@@ -164,6 +176,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
 	%D%/unit/store_conformance.c %D%/unit/store_conformance.h \
+	%D%/unit/store_conformance_budget.c \
 	%D%/unit/store_conformance_chat.c \
 	%D%/unit/store_conformance_money.c
 
@@ -189,10 +202,13 @@ integration_tests = \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/secrets.mjs \
+	%D%/integration/rates.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
+	%D%/integration/tickets.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
+	%D%/integration/users.mjs \
 	%D%/integration/vendors.mjs
 
 client_tests = \
@@ -205,6 +221,7 @@ client_tests = \
 	%D%/clients/livekit.mjs \
 	%D%/clients/openai.mjs \
 	%D%/clients/seeds.mjs \
+	%D%/clients/users.mjs \
 	%D%/clients/ws.mjs
 
 # A fuzz target is one line here, two below: libFuzzer's main with
@@ -220,6 +237,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
 	%D%/fuzz/fuzz_json_peek \
+	%D%/fuzz/fuzz_jwks \
 	%D%/fuzz/fuzz_jwt \
 	%D%/fuzz/fuzz_ledger \
 	%D%/fuzz/fuzz_livekit \
@@ -265,6 +283,8 @@ endif
 %C%_fuzz_fuzz_http_head_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_json_peek_SOURCES = %D%/fuzz/fuzz_json_peek.c $(fuzz_main)
 %C%_fuzz_fuzz_json_peek_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_jwks_SOURCES = %D%/fuzz/fuzz_jwks.c $(fuzz_main)
+%C%_fuzz_fuzz_jwks_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_jwt_SOURCES = %D%/fuzz/fuzz_jwt.c $(fuzz_main)
 %C%_fuzz_fuzz_jwt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_ledger_SOURCES = %D%/fuzz/fuzz_ledger.c $(fuzz_main)
@@ -301,4 +321,5 @@ EXTRA_DIST += $(integration_tests) $(client_tests) \
 	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
 	%D%/lib/harness.mjs %D%/lib/hostile.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
+	%D%/lib/harness.mjs %D%/lib/issuer.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs

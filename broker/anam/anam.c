@@ -11,8 +11,10 @@
 #include "broker/anam/anam_vendor.h"
 #include "broker/config/url.h"
 #include "broker/http/flight.h"
+#include "broker/limits/revocations.h"
 #include "broker/signing_key.h"
 #include "broker/store/store.h"
+#include "broker/users/identity.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -60,6 +62,8 @@ refuse(struct request *req, enum err err, const struct diag *diag)
 		request_reply_error(req, err, NULL);
 		return;
 	}
+	if (err == ERR_UNAUTH)
+		request_add_header(req, "WWW-Authenticate", "Bearer");
 	if (err == ERR_DENIED || err == ERR_UNAUTH || err == ERR_RATE)
 		log_notice("anam.denied", "client=%s reason=\"%s\"",
 		    escape(request_client(req), client, sizeof(client)),
@@ -111,7 +115,7 @@ find_anam(struct request *req)
 		    "Anam is not configured here");
 		return NULL;
 	}
-	if (store_current() == NULL || signing_key_current() == NULL) {
+	if (store_current() == NULL || !signing_key_is_there()) {
 		diag_set(&diag,
 		    "the store is not open: the section anam needs one, and a "
 		    "restart where that is new");
@@ -241,23 +245,28 @@ find_persona(const struct config *config, const json_t *body, const char **ret,
 
 /* ---- POST /v1/auth/session-token ----------------------------------------- */
 
-/* A token for the persona that the body names. */
+/* A token for the persona that the body names, for whoever asks. */
 static enum err
-make_token(const struct request *req, const json_t *body,
-    struct anam_token *ret, char **ret_text, struct diag *diag)
+make_token(struct request *req, const json_t *body, struct anam_token *ret,
+    char **ret_text, struct diag *diag)
 {
 	const struct config *config = request_config(req);
-	const char *user = request_remote_user(req), *persona;
-	enum err err = find_persona(config, body, &persona, diag);
+	struct identity who;
+	const char *persona;
+	enum err err = identity_of_request(req,
+	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS, "anam",
+	    &who, diag);
 
-	if (err == ERR_OK && user != NULL && !str_is_utf8(user, strlen(user))) {
-		diag_set(diag, "the user's name is not UTF-8");
-		err = ERR_DENIED;
-	}
 	if (err != ERR_OK)
 		return err;
-	return anam_token_make(signing_key_current(), persona, user,
-	    clock_unix(), config->anam->token_ttl_s, ret, ret_text, diag);
+	err = identity_check_required(&who, config->anam->require_user, diag);
+	if (err == ERR_OK)
+		err = find_persona(config, body, &persona, diag);
+	if (err == ERR_OK)
+		err = anam_token_make(persona, who.user, clock_unix(),
+		    config->anam->token_ttl_s, ret, ret_text, diag);
+	identity_done(&who);
+	return err;
 }
 
 static void
@@ -326,6 +335,22 @@ start_done(struct start *start)
 	free(start->host);
 }
 
+static enum err
+check_revoked(const struct anam_token *token, struct diag *diag)
+{
+	const struct revocations_subject subject = {
+		.user = token->user,
+		.ticket = token->id,
+		.route = "anam",
+		.issued = token->issued,
+	};
+
+	if (!revocations_have(&subject))
+		return ERR_OK;
+	diag_set(diag, "the token has been revoked");
+	return ERR_UNAUTH;
+}
+
 /* Who asks: with a token, or for a persona. */
 static enum err
 take_token(struct start *start, struct diag *diag)
@@ -343,8 +368,10 @@ take_token(struct start *start, struct diag *diag)
 		return ERR_UNAUTH;
 	}
 	text = header + 7 + strspn(header + 7, " ");
-	err = anam_token_verify(signing_key_current(), text, strlen(text),
-	    clock_unix(), &start->token, diag);
+	err = anam_token_verify(text, strlen(text), clock_unix(), &start->token,
+	    diag);
+	if (err == ERR_OK)
+		err = check_revoked(&start->token, diag);
 	/* the configuration may have changed since it was made */
 	if (err == ERR_OK)
 		err = check_persona(config, start->token.persona, diag);

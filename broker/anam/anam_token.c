@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/signing_key.h"
+#include "common/crypt.h"
 #include "common/json.h"
-#include "common/jwt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
 
@@ -38,13 +39,14 @@ format_claims(const struct anam_token *token, int64_t now)
 }
 
 enum err
-anam_token_make(const struct crypt_key *key, const char *persona,
-    const char *user, int64_t now, int64_t ttl_s, struct anam_token *ret,
-    char **ret_text, struct diag *diag)
+anam_token_make(const char *persona, const char *user, int64_t now,
+    int64_t ttl_s, struct anam_token *ret, char **ret_text, struct diag *diag)
 {
+	struct diag why = { "out of memory" };
 	struct anam_token token = {
 		.persona = xstrdup(persona),
 		.user = user == NULL ? NULL : xstrdup(user),
+		.issued = now,
 		.expires = now + ttl_s,
 	};
 	char id[2 * ID_BYTES + 1];
@@ -61,13 +63,12 @@ anam_token_make(const struct crypt_key *key, const char *persona,
 	crypt_random_hex(id, ID_BYTES);
 	token.id = xstrdup(id);
 	claims = format_claims(&token, now);
-	err = claims == NULL
-	    ? ERR_SYS
-	    : jwt_sign(claims, key, "HS256", "JWT", NULL, ret_text);
+	err = claims == NULL ? ERR_SYS
+			     : signing_key_sign(claims, "JWT", ret_text, &why);
 	json_decref(claims);
 	if (err != ERR_OK) {
 		anam_token_done(&token);
-		diag_set(diag, "the token cannot be signed: %s", err_text(err));
+		diag_set(diag, "%s", why.text);
 		return ERR_SYS;
 	}
 	*ret = token;
@@ -86,16 +87,15 @@ copy(const json_t *claims, const char *name)
 }
 
 enum err
-anam_token_verify(const struct crypt_key *key, const char *text, size_t len,
-    int64_t now, struct anam_token *ret, struct diag *diag)
+anam_token_verify(const char *text, size_t len, int64_t now,
+    struct anam_token *ret, struct diag *diag)
 {
-	const struct jwt_policy policy = { .alg = "HS256",
-		.typ = "JWT",
+	const struct jwt_policy policy = { .typ = "JWT",
 		.audience = AUDIENCE,
 		.now = now };
 	struct anam_token token;
 	json_t *claims;
-	enum err err = jwt_verify(text, len, key, &policy, &claims, diag);
+	enum err err = signing_key_verify(text, len, &policy, &claims, diag);
 
 	if (err != ERR_OK)
 		return ERR_UNAUTH;
@@ -103,6 +103,7 @@ anam_token_verify(const struct crypt_key *key, const char *text, size_t len,
 		.id = copy(claims, "jti"),
 		.persona = copy(claims, "persona"),
 		.user = copy(claims, "sub"),
+		.issued = json_integer_value(json_object_get(claims, "iat")),
 		.expires = json_integer_value(json_object_get(claims, "exp")),
 	};
 	json_decref(claims);

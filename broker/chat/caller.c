@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/chat/caller.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "broker/http/address.h"
+#include "broker/http/request_parse.h"
 #include "broker/signing_key.h"
+#include "broker/users/identity.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/json.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"
 
-#define LEEWAY_S       60
-#define USER_MAX_BYTES 128
-#define ID_MIN	       8
-#define ID_MAX	       64
-#define ID_BYTES       16 /* of one that is made here */
+#define ROUTE	 "chat" /* what a ticket has to be for */
+#define ID_MIN	 8
+#define ID_MAX	 64
+#define ID_BYTES 16 /* of one that is made here */
 
 #define COOKIE_NAME	"culvert_chat"
 #define COOKIE_PATH	"/api/v1/messages"
@@ -33,6 +33,7 @@ caller_done(struct caller *caller)
 {
 	free(caller->id);
 	free(caller->owner);
+	free(caller->plan);
 	free(caller->allowance_id);
 	free(caller->allowance_address);
 	*caller = (struct caller){ .id = NULL };
@@ -40,18 +41,13 @@ caller_done(struct caller *caller)
 
 /* ---- addresses ---- */
 
-/* An IPv4 address as it is, an IPv6 one by its network: it is one visitor's. */
 static char *
 network_of(const char *address)
 {
-	struct in6_addr v6;
-	char text[INET6_ADDRSTRLEN];
+	char visitor[ADDRESS_VISITOR_SIZE];
 
-	if (inet_pton(AF_INET6, address, &v6) != 1)
-		return xasprintf("n:%s", address);
-	memset(v6.s6_addr + 8, 0, 8);
-	return xasprintf("n:%s/64",
-	    inet_ntop(AF_INET6, &v6, text, sizeof(text)));
+	address_visitor(address, visitor);
+	return xasprintf("n:%s", visitor);
 }
 
 static enum err
@@ -66,15 +62,6 @@ take_address(const char *address, struct caller *caller, struct diag *diag)
 
 /* ---- users ---- */
 
-static bool
-is_user_name(const char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-			return false;
-	return len > 0 && len <= USER_MAX_BYTES;
-}
-
 static void
 take_user(struct caller *caller, const char *user, int64_t expires)
 {
@@ -84,39 +71,29 @@ take_user(struct caller *caller, const char *user, int64_t expires)
 	caller->expires = expires;
 }
 
+/* Whether it is a user; what it has is taken over. */
+static bool
+take_identity(struct caller *caller, struct identity *identity)
+{
+	bool is_user = identity->user != NULL;
+
+	if (is_user)
+		take_user(caller, identity->user, identity->expires);
+	identity_done(identity);
+	return is_user;
+}
+
 static enum err
 take_token(const struct config *config, const char *token,
     struct caller *caller, struct diag *diag)
 {
-	const struct config_chat *chat = config->chat;
-	const struct jwt_policy policy = {
-		.issuer = chat->issuer,
-		.audience = chat->audience,
-		.leeway_s = LEEWAY_S,
-		.now = clock_unix(),
-	};
-	const json_t *sub;
-	json_t *claims;
+	struct identity identity;
+	enum err err = identity_of_token(config, token, strlen(token),
+	    &identity, diag);
 
-	if (chat->user_key == NULL) {
-		diag_set(diag, "nobody can sign in here");
-		return ERR_UNAUTH;
-	}
-	if (jwt_verify(token, strlen(token), chat->user_key, &policy, &claims,
-		diag) != ERR_OK)
-		return ERR_UNAUTH;
-	sub = json_object_get(claims, "sub");
-	if (!json_is_string(sub) ||
-	    !is_user_name(json_string_value(sub), json_string_length(sub))) {
-		diag_set(diag, "the token's sub is not a user's name");
-		json_decref(claims);
-		return ERR_UNAUTH;
-	}
-	take_user(caller, json_string_value(sub),
-	    (int64_t)json_number_value(json_object_get(claims, "exp")) +
-		LEEWAY_S);
-	json_decref(claims);
-	return ERR_OK;
+	if (err == ERR_OK)
+		(void)take_identity(caller, &identity);
+	return err;
 }
 
 /*
@@ -156,7 +133,7 @@ take_anonymous(const struct config *config, const char *id,
 {
 	char made[2 * ID_BYTES + 1];
 
-	if (!config->chat->anonymous.allowed) {
+	if (!config->chat->anonymous.allowed || config->chat->require_user) {
 		diag_set(diag, "this is for users who have signed in");
 		return ERR_UNAUTH;
 	}
@@ -178,6 +155,24 @@ take_anonymous(const struct config *config, const char *id,
 	return ERR_OK;
 }
 
+void
+caller_subjects(const struct caller *caller, const struct config *config,
+    struct subjects *ret)
+{
+	const struct subjects_request request = {
+		.user = caller->is_user ? caller->id : NULL,
+		.plan = caller->plan,
+		/* whoever shows none has a new one each time */
+		.anon_id =
+		    caller->is_user || caller->is_new ? NULL : caller->id,
+		.address = caller->address,
+		.route = "chat",
+		.route_plan = config->chat == NULL ? NULL : config->chat->plan,
+	};
+
+	subjects_fill(config, &request, ret);
+}
+
 struct store_allowance
 caller_allowance(const struct caller *caller, const struct config_chat *chat)
 {
@@ -191,46 +186,23 @@ caller_allowance(const struct caller *caller, const struct config_chat *chat)
 
 /* ---- the cookie ---- */
 
-/* The value of our cookie (RFC 6265 4.2) in memory of ours, or NULL. */
-static char *
-find_cookie(const char *header)
-{
-	static const char name[] = COOKIE_NAME "=";
-
-	while (header != NULL && *header != '\0') {
-		size_t len;
-
-		header += strspn(header, "; \t");
-		len = strcspn(header, ";");
-		if (strncmp(header, name, sizeof(name) - 1) == 0) {
-			header += sizeof(name) - 1;
-			return xstrndup(header, strcspn(header, "; \t"));
-		}
-		header += len;
-	}
-	return NULL;
-}
-
 /* What it says is an owner that we have seen good credentials of. */
 static enum err
 take_cookie(const struct config *config, const char *text,
     struct caller *caller, struct diag *diag)
 {
 	const struct jwt_policy policy = {
-		.alg = "HS256",
 		.typ = COOKIE_TYPE,
 		.issuer = COOKIE_ISSUER,
 		.audience = COOKIE_AUDIENCE,
 		.now = clock_unix(),
 	};
-	const struct crypt_key *key = signing_key_current();
 	const char *owner;
 	json_t *claims;
 	enum err err = ERR_UNAUTH;
 
-	if (key == NULL ||
-	    jwt_verify(text, strlen(text), key, &policy, &claims, diag) !=
-		ERR_OK) {
+	if (signing_key_verify(text, strlen(text), &policy, &claims, diag) !=
+	    ERR_OK) {
 		diag_set(diag, "the cookie is not good any more");
 		return ERR_UNAUTH;
 	}
@@ -261,7 +233,6 @@ void
 caller_set_cookie(struct request *req, const struct caller *caller)
 {
 	const struct config *config = request_config(req);
-	const struct crypt_key *key = signing_key_current();
 	int64_t now = clock_unix(),
 		life_s = cookie_seconds(config->chat, caller, now);
 	char *text, *cookie;
@@ -270,12 +241,12 @@ caller_set_cookie(struct request *req, const struct caller *caller)
 
 	if (caller->is_new)
 		request_add_header(req, "X-Anon-Id", caller->id);
-	if (key == NULL || life_s <= 0)
+	if (!signing_key_is_there() || life_s <= 0)
 		return;
 	claims = json_made(json_pack("{s:s, s:s, s:s, s:I, s:I}", "iss",
 	    COOKIE_ISSUER, "aud", COOKIE_AUDIENCE, "sub", caller->owner, "iat",
 	    (json_int_t)now, "exp", (json_int_t)(now + life_s)));
-	err = jwt_sign(claims, key, "HS256", COOKIE_TYPE, NULL, &text);
+	err = signing_key_sign(claims, COOKIE_TYPE, &text, NULL);
 	json_decref(claims);
 	if (err != ERR_OK)
 		return;
@@ -293,26 +264,23 @@ caller_set_cookie(struct request *req, const struct caller *caller)
 
 /* ---- who it is ---- */
 
-/* What an EventSource can say. */
+/* The visitor that an EventSource speaks of. */
 static enum err
 take_attached(struct request *req, struct caller *caller, struct diag *diag)
 {
 	const struct config *config = request_config(req);
-	const char *token = NULL, *anon_id = NULL;
-	enum err err = request_query(req, "token", &token, diag);
+	const char *anon_id = NULL, *text;
+	enum err err = request_query(req, "anon_id", &anon_id, diag);
 	char *cookie;
+	size_t len;
 
-	if (err == ERR_OK)
-		err = request_query(req, "anon_id", &anon_id, diag);
 	if (err != ERR_OK)
 		return err;
-	if (token != NULL)
-		return take_token(config, token, caller, diag);
-	if (anon_id != NULL)
+	text = request_parse_cookie(request_header(req, "cookie"), COOKIE_NAME,
+	    &len);
+	if (anon_id != NULL || text == NULL)
 		return take_anonymous(config, anon_id, caller, diag);
-	cookie = find_cookie(request_header(req, "cookie"));
-	if (cookie == NULL)
-		return take_anonymous(config, NULL, caller, diag);
+	cookie = xstrndup(text, len);
 	err = take_cookie(config, cookie, caller, diag);
 	explicit_bzero(cookie, strlen(cookie));
 	free(cookie);
@@ -356,22 +324,63 @@ caller_of_headers(const struct config *config, const char *authorization,
 	return finish(err, &caller, ret);
 }
 
+/*
+ * Whether the request shows something that only a user has.  Here that is never
+ * somebody else's: who tried to sign in is told that he has not.
+ */
+static enum err
+check_nobody(struct request *req, unsigned ways, struct diag *diag)
+{
+	const char *token = NULL;
+	enum err err = ERR_OK;
+
+	if (ways & IDENTITY_QUERY)
+		err = request_query(req, "token", &token, diag);
+	if (err != ERR_OK ||
+	    (token == NULL &&
+		bearer_of(request_header(req, "authorization")) == NULL))
+		return err;
+	diag_set(diag, "nobody can sign in here");
+	return ERR_UNAUTH;
+}
+
+static enum err
+take_request(struct request *req, bool may_attach, struct caller *caller,
+    struct diag *diag)
+{
+	unsigned ways = IDENTITY_BEARER | IDENTITY_COOKIE |
+	    (may_attach ? IDENTITY_QUERY : 0);
+	const struct config *config = request_config(req);
+	const char *anon_id = request_header(req, "x-anon-id");
+	struct identity identity;
+	enum err err =
+	    identity_of_request(req, ways, ROUTE, &identity, diag);
+	bool is_ticket;
+
+	if (err != ERR_OK)
+		return err;
+	is_ticket = identity.ticket.id != NULL;
+	if (take_identity(caller, &identity))
+		return ERR_OK;
+	if (!is_ticket)
+		err = check_nobody(req, ways, diag);
+	if (err != ERR_OK)
+		return err;
+	if (anon_id != NULL && *anon_id != '\0')
+		return take_anonymous(config, anon_id, caller, diag);
+	return may_attach ? take_attached(req, caller, diag)
+			  : take_anonymous(config, NULL, caller, diag);
+}
+
 enum err
 caller_of_request(struct request *req, bool may_attach, struct caller *ret,
     struct diag *diag)
 {
-	const char *authorization = request_header(req, "authorization");
-	const char *anon_id = request_header(req, "x-anon-id");
-	bool has_headers = bearer_of(authorization) != NULL ||
-	    (anon_id != NULL && *anon_id != '\0');
 	struct caller caller = { .id = NULL };
 	enum err err = take_address(request_client(req), &caller, diag);
 
-	if (err == ERR_OK && may_attach && !has_headers)
-		err = take_attached(req, &caller, diag);
-	else if (err == ERR_OK)
-		err = take_headers(request_config(req), authorization, anon_id,
-		    &caller, diag);
+	if (err == ERR_OK)
+		err = take_request(req, may_attach, &caller, diag);
 	return finish(err, &caller, ret);
 }
 

@@ -9,6 +9,7 @@
 
 #include "broker/config/config.h"
 #include "broker/http/request.h"
+#include "broker/limits/subjects.h"
 #include "broker/store/store.h"
 #include "common/err.h"
 
@@ -25,6 +26,7 @@ struct caller {
 	bool is_new;	 /* the anonymous id was made here, just now */
 	char *id;	 /* the token's `sub', or the anonymous id */
 	char *owner;	 /* in the store: "u:..." or "a:..." */
+	char *plan;	 /* that the user's token names; NULL: none */
 	int64_t expires; /* is good until then, seconds since 1970; 0: ever */
 	char address[INET6_ADDRSTRLEN];
 	/* for the store, where it is anonymous: what is counted */
@@ -61,6 +63,10 @@ enum err caller_of_auth(const struct config *config, const json_t *auth,
  * by the header X-Anon-Id, too.
  */
 void caller_set_cookie(struct request *req, const struct caller *caller);
+
+/* Whom what it does is counted for, under the limits of plans. */
+void caller_subjects(const struct caller *caller, const struct config *config,
+    struct subjects *ret);
 
 /* What the store counts for an anonymous caller; borrows of both. */
 struct store_allowance caller_allowance(const struct caller *caller,

@@ -7,6 +7,7 @@
 #include "broker/chat/caller.h"
 #include "broker/chat/chat_json.h"
 #include "broker/chat/chat_ops.h"
+#include "broker/limits/admission.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/str.h"
@@ -51,6 +52,22 @@ run(struct request *req, const struct caller *caller, const char *name,
 		refuse(req, name, err, caller, &diag);
 }
 
+/* Whether the caller's limits let it pass; or it is answered. */
+static bool
+is_within_limits(struct request *req, const char *name,
+    const struct caller *caller)
+{
+	struct subjects subjects;
+	struct diag diag = { "" };
+	enum err err;
+
+	caller_subjects(caller, request_config(req), &subjects);
+	err = admission_check(req, &subjects, &diag);
+	if (err != ERR_OK)
+		refuse(req, name, err, NULL, &diag);
+	return err == ERR_OK;
+}
+
 /* Do an operation for whoever asks; takes args (NULL: none). */
 static void
 answer(struct request *req, const char *name, json_t *args, int status)
@@ -64,7 +81,8 @@ answer(struct request *req, const char *name, json_t *args, int status)
 	} else {
 		if (caller.is_new)
 			request_add_header(req, "X-Anon-Id", caller.id);
-		run(req, &caller, name, args, status);
+		if (is_within_limits(req, name, &caller))
+			run(req, &caller, name, args, status);
 	}
 	caller_done(&caller);
 	json_decref(args);

@@ -69,9 +69,25 @@ chat_refusal_reply(struct request *req, const struct chat_refusal *refusal)
 
 	if (refusal->retry_after_s > 0)
 		request_add_header(req, "Retry-After", seconds(refusal, text));
+	if (refusal->err == ERR_UNAUTH)
+		request_add_header(req, "WWW-Authenticate", "Bearer");
 	request_reply(req, err_http_status(refusal->err), answer.content_type,
 	    answer.text.data, answer.text.len);
 	sse_text_done(&answer.text);
+}
+
+void
+chat_refusal_reply_limited(struct request *req, const struct diag *diag,
+    int64_t retry_after_s)
+{
+	const struct chat_refusal refusal = {
+		.err = ERR_RATE,
+		.why = *diag,
+		.retry_after_s = retry_after_s,
+		.as_events = chat_refusal_as_events(req),
+	};
+
+	chat_refusal_reply(req, &refusal);
 }
 
 void

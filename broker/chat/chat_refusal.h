@@ -28,6 +28,10 @@ bool chat_refusal_as_events(const struct request *req);
 void chat_refusal_reply(struct request *req,
     const struct chat_refusal *refusal);
 
+/* Over a limit of requests, ERR_RATE. */
+void chat_refusal_reply_limited(struct request *req, const struct diag *diag,
+    int64_t retry_after_s);
+
 /* The same to a parked one, which has not begun, in the hub's thread. */
 void chat_refusal_reply_parked(struct parked *parked,
     const struct chat_refusal *refusal);

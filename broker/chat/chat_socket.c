@@ -10,6 +10,7 @@
 #include "broker/chat/notify.h"
 #include "broker/hub/hub.h"
 #include "broker/hub/jobs.h"
+#include "broker/limits/buckets.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -298,6 +299,21 @@ identify(const struct sio_socket *socket, const json_t *auth,
 	return err;
 }
 
+/* An event is a request, whatever it came by. */
+static bool
+is_within_limits(const struct caller *caller, struct diag *diag)
+{
+	struct config *config = config_current();
+	struct buckets_state state;
+	struct subjects subjects;
+	enum err err;
+
+	caller_subjects(caller, config, &subjects);
+	err = buckets_take(&subjects, clock_ms(), &state, diag);
+	config_unref(config);
+	return err == ERR_OK;
+}
+
 static void
 on_connect(struct sio_socket *socket, const json_t *auth)
 {
@@ -306,6 +322,10 @@ on_connect(struct sio_socket *socket, const json_t *auth)
 	struct caller caller;
 	enum err err = identify(socket, auth, &caller, &diag);
 
+	if (err == ERR_OK && !is_within_limits(&caller, &diag)) {
+		caller_done(&caller);
+		err = ERR_RATE;
+	}
 	if (err != ERR_OK) {
 		sio_refuse(socket, chat_json_code(err, NULL),
 		    diag.text[0] == '\0' ? err_text(err) : diag.text);
@@ -317,9 +337,9 @@ on_connect(struct sio_socket *socket, const json_t *auth)
 	add_usage(client);
 }
 
-/* Whether it may ask now. */
+/* Whether it may ask now; where not, diag may say why. */
 static bool
-take_credit(struct client *client)
+take_credit(struct client *client, struct diag *diag)
 {
 	int64_t now = clock_ms();
 
@@ -327,7 +347,7 @@ take_credit(struct client *client)
 	client->credit_ms = now;
 	if (client->credit > burst * 1000)
 		client->credit = burst * 1000;
-	if (client->credit < 1000)
+	if (client->credit < 1000 || !is_within_limits(&client->caller, diag))
 		return false;
 	client->credit -= 1000;
 	client->refusals = 0;
@@ -335,12 +355,13 @@ take_credit(struct client *client)
 }
 
 static void
-refuse_event(struct client *client, enum err err, const char *name, int64_t id)
+refuse_event(struct client *client, enum err err, const struct diag *diag,
+    const char *name, int64_t id)
 {
 	if (++client->refusals > REFUSALS_MAX)
 		sio_disconnect(client->socket, true);
 	else
-		emit_error(client, err, NULL, NULL, name, id);
+		emit_error(client, err, NULL, diag->text, name, id);
 }
 
 static void
@@ -350,12 +371,13 @@ on_event(struct sio_socket *socket, const char *name,
 	struct client *client = sio_data(socket);
 	const struct chat_op *op = chat_ops_find(name);
 	const json_t *first = json_array_get(message->data, 0);
+	struct diag diag = { "" };
 	json_t *args = NULL;
 	enum err err;
 
-	if (!take_credit(client) || client->pending >= PENDING_MAX) {
-		refuse_event(client, ERR_RATE, op == NULL ? NULL : op->name,
-		    id);
+	if (!take_credit(client, &diag) || client->pending >= PENDING_MAX) {
+		refuse_event(client, ERR_RATE, &diag,
+		    op == NULL ? NULL : op->name, id);
 		return;
 	}
 	if (op == NULL)
@@ -364,7 +386,7 @@ on_event(struct sio_socket *socket, const char *name,
 		args = json_made(json_deep_copy(first));
 	err = add_task(client, op, args, id, false);
 	if (err != ERR_OK)
-		refuse_event(client, err, op->name, id);
+		refuse_event(client, err, &diag, op->name, id);
 }
 
 static void
@@ -451,11 +473,37 @@ post_usage(const char *owner)
 	post(owner, NULL, NULL);
 }
 
+static void
+disconnect(struct sio_socket *socket, void *arg)
+{
+	(void)arg;
+	sio_disconnect(socket, true);
+}
+
+static void
+disconnect_all(void *arg)
+{
+	char *owner = arg;
+
+	sio_each(NAMESPACE, owner, disconnect, NULL);
+	free(owner);
+}
+
+static void
+post_revoked(const char *owner)
+{
+	char *copy = xstrdup(owner);
+
+	if (!hub_post(disconnect_all, copy))
+		free(copy);
+}
+
 void
 chat_socket_start(const struct config_socketio *config)
 {
 	static const struct notify_sink sink = { .event = post,
-		.usage = post_usage };
+		.usage = post_usage,
+		.revoked = post_revoked };
 	size_t half = (size_t)config->max_payload * 2;
 
 	events_per_s = config->events_per_s;

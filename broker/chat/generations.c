@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "broker/limits/slots.h"
 #include "common/xalloc.h"
 
 struct early { /* wants to read what has not begun */
@@ -17,6 +18,7 @@ struct early { /* wants to read what has not begun */
 struct generation_slot {
 	LIST_ENTRY(generation_slot) next;
 	char *owner, *id, *key;
+	struct slots *slots; /* of whom it is counted for; NULL: a repetition */
 	/* the hub's alone */
 	struct generation *generation; /* NULL: it has not begun */
 	LIST_HEAD(, early) early;
@@ -60,7 +62,7 @@ count_own(const char *owner, const char *key)
 /* Locked. */
 static enum err
 may_reserve(const struct config_chat *chat, const char *owner, const char *key,
-    struct diag *diag)
+    const struct subjects *subjects, struct slots **ret, struct diag *diag)
 {
 	struct counts counts;
 
@@ -79,24 +81,26 @@ may_reserve(const struct config_chat *chat, const char *owner, const char *key,
 		diag_set(diag, "too many of your answers are being made");
 		return ERR_RATE;
 	}
-	return ERR_OK;
+	return slots_take(SLOTS_STREAMS, subjects, false, ret, diag);
 }
 
 enum err
 generations_reserve(const struct config_chat *chat, const char *owner,
-    const char *id, const char *key, struct generation_slot **ret,
-    struct diag *diag)
+    const char *id, const char *key, const struct subjects *subjects,
+    struct generation_slot **ret, struct diag *diag)
 {
 	struct generation_slot *slot;
+	struct slots *slots = NULL;
 	enum err err;
 
 	(void)pthread_mutex_lock(&table.lock);
-	err = may_reserve(chat, owner, key, diag);
+	err = may_reserve(chat, owner, key, subjects, &slots, diag);
 	if (err == ERR_OK) {
 		slot = xcalloc(1, sizeof(*slot));
 		slot->owner = xstrdup(owner);
 		slot->id = xstrdup(id);
 		slot->key = key == NULL ? NULL : xstrdup(key);
+		slot->slots = slots;
 		LIST_INIT(&slot->early);
 		LIST_INSERT_HEAD(&table.slots, slot, next);
 		table.count++;
@@ -122,6 +126,7 @@ generations_release(struct generation_slot *slot)
 		parked_reply_error(early->parked, ERR_UNAVAIL, NULL);
 		free(early);
 	}
+	slots_release(slot->slots);
 	free(slot->owner);
 	free(slot->id);
 	free(slot->key);
@@ -232,6 +237,18 @@ generations_find(const char *owner, const char *chat, const char *message)
 		}
 	(void)pthread_mutex_unlock(&table.lock);
 	return found;
+}
+
+void
+generations_stop_owner(const char *owner)
+{
+	struct generation_slot *slot;
+
+	(void)pthread_mutex_lock(&table.lock);
+	LIST_FOREACH (slot, &table.slots, next)
+		if (slot->generation != NULL && strcmp(slot->owner, owner) == 0)
+			generation_stop(slot->generation, STORE_STOPPED);
+	(void)pthread_mutex_unlock(&table.lock);
 }
 
 void

@@ -8,6 +8,7 @@
 #include "broker/chat/generation.h"
 #include "broker/config/config.h"
 #include "broker/http/parked.h"
+#include "broker/limits/subjects.h"
 #include "common/err.h"
 
 /*
@@ -20,13 +21,13 @@ struct generation_slot;
 
 /*
  * Any thread.  ERR_UNAVAIL past `max_streams', and when the service ends;
- * ERR_RATE past `max_streams_per_owner'.  id is the generation's to be.  Who
- * repeats a request, as its key tells (NULL: none), is not counted: it will
- * read what is being made.
+ * ERR_RATE past `max_streams_per_owner', and past the streams of a subject.  id
+ * is the generation's to be.  Who repeats a request, as its key tells (NULL:
+ * none), is not counted: it will read what is being made.
  */
 enum err generations_reserve(const struct config_chat *chat, const char *owner,
-    const char *id, const char *key, struct generation_slot **ret,
-    struct diag *diag) MUST_CHECK;
+    const char *id, const char *key, const struct subjects *subjects,
+    struct generation_slot **ret, struct diag *diag) MUST_CHECK;
 
 /* ---- in the hub's thread ------------------------------------------------ */
 
@@ -51,6 +52,9 @@ enum err generations_attach(const char *owner, const char *id,
  */
 struct generation *generations_find(const char *owner, const char *chat,
     const char *message);
+
+/* Stop those of this owner. */
+void generations_stop_owner(const char *owner);
 
 /* Stop all, as the service ends, and begin none any more. */
 void generations_stop_all(void);

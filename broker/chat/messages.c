@@ -18,6 +18,7 @@
 #include "broker/chat/scribe.h"
 #include "broker/http/parked.h"
 #include "broker/hub/hub.h"
+#include "broker/limits/admission.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/json.h"
@@ -47,6 +48,7 @@ struct question {
 	enum chat_request_kind kind;
 	const struct config *config;
 	struct chat_request body;
+	struct subjects subjects;
 	const char *key; /* NULL: none */
 	char digest[DIGEST_SIZE];
 	char *title;
@@ -137,6 +139,12 @@ read_question(struct question *question, struct ask *ask, struct diag *diag)
 	if (chat == NULL || store_current() == NULL)
 		return ERR_NOTFOUND;
 	err = caller_of_request(question->req, false, &ask->spec.caller, diag);
+	if (err == ERR_OK) {
+		caller_subjects(&ask->spec.caller, question->config,
+		    &question->subjects);
+		err = admission_ask(question->req, &question->subjects,
+		    &ask->refusal.retry_after_s, diag);
+	}
 	if (err == ERR_OK)
 		err = take_key(question, diag);
 	if (err == ERR_OK)
@@ -280,7 +288,8 @@ refuse(struct ask *ask, enum err err, const char *code, const struct diag *diag)
 	refusal->err = err;
 	refusal->code = code;
 	refusal->why = *diag;
-	if (err == ERR_UNAVAIL || err == ERR_RATE)
+	if (refusal->retry_after_s == 0 &&
+	    (err == ERR_UNAVAIL || err == ERR_RATE))
 		refusal->retry_after_s = RETRY_S;
 }
 
@@ -313,9 +322,9 @@ begin(const struct question *question, struct ask *ask)
 	struct store_begun begun = { .repeated = false };
 	struct diag diag = { "" };
 	int64_t now_ms = clock_unix_ms();
-	enum err err =
-	    generations_reserve(question->config->chat, ask->spec.caller.owner,
-		question->generation, question->key, &ask->slot, &diag);
+	enum err err = generations_reserve(question->config->chat,
+	    ask->spec.caller.owner, question->generation, question->key,
+	    &question->subjects, &ask->slot, &diag);
 
 	if (err != ERR_OK) {
 		refuse(ask, err, err == ERR_RATE ? "TOO_MANY_STREAMS" : NULL,

@@ -13,6 +13,7 @@
 #include "broker/chat/sse_text.h"
 #include "broker/hub/hub.h"
 #include "broker/hub/jobs.h"
+#include "broker/limits/admission.h"
 #include "broker/store/store.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -313,21 +314,34 @@ copy(const char *text)
 	return text == NULL ? NULL : xstrdup(text);
 }
 
+/* Who asks for what is its own, within the limits. */
+static enum err
+take_owner(struct request *req, bool may_attach, struct resume *resume,
+    struct diag *diag)
+{
+	struct subjects subjects;
+	struct caller caller;
+	enum err err = caller_of_request(req, may_attach, &caller, diag);
+
+	if (err != ERR_OK)
+		return err;
+	resume->owner = xstrdup(caller.owner);
+	caller_subjects(&caller, request_config(req), &subjects);
+	caller_done(&caller);
+	return admission_check(req, &subjects, diag);
+}
+
 static enum err
 read_resume(struct request *req, struct resume *resume, struct diag *diag)
 {
-	struct caller caller;
 	const char *chat, *id;
 	enum err err;
 
 	if (request_config(req)->chat == NULL || store_current() == NULL)
 		return ERR_NOTFOUND;
-	err = caller_of_request(req, true, &caller, diag);
-	if (err != ERR_OK)
-		return err;
-	resume->owner = xstrdup(caller.owner);
-	caller_done(&caller);
-	err = request_query(req, "chat_id", &chat, diag);
+	err = take_owner(req, true, resume, diag);
+	if (err == ERR_OK)
+		err = request_query(req, "chat_id", &chat, diag);
 	if (err == ERR_OK)
 		err = request_query(req, "last_event_id", &id, diag);
 	if (err != ERR_OK)
@@ -345,17 +359,14 @@ read_stop(struct request *req, struct resume *resume, struct diag *diag)
 {
 	const struct config_chat *chat = request_config(req)->chat;
 	struct chat_request body;
-	struct caller caller;
 	const json_t *json;
 	enum err err;
 
 	if (chat == NULL || store_current() == NULL)
 		return ERR_NOTFOUND;
-	err = caller_of_request(req, false, &caller, diag);
+	err = take_owner(req, false, resume, diag);
 	if (err != ERR_OK)
 		return err;
-	resume->owner = xstrdup(caller.owner);
-	caller_done(&caller);
 	if (!request_has_body(req))
 		return ERR_OK; /* whatever runs */
 	err = request_json(req, &json, diag);

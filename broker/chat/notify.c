@@ -32,3 +32,12 @@ notify_usage(const char *owner)
 	if (sink != NULL)
 		sink->usage(owner);
 }
+
+void
+notify_revoked(const char *owner)
+{
+	const struct notify_sink *sink = atomic_load(&current);
+
+	if (sink != NULL)
+		sink->revoked(owner);
+}

@@ -10,9 +10,10 @@
  * Any thread may call; nothing waits.  Where nobody listens nothing happens.
  */
 struct notify_sink {
-	/* Both in the caller's thread; event's data is the callee's. */
+	/* All in the caller's thread; event's data is the callee's. */
 	void (*event)(const char *owner, const char *event, json_t *data);
 	void (*usage)(const char *owner);
+	void (*revoked)(const char *owner);
 };
 
 /*
@@ -26,5 +27,8 @@ void notify_event(const char *owner, const char *event, json_t *data);
 
 /* What the owner has left has changed: `usage_info' is due. */
 void notify_usage(const char *owner);
+
+/* What the owner has shown is not good any more: the sockets are closed. */
+void notify_revoked(const char *owner);
 
 #endif

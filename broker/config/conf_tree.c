@@ -102,7 +102,8 @@ static cfg_opt_t session_keys[] = {
 	    KEY("message_log"), KEY("message_log_file"),                       \
 	    KEY("message_log_bytes"), KEY("message_log_keep"),                 \
 	    KEY("require_ticket"), KEY("client_secrets"),                      \
-	    KEY("ticket_seconds"), KEY("ticket_seconds_max"), KEY("calls")
+	    KEY("ticket_seconds"), KEY("ticket_seconds_max"),                  \
+	    KEY("ticket_once"), KEY("calls"), KEY("plan"), KEY("require_user")
 
 static cfg_opt_t openai_alias_keys[] = {
 	KEY("model"),
@@ -213,7 +214,9 @@ static cfg_opt_t livekit_keys[] = {
 	KEY("url"),
 	KEY("api_key"),
 	KEY("api_secret"),
+	KEY("plan"),
 	MANY("token", token_keys),
+	KEY("require_user"),
 	CFG_END(),
 };
 
@@ -237,6 +240,8 @@ static cfg_opt_t anam_keys[] = {
 	KEY("session_lifetime"),
 	KEY("token_lifetime"),
 	KEY("max_sessions"),
+	KEY("plan"),
+	KEY("require_user"),
 #include "broker/config/config_limits.def"
 	CFG_END(),
 };
@@ -252,9 +257,20 @@ static cfg_opt_t anonymous_keys[] = {
 static cfg_opt_t users_keys[] = {
 	KEY("secret"),
 	KEY("public_key_file"),
+	KEY("jwks_file"),
+	KEY("jwks_url"),
+	KEY("ca_file"),
+	KEY("allow_http"),
+	KEY("allow_private"),
+	KEY("jwks_refresh"),
+	LIST("algorithms"),
 	KEY("issuer"),
 	KEY("audience"),
-	KEY("balance"),
+	KEY("leeway"),
+	KEY("user_claim"),
+	KEY("plan_claim"),
+	KEY("cookie"),
+	KEY("remote_user"),
 	CFG_END(),
 };
 
@@ -284,8 +300,10 @@ static cfg_opt_t chat_keys[] = {
 	KEY("max_chats"),
 	KEY("max_turns"),
 	KEY("keep"),
+	KEY("plan"),
 	ONE("anonymous", anonymous_keys),
-	ONE("users", users_keys),
+	KEY("balance"),
+	KEY("require_user"),
 	CFG_END(),
 };
 
@@ -308,6 +326,32 @@ static cfg_opt_t socketio_keys[] = {
 
 static cfg_opt_t tickets_keys[] = {
 	KEY("secret"),
+	KEY("rotate"),
+	KEY("ttl"),
+	KEY("ttl_max"),
+	CFG_END(),
+};
+
+static cfg_opt_t plan_keys[] = {
+	KEY("requests_per_second"),
+	KEY("burst"),
+	KEY("tunnels"),
+	KEY("streams"),
+	KEY("session_seconds"),
+	KEY("day_seconds"),
+	KEY("messages_per_second"),
+	KEY("bytes_per_second"),
+	KEY("day_tokens"),
+	KEY("day_money"),
+	KEY("response_tokens"),
+	CFG_END(),
+};
+
+static cfg_opt_t limits_keys[] = {
+	KEY("user"),
+	KEY("anonymous"),
+	KEY("address"),
+	KEY("revocation_keep"),
 	CFG_END(),
 };
 
@@ -316,8 +360,11 @@ static cfg_opt_t root_keys[] = {
 	ONE("control", control_keys),
 	ONE("requests", requests_keys),
 	ONE("tickets", tickets_keys),
+	ONE("users", users_keys),
 	ONE("store", store_keys),
 	MANY("prices", prices_keys),
+	MANY("plan", plan_keys),
+	ONE("limits", limits_keys),
 	ONE("tunnel", tunnel_keys),
 	ONE("openai", openai_keys),
 	MANY("relay", relay_keys),

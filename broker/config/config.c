@@ -110,6 +110,7 @@ relay_done(struct config_relay *relay)
 	messages_done(&relay->messages);
 	free(relay->message_log.mode);
 	free(relay->message_log.file);
+	free(relay->plan);
 }
 
 static void
@@ -131,6 +132,7 @@ livekit_free(struct config_livekit *livekit)
 		json_decref(token->claims);
 	}
 	free(livekit->tokens);
+	free(livekit->plan);
 	free(livekit);
 }
 
@@ -151,6 +153,7 @@ anam_free(struct config_anam *anam)
 	free(anam->kept);
 	free(anam->public_url);
 	free(anam->ca_file);
+	free(anam->plan);
 	free(anam);
 }
 
@@ -165,11 +168,27 @@ chat_free(struct config_chat *chat)
 	strings_done(&chat->models);
 	free(chat->system);
 	free(chat->system_file);
-	crypt_key_free(chat->user_key);
-	free(chat->user_key_source);
-	free(chat->issuer);
-	free(chat->audience);
+	free(chat->plan);
 	free(chat);
+}
+
+static void
+users_free(struct config_users *users)
+{
+	if (users == NULL)
+		return;
+	crypt_key_free(users->key);
+	free(users->key_source);
+	free(users->jwks_file);
+	free(users->jwks_url);
+	free(users->ca_file);
+	strings_done(&users->algorithms);
+	free(users->issuer);
+	free(users->audience);
+	free(users->user_claim);
+	free(users->plan_claim);
+	free(users->cookie);
+	free(users);
 }
 
 static void
@@ -196,10 +215,17 @@ config_unref(struct config *config)
 	free(config->control.users);
 	free(config->requests.base_path);
 	secret_free(config->tickets.secret);
+	users_free(config->users);
 	free(config->store.path);
 	for (size_t i = 0; i < config->price_count; i++)
 		free(config->prices[i].models);
 	free(config->prices);
+	for (size_t i = 0; i < config->plan_count; i++)
+		free(config->plans[i].name);
+	free(config->plans);
+	free(config->limits.user);
+	free(config->limits.anonymous);
+	free(config->limits.address);
 	for (size_t i = 0; i < config->relay_count; i++)
 		relay_done(&config->relays[i]);
 	free(config->relays);
@@ -261,6 +287,15 @@ config_find_price(const struct config *config, const char *model)
 	for (size_t i = 0; i < config->price_count; i++)
 		if (str_match(config->prices[i].models, model))
 			return &config->prices[i].price;
+	return NULL;
+}
+
+const struct config_plan *
+config_find_plan(const struct config *config, const char *name)
+{
+	for (size_t i = 0; name != NULL && i < config->plan_count; i++)
+		if (strcmp(config->plans[i].name, name) == 0)
+			return &config->plans[i];
 	return NULL;
 }
 

@@ -128,6 +128,7 @@ struct config_relay {
 	int64_t ticket_max_s; /* and at most */
 	bool calls;	      /* POST calls begins WebRTC calls */
 	bool ticket_once;  /* tickets of POST /api/tickets are spent on use */
+	bool secret_once;  /* and those of client_secrets, too */
 	bool require_user; /* a user of the site's, or a ticket */
 	char *plan;	   /* limits of all of it together; NULL: none */
 	char *over_budget; /* "close" or "error", see struct wire_messages */
@@ -139,6 +140,7 @@ struct config_plan {
 	double requests_per_s;		   /* token bucket ... */
 	uint64_t burst;			   /* ... of so many */
 	uint64_t max_tunnels, max_streams; /* at once */
+	uint64_t max_parked;		   /* the same, no key of a file */
 	int64_t session_s;		   /* of one tunnel */
 	int64_t day_s; /* of all tunnels, of one day (UTC) */
 	uint64_t client_messages_per_s, client_bytes_per_s; /* of one tunnel */
@@ -149,7 +151,7 @@ struct config_plan {
 
 /* The site's own login: how its users' JWTs (RFC 7519) are checked. */
 struct config_users {
-	/* one of the three */
+	/* one of the three, or, with remote_user, none */
 	struct crypt_key *key; /* a secret, or a public key in PEM ... */
 	char *key_source;      /* ... "env:NAME", or the path of the file */
 	char *jwks_file;
@@ -259,9 +261,6 @@ struct config_chat {
 		int64_t messages, window_s;
 		int64_t keep_s; /* as above, of theirs */
 	} anonymous;
-	struct crypt_key *user_key; /* of users' JWTs; NULL: nobody signs in */
-	char *user_key_source;	    /* "env:NAME", or the path of a PEM file */
-	char *issuer, *audience;    /* NULL: not asked for */
 	bool require_user;
 	char *plan;
 };

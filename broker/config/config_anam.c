@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/config/config_plan.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
 #include "common/json.h"
@@ -225,11 +226,16 @@ config_anam_build(struct conf_section *root, struct config *config,
 	if (err == ERR_OK)
 		err = value_get_ca_file(section, &anam->ca_file, diag);
 	if (err == ERR_OK)
+		err = value_get_bool(section, "require_user", false,
+		    &anam->require_user, diag);
+	if (err == ERR_OK)
 		err = build_personas(section, anam, diag);
 	if (err == ERR_OK)
 		err = build_lifetimes(section, anam, diag);
 	if (err == ERR_OK)
 		err = build_limits(root, section, anam, diag);
+	if (err == ERR_OK)
+		err = config_plan_get(section, config, NULL, &anam->plan, diag);
 	return err;
 }
 
@@ -263,6 +269,8 @@ config_anam_dump(const struct config_anam *anam, FILE *out)
 	    (uint64_t)anam->session_ttl_s);
 	value_put_number(out, 1, "token_lifetime", (uint64_t)anam->token_ttl_s);
 	value_put_number(out, 1, "max_sessions", anam->max_sessions);
+	value_put_text(out, 1, "plan", anam->plan);
+	value_put_bool(out, 1, "require_user", anam->require_user);
 	value_put_limits(out, 1, &limits);
 	(void)fputs("}\n", out);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/config/config_plan.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
 #include "common/secret.h"
@@ -14,7 +15,6 @@
 #define ENDPOINT    "/chat/completions"
 
 #define SYSTEM_BYTES	 (256 * 1024)
-#define PUBLIC_KEY_BYTES (16 * 1024)
 #define KEEP_MAX	 315360000 /* ten years */
 #define ANONYMOUS_KEEP	 2592000   /* thirty days */
 /* what JSON puts around a message, and makes of some of its characters */
@@ -251,90 +251,6 @@ build_numbers(struct conf_section *section, const struct config *config,
 
 /* ---- users ---- */
 
-static bool
-is_same(const struct secret *a, const struct secret *b)
-{
-	const char *a_text, *b_text;
-	size_t a_len, b_len;
-
-	if (a == NULL || b == NULL)
-		return false;
-	a_text = secret_peek(a, &a_len);
-	b_text = secret_peek(b, &b_len);
-	return a_len == b_len && crypt_equal(a_text, b_text, a_len);
-}
-
-/*
- * A secret that signs what we give to anybody who asks would let anybody sign
- * in as anybody.
- */
-static enum err
-check_user_secret(struct conf_section *section, const struct config *config,
-    const struct secret *secret, struct diag *diag)
-{
-	const char *also = NULL;
-
-	if (is_same(secret, config->tickets.secret))
-		also = "tickets";
-	if (config->livekit != NULL &&
-	    is_same(secret, config->livekit->api_secret))
-		also = "livekit";
-	if (also == NULL)
-		return ERR_OK;
-	return conf_fail(section, "secret", diag,
-	    "is that of section %s, too, whose tokens would sign a user in: "
-	    "make another",
-	    also);
-}
-
-static enum err
-build_user_secret(struct conf_section *section, const struct config *config,
-    struct config_chat *chat, struct diag *diag)
-{
-	struct secret *secret = NULL;
-	struct diag why;
-	enum err err = value_get_secret(section, "secret", NULL, &secret, diag);
-
-	if (err == ERR_OK)
-		err = check_user_secret(section, config, secret, diag);
-	if (err == ERR_OK &&
-	    crypt_key_from_secret(secret, &chat->user_key, &why) != ERR_OK)
-		err = conf_fail(section, "secret", diag, "%s", why.text);
-	if (err == ERR_OK)
-		chat->user_key_source = xstrdup(secret_source(secret));
-	secret_free(secret);
-	return err;
-}
-
-static enum err
-build_public_key(struct conf_section *section, struct config_chat *chat,
-    struct diag *diag)
-{
-	char *pem = NULL;
-	struct diag why;
-	enum err err = value_get_text_file(section, "public_key_file",
-	    PUBLIC_KEY_BYTES, &chat->user_key_source, &pem, diag);
-
-	if (err == ERR_OK && pem == NULL)
-		err = conf_fail(section, "public_key_file", diag,
-		    "write the path of a PEM file");
-	/* it would verify as well, and has no business here */
-	if (err == ERR_OK && strstr(pem, "PRIVATE KEY") != NULL) {
-		explicit_bzero(pem, strlen(pem));
-		err = conf_fail(section, "public_key_file", diag,
-		    "%.100s is a private key: openssl pkey -pubout makes the "
-		    "public one of it",
-		    chat->user_key_source);
-	}
-	if (err == ERR_OK &&
-	    crypt_key_from_pem(pem, strlen(pem), &chat->user_key, &why) !=
-		ERR_OK)
-		err =
-		    conf_fail(section, "public_key_file", diag, "%s", why.text);
-	free(pem);
-	return err;
-}
-
 /* Every model must have a price, and in the same money. */
 static enum err
 check_prices(struct conf_section *section, const struct config *config,
@@ -370,34 +286,20 @@ static enum err
 build_users(struct conf_section *section, const struct config *config,
     struct config_chat *chat, struct diag *diag)
 {
-	bool secret = conf_given(section, "secret");
-	enum err err;
+	enum err err = value_get_bool(section, "balance", config->users != NULL,
+	    &chat->balance, diag);
 
-	if (section == NULL)
-		return ERR_OK;
-	if (secret == conf_given(section, "public_key_file"))
-		return conf_fail(section, secret ? "secret" : NULL, diag,
-		    "write either secret = \"env:NAME\" or public_key_file "
-		    "= \"/path\": what users' tokens are signed with");
-	err = secret ? build_user_secret(section, config, chat, diag)
-		     : build_public_key(section, chat, diag);
 	if (err == ERR_OK)
-		err = value_get_optional(section, "issuer", value_check_field,
-		    &chat->issuer, diag);
-	if (err == ERR_OK)
-		err = value_get_optional(section, "audience", value_check_field,
-		    &chat->audience, diag);
-	if (err == ERR_OK)
-		err = value_get_bool(section, "balance", true, &chat->balance,
-		    diag);
+		err = value_get_bool(section, "require_user", false,
+		    &chat->require_user, diag);
 	if (err == ERR_OK && chat->balance)
 		err = check_prices(section, config, diag);
 	return err;
 }
 
 static enum err
-build_anonymous(struct conf_section *section, struct config_chat *chat,
-    struct diag *diag)
+build_anonymous(struct conf_section *section, const struct config *config,
+    struct config_chat *chat, struct diag *diag)
 {
 	uint64_t messages = 0, window = 0, keep = 0;
 	enum err err = value_get_bool(section, "allow", true,
@@ -415,7 +317,7 @@ build_anonymous(struct conf_section *section, struct config_chat *chat,
 	chat->anonymous.messages = (int64_t)messages;
 	chat->anonymous.window_s = (int64_t)window;
 	chat->anonymous.keep_s = (int64_t)keep;
-	if (err == ERR_OK && !chat->anonymous.allowed && chat->user_key == NULL)
+	if (err == ERR_OK && !chat->anonymous.allowed && config->users == NULL)
 		err = conf_fail(section, "allow", diag,
 		    "leaves nobody: users { ... } says who may sign in");
 	return err;
@@ -443,30 +345,16 @@ config_chat_build(struct conf_section *root, struct config *config,
 	if (err == ERR_OK)
 		err = build_numbers(section, config, chat, diag);
 	if (err == ERR_OK)
-		err = build_users(conf_section(section, "users", 0), config,
-		    chat, diag);
+		err = config_plan_get(section, config, NULL, &chat->plan, diag);
+	if (err == ERR_OK)
+		err = build_users(section, config, chat, diag);
 	if (err == ERR_OK)
 		err = build_anonymous(conf_section(section, "anonymous", 0),
-		    chat, diag);
+		    config, chat, diag);
 	return err;
 }
 
 /* ---- the way back ---- */
-
-static void
-dump_users(const struct config_chat *chat, FILE *out)
-{
-	if (chat->user_key == NULL)
-		return;
-	(void)fputs("\tusers {\n", out);
-	value_put_text(out, 2,
-	    chat->user_key_source[0] == '/' ? "public_key_file" : "secret",
-	    chat->user_key_source);
-	value_put_text(out, 2, "issuer", chat->issuer);
-	value_put_text(out, 2, "audience", chat->audience);
-	value_put_bool(out, 2, "balance", chat->balance);
-	(void)fputs("\t}\n", out);
-}
 
 void
 config_chat_dump(const struct config_chat *chat, FILE *out)
@@ -500,6 +388,7 @@ config_chat_dump(const struct config_chat *chat, FILE *out)
 	value_put_number(out, 1, "max_streams_per_owner",
 	    chat->max_streams_per_owner);
 	value_put_number(out, 1, "max_readers", chat->max_readers);
+	value_put_text(out, 1, "plan", chat->plan);
 	(void)fputs("\tanonymous {\n", out);
 	value_put_bool(out, 2, "allow", chat->anonymous.allowed);
 	value_put_number(out, 2, "messages",
@@ -507,6 +396,7 @@ config_chat_dump(const struct config_chat *chat, FILE *out)
 	value_put_number(out, 2, "window", (uint64_t)chat->anonymous.window_s);
 	value_put_number(out, 2, "keep", (uint64_t)chat->anonymous.keep_s);
 	(void)fputs("\t}\n", out);
-	dump_users(chat, out);
+	value_put_bool(out, 1, "balance", chat->balance);
+	value_put_bool(out, 1, "require_user", chat->require_user);
 	(void)fputs("}\n", out);
 }

@@ -11,14 +11,21 @@
 #include "broker/config/config_anam.h"
 #include "broker/config/config_chat.h"
 #include "broker/config/config_livekit.h"
+#include "broker/config/config_plan.h"
 #include "broker/config/config_prices.h"
 #include "broker/config/config_relay.h"
 #include "broker/config/config_socketio.h"
 #include "broker/config/config_store.h"
+#include "broker/config/config_users.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
+#include "broker/signing_key.h"
 #include "common/str.h"
 #include "common/xalloc.h"
+
+#define TICKETS_ROTATE_S  ((int64_t)7 * 86400)
+#define TICKETS_TTL_S	  60
+#define TICKETS_TTL_MAX_S 600
 
 /* ---- access ---- */
 
@@ -269,8 +276,24 @@ static enum err
 build_tickets(struct conf_section *section, struct config *config,
     struct diag *diag)
 {
+	uint64_t rotate = 0, ttl = 0, ttl_max = 0;
 	size_t len;
 
+	if (value_get_number(section, "rotate", 0, 366 * 86400,
+		TICKETS_ROTATE_S, &rotate, diag) != ERR_OK ||
+	    value_get_number(section, "ttl_max", 1, CONFIG_TICKET_MAX_S,
+		TICKETS_TTL_MAX_S, &ttl_max, diag) != ERR_OK ||
+	    value_get_number(section, "ttl", 1, ttl_max,
+		ttl_max < TICKETS_TTL_S ? ttl_max : TICKETS_TTL_S, &ttl,
+		diag) != ERR_OK)
+		return ERR_PROTO;
+	if (rotate > 0 && rotate < SIGNING_KEY_ROTATE_MIN_S)
+		return conf_fail(section, "rotate", diag,
+		    "is seconds: 0, or %lld at least",
+		    (long long)SIGNING_KEY_ROTATE_MIN_S);
+	config->tickets.rotate_s = (int64_t)rotate;
+	config->tickets.ttl_s = (int64_t)ttl;
+	config->tickets.ttl_max_s = (int64_t)ttl_max;
 	if (value_get_secret(section, "secret", NULL, &config->tickets.secret,
 		diag) != ERR_OK)
 		return ERR_PROTO;
@@ -311,15 +334,21 @@ build(struct conf_section *root, struct config *config, struct diag *diag)
 	if (err == ERR_OK)
 		err = config_prices_build(root, config, diag);
 	if (err == ERR_OK)
+		err = config_plan_build(root, config, diag);
+	if (err == ERR_OK)
 		err = config_relay_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_livekit_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_users_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_anam_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_chat_build(root, config, diag);
 	if (err == ERR_OK)
 		err = config_socketio_build(root, config, diag);
+	if (err == ERR_OK)
+		err = config_plan_check_money(root, config, diag);
 	return err;
 }
 
@@ -419,13 +448,19 @@ config_dump(const struct config *config, FILE *out)
 	value_put_number(out, 1, "waiting", config->requests.waiting);
 	value_put_text(out, 1, "base_path", config->requests.base_path);
 	(void)fputs("}\n", out);
-	if (config->tickets.secret != NULL) {
-		(void)fputs("tickets {\n", out);
+	(void)fputs("tickets {\n", out);
+	if (config->tickets.secret != NULL)
 		value_put_secret(out, 1, "secret", config->tickets.secret);
-		(void)fputs("}\n", out);
-	}
+	value_put_number(out, 1, "rotate", (uint64_t)config->tickets.rotate_s);
+	value_put_number(out, 1, "ttl", (uint64_t)config->tickets.ttl_s);
+	value_put_number(out, 1, "ttl_max",
+	    (uint64_t)config->tickets.ttl_max_s);
+	(void)fputs("}\n", out);
+	if (config->users != NULL)
+		config_users_dump(config->users, out);
 	config_store_dump(config, out);
 	config_prices_dump(config, out);
+	config_plan_dump(config, out);
 	for (size_t i = 0; i < config->relay_count; i++)
 		config_relay_dump(&config->relays[i], out);
 	if (config->livekit != NULL)

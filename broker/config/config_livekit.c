@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/config/config_plan.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
 #include "common/crypt.h"
@@ -473,6 +474,12 @@ config_livekit_build(struct conf_section *root, struct config *config,
 	err = build_url(section, livekit, diag);
 	if (err == ERR_OK)
 		err = build_secrets(section, livekit, diag);
+	if (err == ERR_OK)
+		err = config_plan_get(section, config, NULL, &livekit->plan,
+		    diag);
+	if (err == ERR_OK)
+		err = value_get_bool(section, "require_user", false,
+		    &livekit->require_user, diag);
 	count = conf_section_count(section, "token");
 	livekit->tokens = xcalloc(count + 1, sizeof(livekit->tokens[0]));
 	for (size_t i = 0; err == ERR_OK && i < count; i++) {
@@ -650,6 +657,8 @@ config_livekit_dump(const struct config_livekit *livekit, FILE *out)
 	value_put_text(out, 1, "url", livekit->url);
 	value_put_secret(out, 1, "api_key", livekit->api_key);
 	value_put_secret(out, 1, "api_secret", livekit->api_secret);
+	value_put_text(out, 1, "plan", livekit->plan);
+	value_put_bool(out, 1, "require_user", livekit->require_user);
 	for (size_t i = 0; i < livekit->token_count; i++)
 		dump_token(&livekit->tokens[i], out);
 	(void)fputs("}\n", out);

@@ -21,6 +21,7 @@ static const struct config_relay nothing = {
 	    .keep = LOG_KEEP_DEFAULT },
 	.ticket_s = TICKET_DEFAULT_S,
 	.ticket_max_s = CONFIG_TICKET_MAX_S,
+	.ticket_once = true,
 };
 
 /* A key of two words; *ret is whether it is the second. */
@@ -142,9 +143,16 @@ build_tickets(struct conf_section *section, const struct config_relay *base,
 	if (err == ERR_OK)
 		err = value_get_bool(section, "require_ticket",
 		    base->require_ticket, &relay->require_ticket, diag);
-	if (err == ERR_OK && relay->require_ticket && !relay->client_secrets)
-		err = conf_fail(section, "require_ticket", diag,
-		    "nobody can get one: write client_secrets = true, too");
+	if (err == ERR_OK)
+		err = value_get_bool(section, "ticket_once", base->ticket_once,
+		    &relay->ticket_once, diag);
+	if (err == ERR_OK)
+		err = value_get_bool(section, "require_user",
+		    base->require_user, &relay->require_user, diag);
+	/* OpenAI's own keys are not spent: that has to be asked for */
+	relay->secret_once = conf_given(section, "ticket_once")
+	    ? relay->ticket_once
+	    : base->secret_once;
 	/* no pin holds in a call: that has to be said of each section */
 	if (err == ERR_OK)
 		err = value_get_bool(section, "calls",
@@ -204,7 +212,11 @@ config_messages_dump(const struct config_relay *relay, FILE *out)
 	value_put_number(out, 1, "message_log_bytes", log->max_bytes);
 	value_put_number(out, 1, "message_log_keep", log->keep);
 	value_put_bool(out, 1, "require_ticket", relay->require_ticket);
+	value_put_bool(out, 1, "require_user", relay->require_user);
 	value_put_bool(out, 1, "client_secrets", relay->client_secrets);
+	/* where it was not said, it must not be said */
+	if (relay->secret_once || !relay->ticket_once)
+		value_put_bool(out, 1, "ticket_once", relay->ticket_once);
 	value_put_number(out, 1, "ticket_seconds", (uint64_t)relay->ticket_s);
 	value_put_number(out, 1, "ticket_seconds_max",
 	    (uint64_t)relay->ticket_max_s);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "broker/config/config_plan.h"
 #include "broker/config/url.h"
 #include "broker/http/access.h"
 #include "common/log.h"
@@ -144,23 +145,24 @@ notice_anam(const struct config_anam *anam)
 }
 
 static void
-notice_users(const struct config_chat *chat)
+notice_users(const struct config_users *users)
 {
-	notice_source(chat->user_key_source);
+	bool is_secret = users->key != NULL && users->key_source[0] != '/';
+	bool has_keys = users->key != NULL || users->jwks_file != NULL ||
+	    users->jwks_url != NULL;
+
+	if (is_secret)
+		notice_source(users->key_source);
 	/* a key that others can only verify with signs for many sites */
-	if (chat->user_key_source[0] == '/' && chat->audience == NULL)
+	if (has_keys && !is_secret && users->audience == NULL)
 		log_warning("config.any_audience",
 		    "reason=\"tokens that were made for another site are good "
-		    "for the chat: `audience' in section `users' says what "
-		    "ours have\"");
-	if (!chat->balance)
-		log_notice("config.no_balance",
-		    "reason=\"users who have signed in pay for nothing: what "
-		    "they use is counted, not limited\"");
+		    "here: `audience' in section `users' says what ours "
+		    "have\"");
 }
 
 static void
-notice_chat(const struct config_chat *chat)
+notice_chat(const struct config_chat *chat, bool has_users)
 {
 	struct config_url url = { .tls = false };
 
@@ -176,8 +178,31 @@ notice_chat(const struct config_chat *chat)
 		    "route=chat reason=\"http:// sends its key and every "
 		    "message in the clear\"");
 	config_url_done(&url);
-	if (chat->user_key != NULL)
-		notice_users(chat);
+	if (has_users && !chat->balance)
+		log_notice("config.no_balance",
+		    "reason=\"users who have signed in pay for nothing: what "
+		    "they use is counted, not limited\"");
+}
+
+/* Whether a budget of money may miss what some model costs. */
+static void
+notice_unpriced(const struct config *config)
+{
+	bool counts = false;
+
+	for (size_t i = 0; i < config->plan_count; i++)
+		counts = counts || config->plans[i].day_money > 0;
+	for (size_t i = 0; counts && i < config->relay_count; i++) {
+		const struct config_relay *relay = &config->relays[i];
+		const char *models = config_plan_unpriced(config, relay);
+
+		if (models != NULL)
+			log_warning("config.no_price",
+			    "route=%s models=%s reason=\"`day_money' does not "
+			    "count what a model without a price costs: write "
+			    "a `prices' section for it\"",
+			    relay->name, models);
+	}
 }
 
 void
@@ -200,12 +225,15 @@ config_notice_log(const struct config *config)
 		notice_tickets(config, &config->relays[i]);
 		notice_message_log(config, i);
 	}
+	notice_unpriced(config);
+	if (config->users != NULL)
+		notice_users(config->users);
 	if (config->livekit != NULL)
 		notice_livekit(config->livekit);
 	if (config->anam != NULL)
 		notice_anam(config->anam);
 	if (config->chat != NULL)
-		notice_chat(config->chat);
+		notice_chat(config->chat, config->users != NULL);
 	if (config->socketio != NULL && config->socketio->echo)
 		log_warning("config.echo",
 		    "reason=\"`echo' in section `socketio' is for conformance "

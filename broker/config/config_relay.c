@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "broker/config/config_messages.h"
+#include "broker/config/config_plan.h"
 #include "broker/config/config_value.h"
 #include "broker/config/url.h"
 #include "common/str.h"
@@ -539,6 +540,9 @@ build_relay(struct conf_section *section, const struct relay_limits *tunnel,
 	if (err == ERR_OK)
 		err = build_common(section, tunnel, base, relay, diag);
 	if (err == ERR_OK)
+		err = config_plan_get(section, config,
+		    base == NULL ? NULL : base->plan, &relay->plan, diag);
+	if (err == ERR_OK)
 		err = build_url(section, "upstream", NULL, base, relay, diag);
 	if (err == ERR_OK)
 		err = build_rules(section, base, relay, diag);
@@ -620,6 +624,9 @@ build_openai(struct conf_section *section, const struct relay_limits *tunnel,
 		err = check_paths(section, config, relay, diag);
 	if (err == ERR_OK)
 		err = build_common(section, tunnel, NULL, relay, diag);
+	if (err == ERR_OK)
+		err = config_plan_get(section, config, NULL, &relay->plan,
+		    diag);
 	if (err == ERR_OK)
 		err = build_url(section, "url",
 		    "wss://api.openai.com/v1/realtime", NULL, relay, diag);
@@ -718,6 +725,7 @@ config_relay_dump(const struct config_relay *relay, FILE *out)
 	value_put_text(out, 1, "subprotocol_mode",
 	    relay->subprotocol_pass ? "pass" : "answer");
 	value_put_limits(out, 1, &limits);
+	value_put_text(out, 1, "plan", relay->plan);
 	config_messages_dump(relay, out);
 	(void)fputs("}\n", out);
 	free(upstream);

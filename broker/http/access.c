@@ -223,6 +223,52 @@ access_is_named(const struct config *config, const char *origin)
 	return is_listed(config, origin, false);
 }
 
+/* Whether an Origin is http or https on this host and port. */
+static bool
+is_of_host(const char *origin, const char *host)
+{
+	static const char *const schemes[] = { "http", "https" };
+	struct origin a, b;
+	bool same = false;
+
+	if (host == NULL || !origin_parse(origin, &a))
+		return false;
+	for (size_t i = 0; i < 2 && !same; i++) {
+		char *text = xasprintf("%s://%s", schemes[i], host);
+
+		same = origin_parse(text, &b) && a.port == b.port &&
+		    strcmp(a.scheme, b.scheme) == 0 &&
+		    strcmp(a.host, b.host) == 0;
+		free(text);
+	}
+	return same;
+}
+
+enum err
+access_check_cookie(const struct config *config,
+    const struct access_request *request, struct diag *diag)
+{
+	const char *site = request->fetch_site;
+	bool good;
+
+	if (!request->upgrade &&
+	    (strcmp(request->method, "GET") == 0 ||
+		strcmp(request->method, "HEAD") == 0))
+		return ERR_OK;
+	if (request->origin != NULL)
+		good = access_is_named(config, request->origin) ||
+		    is_of_host(request->origin, request->host);
+	else
+		good = site == NULL || strcmp(site, "same-origin") == 0 ||
+		    strcmp(site, "none") == 0;
+	if (good)
+		return ERR_OK;
+	diag_set(diag,
+	    "a cookie does not count from this Origin, which is not listed by "
+	    "name in `origins' of the configuration's section `access'");
+	return ERR_DENIED;
+}
+
 /*
  * Whether a page of the site itself asks, to which a browser says so.  The
  * scheme is not asked: before a proxy that ends TLS it may be another one, and

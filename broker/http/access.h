@@ -16,6 +16,7 @@ struct access_request {
 	const char *origin;	/* Origin */
 	const char *host;	/* Host */
 	const char *fetch_site; /* Sec-Fetch-Site */
+	bool upgrade;		/* to a WebSocket, whatever the method */
 };
 
 /*
@@ -45,6 +46,17 @@ enum err access_check(const struct config *config,
  * "*": only to such may a browser show answers to a request with cookies.
  */
 bool access_is_named(const struct config *config, const char *origin);
+
+/*
+ * Whether what a browser sends by itself (cookies, a password for the web
+ * server) may count for a request that has been admitted.  It may for GET and
+ * HEAD, which only read; for others, and for a WebSocket, the page has to be
+ * listed by name, or be one of this Host: on "*" is every site that wants to
+ * use its visitors' cookies.  Without an Origin Sec-Fetch-Site must not tell of
+ * another site.  ERR_DENIED.
+ */
+enum err access_check_cookie(const struct config *config,
+    const struct access_request *request, struct diag *diag) MUST_CHECK;
 
 /* Whether nobody but this machine's own clients is admitted. */
 bool access_is_loopback_only(const struct config *config);

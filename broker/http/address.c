@@ -40,6 +40,24 @@ address_network(const char *text, uint8_t out[ADDRESS_NETWORK_BYTES])
 	memcpy(out, bytes, ADDRESS_NETWORK_BYTES);
 }
 
+void
+address_visitor(const char *text, char out[ADDRESS_VISITOR_SIZE])
+{
+	char address[INET6_ADDRSTRLEN];
+	struct in6_addr v6;
+
+	if (address_normalize(text, address) != ERR_OK)
+		(void)strcpy(address, "-");
+	if (inet_pton(AF_INET6, address, &v6) != 1) {
+		(void)strcpy(out, address);
+		return;
+	}
+	memset(v6.s6_addr + ADDRESS_NETWORK_BYTES, 0,
+	    sizeof(v6.s6_addr) - ADDRESS_NETWORK_BYTES);
+	(void)inet_ntop(AF_INET6, &v6, out, INET6_ADDRSTRLEN);
+	(void)strcat(out, "/64");
+}
+
 bool
 address_is_loopback(const char *text)
 {

@@ -24,6 +24,13 @@ enum err address_normalize(const char *text,
 #define ADDRESS_NETWORK_BYTES 8
 void address_network(const char *text, uint8_t out[ADDRESS_NETWORK_BYTES]);
 
+/*
+ * The same network as text: "192.0.2.1", "2001:db8:1:2::/64"; of what is no
+ * address, "-".
+ */
+#define ADDRESS_VISITOR_SIZE (INET6_ADDRSTRLEN + 3)
+void address_visitor(const char *text, char out[ADDRESS_VISITOR_SIZE]);
+
 /* Whether it is this machine's own: 127.0.0.0/8, ::1. */
 bool address_is_loopback(const char *text);
 

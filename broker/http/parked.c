@@ -12,8 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/http/address.h"
 #include "broker/http/answer.h"
 #include "broker/hub/hub.h"
+#include "broker/limits/slots.h"
 #include "common/buf.h"
 #include "common/json.h"
 #include "common/loop.h"
@@ -34,6 +36,7 @@
 
 struct parked {
 	struct request_left left;
+	struct slots *slots; /* of the client's address */
 	int64_t timeout_ms;
 	int status; /* 0: no answer has begun */
 	bool no_body;
@@ -65,22 +68,50 @@ most(const struct config *config)
 	return (unsigned)(quarter * 3 < waiting ? quarter * 3 : waiting);
 }
 
+/*
+ * One address has at most a quarter of them, so that it shuts out nobody else;
+ * this machine's own clients, as which all may come, are not counted so.
+ */
+static enum err
+take_slot(const struct request *req, unsigned max, struct slots **ret,
+    struct diag *diag)
+{
+	const char *address = request_client(req);
+	const struct config_plan plan = {
+		.max_parked = address_is_loopback(address) ? 0 : (max + 3) / 4,
+	};
+	struct subjects subjects;
+	enum err err;
+
+	subjects_fill_address(request_config(req), address, &subjects);
+	subjects.items[0].plan = &plan;
+	err = slots_take(SLOTS_PARKED, &subjects, false, ret, diag);
+	if (err != ERR_OK)
+		diag_set(diag, "too many requests of this address wait");
+	return err;
+}
+
 enum err
 parked_take(struct request *req, struct parked **ret, struct diag *diag)
 {
 	int64_t timeout_ms = request_config(req)->requests.timeout_ms;
+	struct slots *slots = NULL;
 	struct request_left left;
 	struct parked *parked;
-	enum err err = ERR_OK;
+	unsigned max = most(request_config(req));
+	enum err err;
 	int flags;
 
-	if (atomic_fetch_add(&count, 1) >= most(request_config(req))) {
+	if (atomic_fetch_add(&count, 1) >= max) {
 		diag_set(diag, "too many requests wait");
 		err = ERR_UNAVAIL;
+	} else {
+		err = take_slot(req, max, &slots, diag);
 	}
 	if (err == ERR_OK)
 		err = request_leave(req, &left, diag);
 	if (err != ERR_OK) {
+		slots_release(slots);
 		atomic_fetch_sub(&count, 1);
 		return err;
 	}
@@ -88,6 +119,7 @@ parked_take(struct request *req, struct parked **ret, struct diag *diag)
 	(void)fcntl(left.fd, F_SETFL, flags | O_NONBLOCK);
 	parked = xcalloc(1, sizeof(*parked));
 	parked->left = left;
+	parked->slots = slots;
 	parked->timeout_ms = timeout_ms;
 	*ret = parked;
 	return ERR_OK;
@@ -111,6 +143,7 @@ parked_free(struct parked *parked)
 	buf_free(parked->rest);
 	free(parked->left.headers);
 	free(parked->left.words);
+	slots_release(parked->slots);
 	free(parked);
 	atomic_fetch_sub(&count, 1);
 }

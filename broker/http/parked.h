@@ -30,8 +30,9 @@ struct parked_events {
  * Park a request: in its handler, which returns without answering it, and
  * after the body, if there is one, has been read.  `req' is not to be used any
  * more, and what it says or holds is gone when the handler returns.
- * ERR_UNAVAIL in plain CGI and where too many are parked: it is not parked
- * then, and has to be answered as usual.
+ * ERR_UNAVAIL in plain CGI and where too many are parked, ERR_RATE where a
+ * quarter of so many are of this client's address: it is not parked then, and
+ * has to be answered as usual.
  */
 enum err parked_take(struct request *req, struct parked **ret,
     struct diag *diag) MUST_CHECK;

@@ -204,3 +204,22 @@ request_parse_is_type(const char *content_type, const char *type)
 		len--;
 	return len == strlen(type) && strncasecmp(content_type, type, len) == 0;
 }
+
+const char *
+request_parse_cookie(const char *header, const char *name, size_t *ret_len)
+{
+	size_t name_len = strlen(name), len;
+
+	while (header != NULL && *header != '\0') {
+		header += strspn(header, "; \t");
+		len = strcspn(header, ";");
+		if (len > name_len && header[name_len] == '=' &&
+		    strncmp(header, name, name_len) == 0) {
+			header += name_len + 1;
+			*ret_len = strcspn(header, "; \t");
+			return header;
+		}
+		header += len;
+	}
+	return NULL;
+}

@@ -59,6 +59,13 @@ const char *request_parse_query(char *const envp[]);
 /* "https" where HTTPS is on or REQUEST_SCHEME says so, else "http". */
 const char *request_parse_scheme(char *const envp[]);
 
+/*
+ * The value of a cookie in a Cookie header (RFC 6265 4.2), borrowed; NULL where
+ * the header is, or has no such cookie.  Of two the first.
+ */
+const char *request_parse_cookie(const char *header, const char *name,
+    size_t *ret_len);
+
 /* Whether a Content-Type is of this media type, whatever its parameters. */
 bool request_parse_is_type(const char *content_type, const char *type);
 

@@ -8,10 +8,12 @@
 
 #include "broker/anam/anam.h"
 #include "broker/chat/chat_http.h"
+#include "broker/chat/chat_refusal.h"
 #include "broker/chat/messages.h"
 #include "broker/chat/messages_resume.h"
 #include "broker/chat/messages_test.h"
 #include "broker/http/access.h"
+#include "broker/limits/admission.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
 #include "broker/openai/openai_ask.h"
@@ -19,6 +21,7 @@
 #include "broker/socketio/engineio.h"
 #include "broker/store/store.h"
 #include "common/clock.h"
+#include "broker/tickets/tickets.h"
 #include "common/log.h"
 #include "common/str.h"
 
@@ -27,7 +30,9 @@
 #define PROBE_MS	       1000
 
 /* What a page may read beside the headers that every page may. */
-#define CORS_EXPOSE_HEADERS "Idempotent-Replayed, Retry-After, X-Anon-Id"
+#define CORS_EXPOSE_HEADERS                                               \
+	"Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, " \
+	"X-Anon-Id"
 
 #define CORS_MAX_AGE_S "600"
 
@@ -41,6 +46,11 @@ struct route {
 	 */
 	bool (*takes)(const char *path);
 	bool open; /* without admission, and without CORS */
+	/* asks for its limits itself: not all that it takes are requests */
+	bool unlimited;
+	/* over a limit, where an error will not do */
+	void (*refuse)(struct request *req, const struct diag *diag,
+	    int64_t retry_after_s);
 	request_handler *handler;
 	request_error_form *error_form; /* NULL: ours */
 };
@@ -100,6 +110,7 @@ static const struct route routes[] = {
 	{ "POST", "/api/livekit/token", .handler = livekit_token_handle },
 	{ "POST", "/api/livekit/token/", .prefix = true,
 	    .handler = livekit_token_handle },
+	{ "POST", "/api/tickets", .handler = tickets_handle },
 	{ "POST", "/v1/realtime/client_secrets",
 	    .handler = openai_client_secrets_handle,
 	    .error_form = openai_ask_error_form },
@@ -121,17 +132,20 @@ static const struct route routes[] = {
 	{ "DELETE", "/api/v1/chats/*", .handler = chat_http_chat_handle },
 	{ "GET", "/api/v1/chats/*/messages", .handler = chat_http_chat_handle },
 	{ "GET", "/api/v1/usage", .handler = chat_http_usage_handle },
-	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle },
+	{ "POST", "/api/v1/messages/send", .handler = messages_send_handle,
+	    .refuse = chat_refusal_reply_limited },
 	{ "GET", "/api/v1/messages/send", .handler = messages_stream_handle },
 	{ "GET", "/api/v1/messages/stream", .handler = messages_stream_handle },
 	{ "POST", "/api/v1/messages/regenerate",
-	    .handler = messages_regenerate_handle },
+	    .handler = messages_regenerate_handle,
+	    .refuse = chat_refusal_reply_limited },
 	{ "POST", "/api/v1/messages/stop", .handler = messages_stop_handle },
 	{ "GET", "/api/v1/messages/test-sse", .handler = messages_test_handle },
 	{ "POST", "/api/v1/messages/test-sse",
 	    .handler = messages_test_handle },
-	{ "GET", .takes = eio_takes, .handler = eio_handle },
-	{ "POST", .takes = eio_takes, .handler = eio_handle },
+	{ "GET", .takes = eio_takes, .unlimited = true, .handler = eio_handle },
+	{ "POST", .takes = eio_takes, .unlimited = true,
+	    .handler = eio_handle },
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
@@ -288,6 +302,30 @@ reply_options(struct request *req, const char *methods, bool cors)
 	request_reply_empty(req, 204);
 }
 
+/*
+ * Have it handled, within the limits of its address.  Only now: what a foreign
+ * page has its visitors ask is none of theirs.
+ */
+static void
+handle(struct request *req, const struct route *route)
+{
+	struct diag diag = { "" };
+	int64_t retry_after_s;
+
+	if (route->open || route->unlimited)
+		route->handler(req);
+	else if (route->refuse != NULL) {
+		if (admission_ask_address(req, &retry_after_s, &diag) == ERR_OK)
+			route->handler(req);
+		else
+			route->refuse(req, &diag, retry_after_s);
+	} else if (admission_check_address(req, &diag) == ERR_OK) {
+		route->handler(req);
+	} else {
+		request_reply_error(req, ERR_RATE, diag.text);
+	}
+}
+
 void
 route_handle(struct request *req)
 {
@@ -316,6 +354,6 @@ route_handle(struct request *req)
 	} else if (strcmp(method, "OPTIONS") == 0) {
 		reply_options(req, methods, !route->open);
 	} else {
-		route->handler(req);
+		handle(req, route);
 	}
 }

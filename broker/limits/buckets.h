@@ -21,6 +21,7 @@
 struct buckets_state {
 	const char *plan; /* borrowed of the configuration; NULL: no limit */
 	uint64_t limit, remaining;
+	int64_t window_s;	/* in which an empty one fills */
 	int64_t reset_ms;	/* until it is full */
 	int64_t retry_after_ms; /* until the next one passes; 0: now */
 };

@@ -9,7 +9,7 @@
 
 /*
  * slots: how much of something runs at once for each subject: tunnels
- * (max_tunnels), streams (max_streams).
+ * (max_tunnels), streams (max_streams), requests that wait (max_parked).
  *
  * What is taken has one owner, who gives it back; the counts are of what is
  * taken, so nothing can leak.  Thread-safe.
@@ -17,6 +17,7 @@
 enum slots_kind {
 	SLOTS_TUNNELS,
 	SLOTS_STREAMS,
+	SLOTS_PARKED,
 };
 
 struct slots;

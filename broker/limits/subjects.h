@@ -28,13 +28,21 @@ struct subjects_request {
 	const char *plan;	/* that the user's token names; NULL: none */
 	const char *anon_id;	/* NULL: none; not beside user */
 	const char *address;	/* numeric */
-	const char *route;	/* name */
+	const char *route;	/* name; NULL: not known yet */
 	const char *route_plan; /* its `plan'; NULL: none */
 };
 
-/* All that it is counted for, with a plan or without one. */
+/*
+ * All that it is counted for, with a plan or without one; names borrow
+ * nothing, plans are of config.  Who shows neither token nor id is anonymous,
+ * too: by the address, as "a:@192.0.2.1".
+ */
 void subjects_fill(const struct config *config,
     const struct subjects_request *request, struct subjects *ret);
+
+/* The address alone, before anything else is known. */
+void subjects_fill_address(const struct config *config, const char *address,
+    struct subjects *ret);
 
 /* Their limits of a day, for the store; borrows the names. */
 void subjects_budgets(const struct subjects *subjects,

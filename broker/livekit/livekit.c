@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "broker/livekit/livekit_token.h"
+#include "broker/users/identity.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/str.h"
@@ -39,17 +40,21 @@ escape_client(const struct request *req, char *out, size_t size)
 }
 
 static void
-log_token(const struct request *req, const struct livekit_token *token,
-    const struct config_token *template)
+log_token(const struct request *req, const char *user,
+    const struct livekit_token *token, const struct config_token *template)
 {
-	char client[64], identity[128], room[128];
+	char client[64], word[2 * IDENTITY_USER_MAX], identity[128], room[128];
 	const char *name = token->room == NULL ? "" : token->room;
 
-	log_info("livekit.token", "client=%s identity=%s room=%s template=%s",
+	if (user == NULL)
+		user = "-";
+	log_info("livekit.token",
+	    "client=%s identity=%s room=%s template=%s user=%s",
 	    escape_client(req, client, sizeof(client)),
 	    str_escape(identity, sizeof(identity), token->identity,
 		strlen(token->identity)),
-	    str_escape(room, sizeof(room), name, strlen(name)), template->name);
+	    str_escape(room, sizeof(room), name, strlen(name)), template->name,
+	    str_escape(word, sizeof(word), user, strlen(user)));
 }
 
 static void
@@ -74,12 +79,14 @@ refuse(struct request *req, const struct config_token *template, enum err err,
 {
 	char client[64];
 
-	if (err == ERR_SYS) {
+	if (err_http_status(err) >= 500) {
 		log_error("livekit.failed", "reason=\"%s\"", diag->text);
 		request_reply_error(req, err, err_text(err));
 		return;
 	}
-	if (err == ERR_DENIED)
+	if (err == ERR_UNAUTH)
+		request_add_header(req, "WWW-Authenticate", "Bearer");
+	if (err == ERR_DENIED || err == ERR_UNAUTH)
 		log_info("livekit.denied",
 		    "client=%s template=%s reason=\"%s\"",
 		    escape_client(req, client, sizeof(client)), template->name,
@@ -89,7 +96,7 @@ refuse(struct request *req, const struct config_token *template, enum err err,
 
 static void
 answer(struct request *req, const struct config_token *template,
-    const json_t *body)
+    const char *user, const json_t *body)
 {
 	const struct config_livekit *livekit = request_config(req)->livekit;
 	struct livekit_token token;
@@ -105,7 +112,7 @@ answer(struct request *req, const struct config_token *template,
 	}
 	err = livekit_token_sign(livekit, &token, &text, &diag);
 	if (err == ERR_OK) {
-		log_token(req, &token, template);
+		log_token(req, user, &token, template);
 		reply(req, livekit, &token, text);
 		explicit_bzero(text, strlen(text));
 		free(text);
@@ -115,12 +122,29 @@ answer(struct request *req, const struct config_token *template,
 	livekit_token_done(&token);
 }
 
+/* Who asks, where the section serves him. */
+static enum err
+find_user(struct request *req, struct identity *ret, struct diag *diag)
+{
+	enum err err = identity_of_request(req,
+	    IDENTITY_BEARER | IDENTITY_COOKIE, "livekit", ret, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = identity_check_required(ret,
+	    request_config(req)->livekit->require_user, diag);
+	if (err != ERR_OK)
+		identity_done(ret);
+	return err;
+}
+
 void
 livekit_token_handle(struct request *req)
 {
 	const struct config_token *template = find_template(req);
 	const json_t *body = NULL;
 	struct diag diag = { "" };
+	struct identity who;
 	enum err err;
 
 	if (template == NULL) {
@@ -128,10 +152,15 @@ livekit_token_handle(struct request *req)
 		    "there is no such LiveKit token template");
 		return;
 	}
-	err = request_json(req, &body, &diag);
+	err = find_user(req, &who, &diag);
 	if (err != ERR_OK) {
 		refuse(req, template, err, &diag);
 		return;
 	}
-	answer(req, template, body);
+	err = request_json(req, &body, &diag);
+	if (err == ERR_OK)
+		answer(req, template, who.user, body);
+	else
+		refuse(req, template, err, &diag);
+	identity_done(&who);
 }

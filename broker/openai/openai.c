@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "broker/openai/openai_ask.h"
-#include "broker/openai/session_rules.h"
-#include "broker/openai/ticket.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -58,22 +57,6 @@ take_lifetime(struct request *req, const struct config_relay *relay,
 	return false;
 }
 
-/* Would the ticket's session be taken when it is used? */
-static bool
-fits(struct request *req, const struct config_relay *relay,
-    const json_t *session)
-{
-	json_t *merged;
-
-	if (session_rules_merge(relay, session, NULL, &merged) == ERR_OK) {
-		json_decref(merged);
-		return true;
-	}
-	openai_ask_refuse_param(req, relay, ERR_LIMIT, err_code(ERR_LIMIT),
-	    "session", "The session is too large for this site.");
-	return false;
-}
-
 /* ---- the answer ---- */
 
 /* What the client asked for, in the shape of the vendor's answer. */
@@ -110,15 +93,18 @@ log_ticket(const struct request *req, const struct store_ticket *ticket,
 
 static void
 answer(struct request *req, const struct config_relay *relay,
-    const struct openai_session *session, int64_t seconds)
+    const struct identity *who, const struct openai_session *session,
+    int64_t seconds)
 {
 	int64_t now = clock_unix();
 	/* the rows borrow what they are written from */
 	const struct store_ticket ticket = {
 		.route = relay->name,
-		.user = (char *)(uintptr_t)request_remote_user(req),
+		.user = who->user,
+		.plan = who->plan,
 		.model = session->model,
 		.session = session->members,
+		.once = relay->secret_once,
 		.created = now,
 		.expires = now + seconds,
 	};
@@ -139,24 +125,21 @@ answer(struct request *req, const struct config_relay *relay,
 	free(text);
 }
 
-void
-openai_client_secrets_handle(struct request *req)
+/* Do what the body asks for; whatever becomes of it, it is answered. */
+static void
+handle(struct request *req, const struct config_relay *relay,
+    const struct identity *who)
 {
-	const struct config_relay *relay = openai_ask_relay(req);
 	struct openai_session session;
 	struct diag diag = { "" };
 	const json_t *body;
 	int64_t seconds;
-	enum err err;
+	enum err err = request_json(req, &body, &diag);
 
-	if (relay == NULL)
-		return;
-	if (!relay->client_secrets) {
-		request_reply_error(req, ERR_NOTFOUND,
-		    "short-lived keys are not served here");
-		return;
+	if (err == ERR_OK && who->ticket.id != NULL) {
+		diag_set(&diag, "a short-lived key makes no other");
+		err = ERR_DENIED;
 	}
-	err = request_json(req, &body, &diag);
 	if (err != ERR_OK) {
 		openai_ask_refuse(req, relay, err, &diag);
 		return;
@@ -172,7 +155,26 @@ openai_client_secrets_handle(struct request *req)
 	    !openai_ask_session(req, relay, json_object_get(body, "session"),
 		NULL, &session))
 		return;
-	if (fits(req, relay, session.members))
-		answer(req, relay, &session, seconds);
+	if (openai_ask_fits(req, relay, &session))
+		answer(req, relay, who, &session, seconds);
 	openai_session_done(&session);
+}
+
+void
+openai_client_secrets_handle(struct request *req)
+{
+	const struct config_relay *relay = openai_ask_relay(req);
+	struct identity who;
+
+	if (relay == NULL)
+		return;
+	if (!relay->client_secrets) {
+		request_reply_error(req, ERR_NOTFOUND,
+		    "short-lived keys are not served here");
+		return;
+	}
+	if (!openai_ask_identity(req, relay, &who))
+		return;
+	handle(req, relay, &who);
+	identity_done(&who);
 }

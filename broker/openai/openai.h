@@ -10,7 +10,7 @@
  *
  * POST /v1/realtime/client_secrets: {"expires_after"?:{"anchor":"created_at",
  * "seconds"},"session"?:{...}} is answered with a ticket
- * (broker/openai/ticket.h):
+ * (broker/tickets/ticket.h):
  * {"value":"ek_...","expires_at","session":{...}}.  The session is what the
  * client asked for; what the site adds stays unseen.
  */

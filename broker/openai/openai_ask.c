@@ -110,6 +110,26 @@ openai_ask_relay(struct request *req)
 	return relay;
 }
 
+bool
+openai_ask_identity(struct request *req, const struct config_relay *relay,
+    struct identity *ret)
+{
+	struct diag diag = { "" };
+	enum err err = identity_of_request(req,
+	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS,
+	    relay->name, ret, &diag);
+
+	if (err == ERR_OK) {
+		err =
+		    identity_check_required(ret, relay->require_user, &diag);
+		if (err != ERR_OK)
+			identity_done(ret);
+	}
+	if (err != ERR_OK)
+		openai_ask_refuse(req, relay, err, &diag);
+	return err == ERR_OK;
+}
+
 /* What the relay's rules make of a model, or of none. */
 static enum err
 choose_model(const struct config_relay *relay, const char *asked, char **ret,
@@ -194,6 +214,22 @@ openai_ask_session(struct request *req, const struct config_relay *relay,
 		(void)json_object_del(made.members, "model");
 	*ret = made;
 	return true;
+}
+
+bool
+openai_ask_fits(struct request *req, const struct config_relay *relay,
+    const struct openai_session *session)
+{
+	json_t *merged;
+
+	if (session_rules_merge(relay, session->members, NULL, &merged) ==
+	    ERR_OK) {
+		json_decref(merged);
+		return true;
+	}
+	openai_ask_refuse_param(req, relay, ERR_LIMIT, err_code(ERR_LIMIT),
+	    "session", "The session is too large for this site.");
+	return false;
 }
 
 void

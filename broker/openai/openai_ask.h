@@ -8,6 +8,7 @@
 
 #include "broker/config/config.h"
 #include "broker/http/request.h"
+#include "broker/users/identity.h"
 #include "common/err.h"
 
 /*
@@ -38,6 +39,13 @@ const char *openai_ask_client(const struct request *req, char *out,
  */
 const struct config_relay *openai_ask_relay(struct request *req);
 
+/*
+ * Who asks, where the relay serves him.  False where it does not; the request is
+ * answered then.  Free *ret with identity_done().
+ */
+bool openai_ask_identity(struct request *req, const struct config_relay *relay,
+    struct identity *ret);
+
 /* A session that a client may have. */
 struct openai_session {
 	json_t *members; /* without the model; NULL: it asked for none */
@@ -51,6 +59,14 @@ struct openai_session {
  */
 bool openai_ask_session(struct request *req, const struct config_relay *relay,
     const json_t *session, const char *model, struct openai_session *ret);
+
+/*
+ * Would it be taken as a ticket's when that is used?  False where it is too
+ * large; the request is answered then.
+ */
+bool openai_ask_fits(struct request *req, const struct config_relay *relay,
+    const struct openai_session *session);
+
 void openai_session_done(struct openai_session *session);
 
 #endif

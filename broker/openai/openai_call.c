@@ -10,7 +10,7 @@
 #include "broker/http/multipart.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/session_rules.h"
-#include "broker/openai/ticket.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -26,7 +26,7 @@
 /* What a call is made of. */
 struct call {
 	const struct config_relay *relay;
-	struct store_ticket ticket; /* empty: without one */
+	struct identity who;
 	const char *sdp;	    /* the offer; the request's */
 	size_t sdp_len;
 	json_t *asked; /* the form's `session'; NULL: none */
@@ -37,7 +37,7 @@ struct call {
 static void
 call_done(struct call *call)
 {
-	store_ticket_done(&call->ticket);
+	identity_done(&call->who);
 	json_decref(call->asked);
 	json_decref(call->session);
 }
@@ -99,18 +99,11 @@ take_body(struct request *req, struct call *call, struct diag *diag)
 }
 
 static enum err
-take_ticket(struct request *req, struct call *call, struct diag *diag)
+check_ticket(const struct call *call, struct diag *diag)
 {
-	const struct config_relay *relay = call->relay;
-	const char *text =
-	    ticket_of_bearer(request_header(req, "authorization"));
-
-	if (text != NULL && ticket_has_form(text, strlen(text)))
-		return ticket_check(text, strlen(text), relay->name,
-		    clock_unix(), &call->ticket, diag);
-	if (!relay->require_ticket)
+	if (!call->relay->require_ticket || call->who.ticket.id != NULL)
 		return ERR_OK;
-	diag_set(diag, "a short-lived key is needed here");
+	diag_set(diag, "a ticket is needed here");
 	return ERR_UNAUTH;
 }
 
@@ -126,7 +119,7 @@ is_realtime(const json_t *session)
 static bool
 make_session(struct request *req, struct call *call)
 {
-	const struct store_ticket *ticket = &call->ticket;
+	const struct store_ticket *ticket = &call->who.ticket;
 	struct openai_session asked;
 	struct diag diag = { "the session is too large" };
 	enum err err;
@@ -231,7 +224,7 @@ static void
 reply_sdp(struct request *req, const struct call *call,
     const struct http_client_answer *answer)
 {
-	const char *user = call->ticket.user;
+	const char *user = call->who.user;
 	char id[CALL_ID_MAX + 1] = "-", client[64], word[2 * TICKET_USER_MAX];
 	char *location;
 
@@ -299,6 +292,9 @@ make_call(struct request *req, const struct call *call)
 	struct diag diag = { "" };
 	enum err err = flight_begin(NULL, threads, clock_ms(), &flight, &diag);
 
+	/* last of all: there is no way back */
+	if (err == ERR_OK)
+		err = ticket_spend(&call->who.ticket, clock_unix(), &diag);
 	if (err == ERR_OK)
 		err = send_call(call, &answer, &diag);
 	flight_end(flight);
@@ -326,7 +322,9 @@ openai_calls_handle(struct request *req)
 		    "calls are not served here");
 		return;
 	}
-	err = take_ticket(req, &call, &diag);
+	if (!openai_ask_identity(req, call.relay, &call.who))
+		return;
+	err = check_ticket(&call, &diag);
 	if (err == ERR_OK)
 		err = request_query(req, "model", &call.model, &diag);
 	if (err == ERR_OK)

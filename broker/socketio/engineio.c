@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "broker/hub/hub.h"
+#include "broker/limits/admission.h"
 #include "broker/socketio/eio_refusal.h"
 #include "broker/socketio/eio_server.h"
 #include "common/xalloc.h"
@@ -226,12 +227,14 @@ park(struct request *req, struct eio_server *server, const char *sid)
 {
 	struct task *task = task_new(server, sid);
 	hub_run *run = sid == NULL ? run_open_polling : run_poll;
+	enum err err;
 
 	if (sid == NULL)
 		fill_info(req, &task->info);
-	if (parked_take(req, &task->poll, NULL) != ERR_OK) {
+	err = parked_take(req, &task->poll, NULL);
+	if (err != ERR_OK) {
 		eio_info_done(&task->info);
-		reply_later(req, ERR_UNAVAIL);
+		reply_later(req, err);
 		task_free(task);
 	} else if (!hub_post(run, task)) {
 		parked_drop(task->poll);
@@ -335,19 +338,33 @@ read_query(struct request *req, struct ask *ret)
 	return err;
 }
 
+/* Polls of a session are how it is carried; all else is a request. */
+static bool
+is_carried(struct eio_server *server, const struct ask *ask)
+{
+	return ask->sid != NULL &&
+	    eio_server_ask(server, ask->sid) != EIO_UNKNOWN;
+}
+
 void
 eio_handle(struct request *req)
 {
 	struct eio_server *server = eio_server_find(request_path(req));
 	const char *method = request_method(req);
 	struct ask ask = { .get = strcmp(method, "GET") == 0 };
+	struct diag diag = { "" };
 	enum eio_refusal code;
+	bool malformed;
 
 	if (server == NULL) {
 		request_reply_error(req, ERR_NOTFOUND, NULL);
 		return;
 	}
-	if (read_query(req, &ask) != ERR_OK)
+	malformed = read_query(req, &ask) != ERR_OK;
+	if (!is_carried(server, &ask) &&
+	    admission_check_address(req, &diag) != ERR_OK)
+		request_reply_error(req, ERR_RATE, diag.text);
+	else if (malformed)
 		refuse(req, EIO_BAD_REQUEST);
 	else if (!verify(server, &ask, &code))
 		refuse(req, code);

@@ -37,7 +37,10 @@ store_ticket_done(struct store_ticket *ticket)
 	free(ticket->id);
 	free(ticket->route);
 	free(ticket->user);
+	free(ticket->plan);
 	free(ticket->model);
+	free(ticket->address);
+	free(ticket->origin);
 	json_decref(ticket->session);
 	*ticket = (struct store_ticket){ .id = NULL };
 }
@@ -54,6 +57,9 @@ store_usage_done(struct store_usage *usage)
 	free(usage->vendor_id);
 	free(usage->status);
 	free(usage->raw);
+	for (int i = 0; i < STORE_SUBJECTS_MAX; i++)
+		free(usage->subjects[i]);
+	free(usage->reservation);
 	*usage = (struct store_usage){ .lease = NULL };
 }
 
@@ -68,6 +74,17 @@ store_sums_done(struct store_sums *sums)
 	}
 	free(sums->items);
 	*sums = (struct store_sums){ .items = NULL };
+}
+
+void
+store_revocations_done(struct store_revocations *revocations)
+{
+	for (size_t i = 0; i < revocations->count; i++) {
+		free(revocations->items[i].kind);
+		free(revocations->items[i].value);
+	}
+	free(revocations->items);
+	*revocations = (struct store_revocations){ .items = NULL };
 }
 
 const char *const store_state_names[STORE_STATES_COUNT] = {

@@ -46,7 +46,8 @@ struct store_ticket {
 	char *address;	 /* the only client that may use it; NULL: any */
 	char *origin;	 /* the only Origin that may; NULL: any */
 	json_t *session; /* members of a session.update; NULL: none */
-	bool once;	 /* it is spent when it is used */
+	bool once;	 /* it is spent when it is used ... */
+	bool spent;	 /* ... and has been; only read */
 	int64_t created, expires;
 };
 void store_ticket_done(struct store_ticket *ticket);

@@ -6,8 +6,11 @@
 
 #include "broker/store/store_sqlite_account.h"
 #include "broker/store/store_sqlite_base.h"
+#include "broker/store/store_sqlite_budget.h"
 #include "broker/store/store_sqlite_chat.h"
 #include "broker/store/store_sqlite_generation.h"
+#include "broker/store/store_sqlite_revocation.h"
+#include "broker/store/store_sqlite_ticket.h"
 #include "broker/store/store_sqlite_usage.h"
 #include "common/json.h"
 #include "common/xalloc.h"
@@ -30,169 +33,74 @@ static const struct database_schema schema = {
 	.statement_count = sizeof(statements) / sizeof(statements[0]),
 };
 
-/* ---- sessions and tickets ---------------------------------------------- */
-
-/* Both have the same kinds of columns, and the first text is the key. */
-struct row {
-	char *texts[4];
-	json_t *session; /* may be NULL */
-	int64_t created, expires;
-};
-
-/* Forget one that has expired and has the key, or the last text. */
-static enum err
-forget(struct database *db, enum statement id, const struct row *row,
-    struct diag *diag)
-{
-	enum err err = database_use(db, id, diag);
-
-	if (err != ERR_OK)
-		return err;
-	database_bind_text(db, 1, row->texts[0]);
-	database_bind_text(db, 2, row->texts[3]);
-	database_bind_number(db, 3, row->created);
-	return database_finish(db, diag);
-}
+/* ---- Anam sessions ------------------------------------------------------ */
 
 static enum err
-insert(struct database *db, enum statement id, const struct row *row,
-    struct diag *diag)
+insert_anam(struct database *db, const struct store_anam *in, struct diag *diag)
 {
-	char *session = NULL;
-	size_t len = 0;
-	enum err err = database_use(db, id, diag);
+	size_t len;
+	char *session = json_text(in->session, &len);
+	enum err err = database_run(db, FORGET_ANAM,
+	    PARAMS(TEXT(in->id), TEXT(in->token_id), NUMBER(in->created)),
+	    diag);
 
-	if (err != ERR_OK)
-		return err;
-	if (row->session != NULL)
-		session = json_text(row->session, &len);
-	for (int i = 0; i < 4; i++)
-		database_bind_text(db, 1 + i, row->texts[i]);
-	database_bind_text(db, 5, session);
-	database_bind_number(db, 6, row->created);
-	database_bind_number(db, 7, row->expires);
-	err = database_finish(db, diag);
-	if (session != NULL)
-		explicit_bzero(session, len);
-	free(session);
-	return err;
-}
-
-/* Whoever may ask for tickets must not be able to fill the disk with them. */
-static enum err
-check_room(struct database *db, struct diag *diag)
-{
-	enum err err = database_use(db, COUNT_TICKETS, diag);
-
-	if (err != ERR_OK)
-		return err;
-	err = database_step(db, diag);
-	if (err == ERR_OK && database_number(db, 0) >= STORE_TICKETS_MAX) {
-		diag_set(diag, "%d short-lived keys are there already",
-		    STORE_TICKETS_MAX);
-		err = ERR_UNAVAIL;
-	}
-	database_release(db);
-	return err;
-}
-
-static enum err
-put_row(struct store *store, enum statement forget_id, enum statement put_id,
-    const struct row *row, struct diag *diag)
-{
-	struct database *db = ((struct store_sqlite *)store)->db;
-	enum err err = database_begin(db, diag);
-
-	if (err != ERR_OK)
-		return err;
-	err = forget(db, forget_id, row, diag);
-	if (err == ERR_OK && put_id == PUT_TICKET)
-		err = check_room(db, diag);
 	if (err == ERR_OK)
-		err = insert(db, put_id, row, diag);
-	return database_end(db, err, diag);
-}
-
-/* A value that we did not write is a damaged file. */
-static enum err
-read_row(struct database *db, struct row *ret, struct diag *diag)
-{
-	char *session = database_text(db, 4);
-	size_t len = session == NULL ? 0 : strlen(session);
-	struct row row = {
-		.created = database_number(db, 5),
-		.expires = database_number(db, 6),
-	};
-	enum err err = ERR_OK;
-
-	if (session != NULL)
-		err = json_parse(session, len, &row.session, NULL);
-	if (session != NULL)
-		explicit_bzero(session, len);
+		err = database_run(db, PUT_ANAM,
+		    PARAMS(TEXT(in->id), TEXT(in->user), TEXT(in->persona),
+			TEXT(in->token_id), TEXT(session), NUMBER(in->created),
+			NUMBER(in->expires)),
+		    diag);
+	explicit_bzero(session, len);
 	free(session);
-	if (err != ERR_OK) {
-		diag_set(diag, "the store: a row is damaged");
-		return ERR_UNAVAIL;
-	}
-	for (int i = 0; i < 4; i++)
-		row.texts[i] = database_text(db, i);
-	*ret = row;
-	return ERR_OK;
-}
-
-/* The one row of this key that has not expired. */
-static enum err
-get_row(struct store *store, enum statement id, const char *key, int64_t now,
-    struct row *ret, struct diag *diag)
-{
-	struct database *db = ((struct store_sqlite *)store)->reads;
-	enum err err = database_enter(db, diag);
-
-	if (err != ERR_OK)
-		return err;
-	err = database_use(db, id, diag);
-	if (err == ERR_OK) {
-		database_bind_text(db, 1, key);
-		database_bind_number(db, 2, now);
-		err = database_step(db, diag);
-		if (err == ERR_OK)
-			err = read_row(db, ret, diag);
-		database_release(db);
-	}
-	database_leave(db);
 	return err;
 }
 
 static enum err
 put_anam(struct store *store, const struct store_anam *in, struct diag *diag)
 {
-	const struct row row = {
-		.texts = { in->id, in->user, in->persona, in->token_id },
-		.session = in->session,
-		.created = in->created,
-		.expires = in->expires,
-	};
+	struct database *db = ((struct store_sqlite *)store)->db;
+	enum err err = database_begin(db, diag);
 
-	return put_row(store, FORGET_ANAM, PUT_ANAM, &row, diag);
+	if (err != ERR_OK)
+		return err;
+	return database_end(db, insert_anam(db, in, diag), diag);
 }
 
+static enum err
+read_anam(struct database *db, struct store_anam *ret, struct diag *diag)
+{
+	json_t *session;
+	enum err err = store_sqlite_json(db, 4, &session, diag);
+
+	if (err == ERR_OK)
+		*ret = (struct store_anam){
+			.id = database_text(db, 0),
+			.user = database_text(db, 1),
+			.persona = database_text(db, 2),
+			.token_id = database_text(db, 3),
+			.session = session,
+			.created = database_number(db, 5),
+			.expires = database_number(db, 6),
+		};
+	return err;
+}
+
+/* The one row of this key that has not expired. */
 static enum err
 get_anam_row(struct store *store, enum statement id, const char *key,
     int64_t now, struct store_anam *ret, struct diag *diag)
 {
-	struct row row;
-	enum err err = get_row(store, id, key, now, &row, diag);
+	struct database *db = ((struct store_sqlite *)store)->reads;
+	enum err err = database_enter(db, diag);
 
-	if (err == ERR_OK)
-		*ret = (struct store_anam){
-			.id = row.texts[0],
-			.user = row.texts[1],
-			.persona = row.texts[2],
-			.token_id = row.texts[3],
-			.session = row.session,
-			.created = row.created,
-			.expires = row.expires,
-		};
+	if (err != ERR_OK)
+		return err;
+	err = database_find(db, id, PARAMS(TEXT(key), NUMBER(now)), diag);
+	if (err == ERR_OK) {
+		err = read_anam(db, ret, diag);
+		database_release(db);
+	}
+	database_leave(db);
 	return err;
 }
 
@@ -210,47 +118,14 @@ get_anam_by_token(struct store *store, const char *token_id, int64_t now,
 	return get_anam_row(store, GET_ANAM_BY_TOKEN, token_id, now, ret, diag);
 }
 
-static enum err
-put_ticket(struct store *store, const struct store_ticket *in,
-    struct diag *diag)
-{
-	const struct row row = {
-		.texts = { in->id, in->route, in->user, in->model },
-		.session = in->session,
-		.created = in->created,
-		.expires = in->expires,
-	};
-
-	return put_row(store, FORGET_TICKET, PUT_TICKET, &row, diag);
-}
-
-static enum err
-get_ticket(struct store *store, const char *id, int64_t now,
-    struct store_ticket *ret, struct diag *diag)
-{
-	struct row row;
-	enum err err = get_row(store, GET_TICKET, id, now, &row, diag);
-
-	if (err == ERR_OK)
-		*ret = (struct store_ticket){
-			.id = row.texts[0],
-			.route = row.texts[1],
-			.user = row.texts[2],
-			.model = row.texts[3],
-			.session = row.session,
-			.created = row.created,
-			.expires = row.expires,
-		};
-	return err;
-}
-
 /* ---- the store --------------------------------------------------------- */
 
 static enum err
 expire_rows(struct database *db, int64_t now, struct diag *diag)
 {
 	static const enum statement ids[] = { EXPIRE_ANAM, EXPIRE_TICKETS,
-		EXPIRE_ALLOWANCES, EXPIRE_KEYS };
+		EXPIRE_ALLOWANCES, EXPIRE_KEYS, EXPIRE_COUNTERS,
+		EXPIRE_RESERVATIONS, EXPIRE_METERS, EXPIRE_REVOCATIONS };
 	enum err err = database_begin(db, diag);
 
 	if (err != ERR_OK)
@@ -321,8 +196,15 @@ static const struct store_ops ops = {
 	.put_anam = put_anam,
 	.get_anam = get_anam,
 	.get_anam_by_token = get_anam_by_token,
-	.put_ticket = put_ticket,
-	.get_ticket = get_ticket,
+	.put_ticket = store_sqlite_put_ticket,
+	.get_ticket = store_sqlite_get_ticket,
+	.spend_ticket = store_sqlite_spend_ticket,
+	.reserve = store_sqlite_reserve_budgets,
+	.release = store_sqlite_release_budgets,
+	.add_seconds = store_sqlite_add_seconds,
+	.check_budgets = store_sqlite_check_budgets,
+	.revoke = store_sqlite_revoke,
+	.list_revocations = store_sqlite_list_revocations,
 	.add_usage = store_sqlite_add_usage,
 	.sum_usage = store_sqlite_sum_usage,
 	.top_up = store_sqlite_top_up,

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "broker/store/store_sqlite_base.h"
+#include "broker/store/store_sqlite_budget.h"
 #include "common/xalloc.h"
 
 enum err
@@ -14,6 +15,10 @@ store_sqlite_check_usage(const struct store_usage *row, struct diag *diag)
 	for (int i = 0; i < STORE_TOKENS_COUNT; i++)
 		if (row->tokens[i] > most)
 			most = row->tokens[i];
+	if (row->money < 0 || row->money > STORE_BALANCE_MAX) {
+		diag_set(diag, "a row costs more than can be booked");
+		return ERR_LIMIT;
+	}
 	if (most <= STORE_TOKENS_MAX && isfinite(row->seconds) &&
 	    row->seconds >= 0 && row->seconds <= STORE_TOKENS_MAX)
 		return ERR_OK;
@@ -44,7 +49,11 @@ store_sqlite_insert_usage(struct database *db, const struct store_usage *row,
 	database_bind_text(db, 13, row->raw);
 	for (int i = 0; i < STORE_TOKENS_COUNT; i++)
 		database_bind_number(db, 14 + i, (int64_t)row->tokens[i]);
-	return database_finish(db, diag);
+	err = database_finish(db, diag);
+	/* one that was there already was counted then */
+	if (err == ERR_OK && database_changed(db) > 0)
+		err = store_sqlite_settle_budgets(db, row, diag);
+	return err;
 }
 
 enum err

@@ -15,7 +15,8 @@ enum err store_sqlite_sum_usage(struct store *store, int64_t from, int64_t to,
 enum err store_sqlite_check_usage(const struct store_usage *row,
     struct diag *diag) MUST_CHECK;
 
-/* Within a transaction: book one that was checked, unless it is there. */
+/* Within a transaction: book one that was checked, and count it in its budgets,
+   unless it is there. */
 enum err store_sqlite_insert_usage(struct database *db,
     const struct store_usage *row, struct diag *diag) MUST_CHECK;
 

@@ -38,7 +38,14 @@ control_connection_accept(struct control_server *srv)
 		srv->accept_again_ms = clock_ms() + CONTROL_ACCEPT_PAUSE_MS;
 }
 
-/* Take it out of its state, with what that state holds. */
+static bool
+is_resolving(enum control_state state)
+{
+	return state == CONTROL_STATE_RESOLVING ||
+	    state == CONTROL_STATE_COMPLETING;
+}
+
+/* Take it out of its state. */
 static void
 leave_state(struct control_server *srv, struct control_connection *conn)
 {
@@ -48,13 +55,8 @@ leave_state(struct control_server *srv, struct control_connection *conn)
 	}
 	TAILQ_REMOVE(&srv->waiting, conn, entry);
 	srv->waiting_count--;
-	if (conn->state != CONTROL_STATE_RESOLVING)
-		return;
-	srv->resolving_count--;
-	wire_packet_free(conn->open);
-	config_unref(conn->config);
-	conn->open = NULL;
-	conn->config = NULL;
+	if (is_resolving(conn->state))
+		srv->resolving_count--;
 }
 
 /* All waits are equally long: the list is in the order of its deadlines. */
@@ -70,7 +72,7 @@ control_connection_add(struct control_server *srv,
 	conn->deadline_ms = clock_ms() + srv->silence_ms;
 	TAILQ_INSERT_TAIL(&srv->waiting, conn, entry);
 	srv->waiting_count++;
-	if (state == CONTROL_STATE_RESOLVING)
+	if (is_resolving(state))
 		srv->resolving_count++;
 }
 
@@ -91,6 +93,9 @@ control_connection_drop(struct control_server *srv,
 	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
 	if (conn->state == CONTROL_STATE_ASKING)
 		control_questions_leave(srv->questions, conn);
+	if (conn->job != NULL)
+		conn->job->conn = NULL;
+	tunnel_route_free(conn->route);
 	lease_release(conn->lease);
 	leave_state(srv, conn);
 	/* close() alone would not do where a forked child has it too */

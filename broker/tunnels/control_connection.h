@@ -8,12 +8,14 @@
 #include <sys/queue.h>
 
 #include "broker/config/config.h"
+#include "broker/tunnels/control_jobs.h"
 #include "broker/tunnels/control_log.h"
 #include "broker/tunnels/control_peer.h"
 #include "broker/tunnels/control_questions.h"
 #include "broker/tunnels/leases.h"
 #include "broker/tunnels/refusals.h"
 #include "broker/tunnels/resolver.h"
+#include "broker/tunnels/tunnel_route.h"
 #include "common/wire.h"
 
 /*
@@ -22,11 +24,21 @@
  * control_operator; all of it runs in the control server's thread.
  */
 enum control_state {
-	CONTROL_STATE_IDLE,	 /* may ask, and has to soon */
-	CONTROL_STATE_RESOLVING, /* asked; the answer waits for a name */
-	CONTROL_STATE_LEASED,	 /* its tunnel is open */
-	CONTROL_STATE_DENIED,	 /* has its refusal, and goes */
-	CONTROL_STATE_ASKING,	 /* asked; the answer waits for the store */
+	CONTROL_STATE_IDLE,	  /* may ask, and has to soon */
+	CONTROL_STATE_RESOLVING,  /* asked; the answer waits for a name ... */
+	CONTROL_STATE_DECIDING,	  /* ... or is thought about elsewhere ... */
+	CONTROL_STATE_COMPLETING, /* ... or, admitted, for a name */
+	CONTROL_STATE_LEASED,	  /* its tunnel is open */
+	CONTROL_STATE_DENIED,	  /* has its refusal, and goes */
+	CONTROL_STATE_ASKING,	  /* asked; the answer waits for the store */
+};
+
+/* A decision that is made in another thread. */
+struct control_job {
+	struct control_connection *conn; /* NULL: has left */
+	struct tunnel_route *route;
+	enum err err;
+	struct diag diag;
 };
 
 struct control_connection {
@@ -36,9 +48,10 @@ struct control_connection {
 	int64_t deadline_ms; /* without a lease */
 	int64_t second_ms;   /* when the count below began */
 	unsigned packets;
-	struct wire_packet *open; /* while resolving ... */
-	struct config *config;	  /* ... and what it began with */
+	struct tunnel_route *route; /* while resolving or completing */
+	struct control_job *job;    /* while deciding */
 	struct lease *lease;
+	bool revoked;		   /* was told to close */
 	bool superseded;	   /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(control_connection) entry;
@@ -53,6 +66,12 @@ struct control_server {
 	struct leases *leases;
 	struct refusals *refusals;
 	struct control_questions *questions;
+	struct control_jobs *jobs;
+	bool decided; /* some of them are done */
+	/* revocations: when they are read next, and how that went */
+	int64_t load_ms, load_failed_ms;
+	enum err load_err;
+	struct diag load_diag;
 	bool answered; /* some of them */
 	/* Those without a lease, by deadline; those with one. */
 	struct control_connections waiting, leased;

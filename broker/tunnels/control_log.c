@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "broker/tunnels/target.h"
-#include "broker/tunnels/tunnel_route.h"
+#include "broker/tunnels/tunnel_request.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/str.h"
@@ -33,7 +33,7 @@ control_log_denied(const struct wire_open *open, enum err err,
 		header = "-";
 	(void)str_escape(origin, sizeof(origin), header, strlen(header));
 	target_describe(open->target, path, sizeof(path));
-	if (tunnel_route_client(open, client, NULL) != ERR_OK)
+	if (tunnel_request_client(open, client, NULL) != ERR_OK)
 		(void)strcpy(client, "unknown");
 	if (status >= 500)
 		log_warning("tunnel.denied",

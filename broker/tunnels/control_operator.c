@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "broker/limits/revocations.h"
+#include "broker/tunnels/control_revocations.h"
 #include "common/xalloc.h"
 
 #define LIST_BYTES (WIRE_MAX_BYTES - 1024)
@@ -42,11 +44,18 @@ control_operator_answer(struct control_server *srv)
 	void *asker;
 
 	srv->answered = false;
-	while (control_questions_take(srv->questions, &asker, &answer))
+	while (control_questions_take(srv->questions, &asker, &answer)) {
+		/* what was revoked just now, whether its asker waits or not */
+		size_t closed = control_revocations_sweep(srv);
+
+		if (json_object_get(answer, "closed") != NULL)
+			(void)json_object_set_new(answer, "closed",
+			    json_integer((json_int_t)closed));
 		if (asker != NULL)
 			reply(srv, asker, answer);
 		else
 			json_decref(answer);
+	}
 }
 
 static struct control_connection *
@@ -77,7 +86,8 @@ bool
 control_operator_is_order(const struct wire_packet *packet)
 {
 	return packet->type == WIRE_LIST || packet->type == WIRE_REPORT ||
-	    packet->type == WIRE_TOP_UP || packet->type == WIRE_BALANCE ||
+	    packet->type == WIRE_REVOKE || packet->type == WIRE_TOP_UP ||
+	    packet->type == WIRE_BALANCE ||
 	    (packet->type == WIRE_CLOSE && packet->close.lease != NULL);
 }
 
@@ -89,6 +99,10 @@ control_operator_obey(struct control_server *srv,
 		control_connection_drop(srv, conn, CONTROL_NOT_ALLOWED, NULL);
 	} else if (packet->type == WIRE_LIST) {
 		reply(srv, conn, leases_list(srv->leases, LIST_BYTES));
+	} else if (packet->type == WIRE_REVOKE && packet->revoke.kind == NULL) {
+		reply(srv, conn,
+		    json_pack("{so}", "revocations",
+			revocations_list(LIST_BYTES)));
 	} else if (packet->type == WIRE_CLOSE) {
 		close_tunnel(srv, conn, &packet->close);
 	} else {

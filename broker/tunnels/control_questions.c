@@ -11,8 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "broker/chat/generations.h"
 #include "broker/chat/notify.h"
 #include "broker/config/config.h"
+#include "broker/hub/hub.h"
+#include "broker/limits/revocations.h"
 #include "broker/store/price.h"
 #include "broker/store/store.h"
 #include "broker/store/usage_report.h"
@@ -21,7 +24,8 @@
 #include "common/thread.h"
 #include "common/xalloc.h"
 
-#define DAY_S 86400
+#define DAY_S	     86400
+#define REVOCATION_S ((int64_t)30 * DAY_S)
 
 struct question {
 	int fd; /* of all of them */
@@ -187,6 +191,47 @@ top_up(struct store *store, const struct config *config,
 	return ERR_OK;
 }
 
+/* In the hub's thread. */
+static void
+end_answers(void *arg)
+{
+	char *owner = arg;
+
+	generations_stop_owner(owner);
+	free(owner);
+}
+
+/* What a user's pages have open, and what is being made for them. */
+static void
+end_user(const char *user)
+{
+	char *owner = xasprintf("u:%s", user);
+
+	notify_revoked(owner);
+	if (!hub_post(end_answers, owner))
+		free(owner);
+}
+
+static enum err
+add_revocation(const struct config *config, const struct wire_revoke *in,
+    json_t **ret, struct diag *diag)
+{
+	int64_t now = clock_unix();
+	int64_t keep_s = config->limits.revocation_s;
+	enum err err = revocations_add(in->kind, in->value,
+	    in->before == 0 ? now : in->before,
+	    now + (keep_s > 0 ? keep_s : REVOCATION_S), diag);
+
+	if (err != ERR_OK)
+		return err;
+	log_notice("revocation.add", "kind=%s", in->kind);
+	if (strcmp(in->kind, "user") == 0)
+		end_user(in->value);
+	/* whoever takes it knows how many */
+	*ret = json_pack("{si}", "closed", 0);
+	return ERR_OK;
+}
+
 static enum err
 answer(const struct question *question, struct store *store,
     const struct config *config, json_t **ret, struct diag *diag)
@@ -196,6 +241,8 @@ answer(const struct question *question, struct store *store,
 	if (packet->type == WIRE_REPORT)
 		return report(store, config, &packet->report,
 		    question->max_bytes, ret, diag);
+	if (packet->type == WIRE_REVOKE)
+		return add_revocation(config, &packet->revoke, ret, diag);
 	if (packet->type == WIRE_TOP_UP)
 		return top_up(store, config, &packet->account, ret, diag);
 	return tell_balance(store, config, &packet->account, ret, diag);
@@ -227,7 +274,7 @@ check(const struct control_questions *questions, enum wire_type type,
 {
 	const struct question *other;
 
-	if (store_current() == NULL) {
+	if (store_current() == NULL && type != WIRE_REVOKE) {
 		diag_set(diag,
 		    "nothing is kept: there is no `store' in the "
 		    "configuration");

@@ -11,8 +11,8 @@
 
 /*
  * control_questions: what an operator asks of the store (WIRE_REPORT,
- * WIRE_TOP_UP, WIRE_BALANCE), each in a thread of its own: a long ledger is
- * read, and a locked store waited for, while tunnels are served.
+ * WIRE_TOP_UP, WIRE_BALANCE, WIRE_REVOKE), each in a thread of its own: a long
+ * ledger is read, and a locked store waited for, while tunnels are served.
  *
  * One thread asks and takes; the answer to each is one JSON value.
  */
@@ -45,7 +45,8 @@ void control_questions_leave(struct control_questions *questions, void *asker);
 /*
  * Take an answer, or false where there is none (any more): to a report what
  * usage_report_make() makes; to the others {"user","balance","balance_micro",
- * "reserved","reserved_micro","currency"}, a top-up's with its "id"; or
+ * "reserved","reserved_micro","currency"}, a top-up's with its "id";
+ * {"closed":0} for what was revoked, and closing is for whoever takes it; or
  * {"error":{"code","message"}}.  The caller decrefs it.
  */
 bool control_questions_take(struct control_questions *questions,

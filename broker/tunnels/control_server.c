@@ -12,13 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "broker/anam/anam_route.h"
-#include "broker/config/config.h"
-#include "broker/store/ledger.h"
-#include "broker/store/message_file.h"
 #include "broker/tunnels/control_connection.h"
+#include "broker/tunnels/control_jobs.h"
 #include "broker/tunnels/control_operator.h"
-#include "broker/tunnels/tunnel_route.h"
+#include "broker/tunnels/control_revocations.h"
+#include "broker/tunnels/control_tunnel.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/thread.h"
@@ -40,160 +38,13 @@ static struct control_server *server;
 
 /* ---- what peers ask ---------------------------------------------------- */
 
-/*
- * A client of Anam's opens a new socket before it knows that the old one is
- * dead: past the maximum, the session's oldest makes room.
- */
-static void
-supersede(struct control_server *srv, const struct lease_info *new)
-{
-	struct control_connection *conn, *oldest = NULL;
-	unsigned count = 0;
-
-	if (strcmp(new->route, ANAM_ROUTE) != 0)
-		return;
-	TAILQ_FOREACH (conn, &srv->leased, entry) {
-		const struct lease_info *info = lease_peek(conn->lease);
-
-		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
-		    strcmp(info->session, new->session) != 0)
-			continue;
-		count++;
-		if (oldest == NULL)
-			oldest = conn;
-	}
-	if (count <= ANAM_SOCKETS_MAX)
-		return;
-	oldest->superseded = true;
-	control_connection_order_close(oldest, 1000, "superseded");
-}
-
-/* fd is the tunnel's upstream; -1 where it dials one. */
-static void
-grant(struct control_server *srv, struct control_connection *conn,
-    struct lease *lease, const struct wire_packet *packet, int fd)
-{
-	const struct lease_info *info = lease_peek(lease);
-
-	conn->lease = lease;
-	conn->limits = packet->grant.limits;
-	control_connection_set(srv, conn, CONTROL_STATE_LEASED);
-	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
-	    info->id, info->session, info->route, info->client,
-	    (int)conn->peer.cred.pid);
-	supersede(srv, info);
-	control_connection_send_with(srv, conn, packet, fd);
-}
-
-static void
-deny(struct control_server *srv, struct control_connection *conn, enum err err,
-    json_t *body, const struct diag *diag)
-{
-	struct wire_packet *packet = tunnel_route_deny(err, diag);
-
-	packet->deny.body = body;
-	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
-	control_connection_send(srv, conn, packet);
-	wire_packet_free(packet);
-}
-
-/* Decide on a connection in CONTROL_STATE_RESOLVING; it stays there on
- * ERR_AGAIN. */
-static void
-decide(struct control_server *srv, struct control_connection *conn)
-{
-	const struct tunnel_route_context context = {
-		.config = conn->config,
-		.resolver = srv->resolver,
-		.leases = srv->leases,
-		.refusals = srv->refusals,
-	};
-	const struct wire_open *open = &conn->open->open;
-	struct diag diag = { "" };
-	struct wire_packet *packet;
-	json_t *body = NULL;
-	struct lease *lease;
-	enum err err;
-	int fd = -1;
-
-	err =
-	    tunnel_route_decide(&context, open, &packet, &lease, &body, &diag);
-	if (err == ERR_OK && packet->grant.upstream.passed)
-		fd = tunnel_route_connect(open);
-	if (err == ERR_OK) {
-		grant(srv, conn, lease, packet, fd);
-		wire_packet_free(packet);
-	} else if (err != ERR_AGAIN) {
-		control_log_denied(open, err, &diag);
-		deny(srv, conn, err, body, &diag);
-	}
-	if (fd != -1)
-		(void)close(fd);
-}
-
-/* What a tunnel has used, while it runs and when it ends. */
-static void
-book(const struct control_connection *conn, const struct wire_usage *usage)
-{
-	lease_update(conn->lease, usage);
-	ledger_add(lease_peek(conn->lease), usage->events);
-}
-
-/* A report: limits that a reload has changed are the answer to it. */
-static void
-take_usage(struct control_server *srv, struct control_connection *conn,
-    const struct wire_usage *usage)
-{
-	struct config *config = config_current();
-	const struct config_relay *relay =
-	    config_find_relay_by_name(config, lease_peek(conn->lease)->route);
-	struct wire_packet *packet;
-
-	book(conn, usage);
-	if (relay != NULL &&
-	    memcmp(&relay->limits, &conn->limits, sizeof(conn->limits)) != 0) {
-		conn->limits = relay->limits;
-		packet = wire_packet_new(WIRE_LIMITS);
-		packet->limits = relay->limits;
-		control_connection_send(srv, conn, packet);
-		wire_packet_free(packet);
-	}
-	config_unref(config);
-}
-
-/* Records for the route's message log, if it has one by now. */
-static void
-take_log(const struct control_connection *conn, const struct wire_log *log)
-{
-	const struct lease_info *info = lease_peek(conn->lease);
-	struct config *config = config_current();
-	const struct config_relay *relay =
-	    config_find_relay_by_name(config, info->route);
-
-	if (relay != NULL && relay->message_log.mode != NULL)
-		message_file_write(
-		    &(const struct message_file){
-			.path = relay->message_log.file,
-			.max_bytes = relay->message_log.max_bytes,
-			.keep = relay->message_log.keep,
-			.content = strcmp(relay->message_log.mode, "full") == 0,
-		    },
-		    info, log);
-	config_unref(config);
-}
-
 /* Act on a packet, which is this function's. */
 static void
 handle(struct control_server *srv, struct control_connection *conn,
     struct wire_packet *packet)
 {
-	enum wire_type type = packet->type;
-
-	if (conn->state == CONTROL_STATE_IDLE && type == WIRE_OPEN) {
-		control_connection_set(srv, conn, CONTROL_STATE_RESOLVING);
-		conn->open = packet;
-		conn->config = config_current();
-		decide(srv, conn);
+	if (conn->state == CONTROL_STATE_IDLE && packet->type == WIRE_OPEN) {
+		control_tunnel_open(srv, conn, packet);
 		return;
 	}
 	if (conn->state == CONTROL_STATE_IDLE &&
@@ -201,17 +52,13 @@ handle(struct control_server *srv, struct control_connection *conn,
 		control_operator_obey(srv, conn, packet);
 		return;
 	}
-	if (conn->state == CONTROL_STATE_LEASED && type == WIRE_USAGE) {
-		take_usage(srv, conn, &packet->usage);
-	} else if (conn->state == CONTROL_STATE_LEASED && type == WIRE_LOG) {
-		take_log(conn, &packet->log);
-	} else if (conn->state == CONTROL_STATE_LEASED && type == WIRE_END) {
-		book(conn, &packet->usage);
-		control_connection_drop(srv, conn, CONTROL_ENDED,
-		    &packet->usage);
-	} else {
+	if (conn->state == CONTROL_STATE_LEASED)
+		control_tunnel_take(srv, conn, packet);
+	else if (conn->state == CONTROL_STATE_IDLE &&
+	    packet->type == WIRE_RESUME)
+		control_tunnel_resume(srv, conn, &packet->resume);
+	else
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
-	}
 	wire_packet_free(packet);
 }
 
@@ -316,20 +163,6 @@ accept_all(struct control_server *srv)
 
 /* ---- the loop ---------------------------------------------------------- */
 
-/* Ask again for those whose upstream's name was not known yet. */
-static void
-retry_resolving(struct control_server *srv)
-{
-	struct control_connection *conn, *next;
-
-	for (conn = TAILQ_FIRST(&srv->waiting); conn != NULL; conn = next) {
-		/* it may be dropped, or go to the tail */
-		next = TAILQ_NEXT(conn, entry);
-		if (conn->state == CONTROL_STATE_RESOLVING)
-			decide(srv, conn);
-	}
-}
-
 static void
 expire(struct control_server *srv, int64_t now_ms)
 {
@@ -338,8 +171,9 @@ expire(struct control_server *srv, int64_t now_ms)
 	while ((conn = TAILQ_FIRST(&srv->waiting)) != NULL &&
 	    conn->deadline_ms <= now_ms) {
 		/* the silence is ours */
-		if (conn->state == CONTROL_STATE_ASKING)
-			control_connection_set(srv, conn, CONTROL_STATE_ASKING);
+		if (conn->state == CONTROL_STATE_ASKING ||
+		    conn->state == CONTROL_STATE_DECIDING)
+			control_connection_set(srv, conn, conn->state);
 		else
 			control_connection_drop(srv, conn, CONTROL_SILENT,
 			    NULL);
@@ -355,6 +189,8 @@ next_timeout_ms(const struct control_server *srv, int64_t now_ms)
 
 	if (first != NULL)
 		wait_ms = first->deadline_ms - now_ms;
+	if (wait_ms > srv->load_ms - now_ms)
+		wait_ms = srv->load_ms - now_ms;
 	if (srv->resolving_count > 0 && wait_ms > RESOLVE_TICK_MS)
 		wait_ms = RESOLVE_TICK_MS;
 	if (!srv->accepting && !is_full(srv) &&
@@ -375,6 +211,8 @@ dispatch(struct control_server *srv, void *source)
 		accept_all(srv);
 	} else if (source == &srv->questions) {
 		srv->answered = true;
+	} else if (source == &srv->jobs) {
+		srv->decided = true;
 	} else if (source == &srv->resolver) {
 		resolver_clear(srv->resolver);
 		srv->retry_ms = 0;
@@ -393,9 +231,14 @@ tick(struct control_server *srv, int64_t now_ms)
 {
 	if (srv->answered)
 		control_operator_answer(srv);
+	if (srv->decided) {
+		srv->decided = false;
+		control_jobs_finish(srv->jobs, srv);
+	}
+	control_revocations_tick(srv, now_ms);
 	if (now_ms >= srv->retry_ms) {
 		srv->retry_ms = now_ms + RESOLVE_TICK_MS;
-		retry_resolving(srv);
+		control_tunnel_retry(srv);
 	}
 	expire(srv, now_ms);
 	if (!srv->accepting && !is_full(srv) && now_ms >= srv->accept_again_ms)
@@ -437,6 +280,8 @@ server_free(struct control_server *srv)
 {
 	drop_all(srv, &srv->waiting);
 	drop_all(srv, &srv->leased);
+	/* what they decide now is for nobody any more */
+	control_jobs_free(srv->jobs, srv);
 	control_questions_free(srv->questions);
 	resolver_free(srv->resolver);
 	leases_free(srv->leases);
@@ -459,6 +304,8 @@ server_start(struct control_server *srv,
 	    diag);
 	if (err == ERR_OK)
 		err = control_questions_new(&srv->questions, diag);
+	if (err == ERR_OK)
+		err = control_jobs_new(&srv->jobs, diag);
 	if (err != ERR_OK)
 		return err;
 	srv->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -470,7 +317,9 @@ server_start(struct control_server *srv,
 	    !control_connection_watch(srv, resolver_fd(srv->resolver),
 		&srv->resolver) ||
 	    !control_connection_watch(srv, control_questions_fd(srv->questions),
-		&srv->questions)) {
+		&srv->questions) ||
+	    !control_connection_watch(srv, control_jobs_fd(srv->jobs),
+		&srv->jobs)) {
 		diag_set(diag, "the control server cannot start: %s",
 		    strerror(errno));
 		return ERR_SYS;

@@ -3,10 +3,13 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
+#include "broker/limits/slots.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/xalloc.h"
@@ -22,6 +25,7 @@ struct lease {
 	struct lease_info info;
 	struct leases *leases;
 	struct route *route;
+	struct slots *slots; /* NULL: it is counted for nobody */
 	TAILQ_ENTRY(lease) entry;
 };
 
@@ -79,41 +83,98 @@ put_route(struct leases *leases, struct route *route)
 	free(route);
 }
 
+static char *
+copy(const char *text)
+{
+	return text == NULL ? NULL : xstrdup(text);
+}
+
 static struct lease *
 lease_new(const struct lease_request *request)
 {
 	struct lease *lease = xcalloc(1, sizeof(*lease));
 	struct lease_info *info = &lease->info;
 
-	crypt_random_hex(info->id, (sizeof(info->id) - 1) / 2);
+	if (request->id == NULL)
+		crypt_random_hex(info->id, (sizeof(info->id) - 1) / 2);
+	else
+		(void)snprintf(info->id, sizeof(info->id), "%s", request->id);
 	info->session = xstrdup(request->session);
 	info->route = xstrdup(request->route);
 	info->client = xstrdup(request->client);
-	info->user = request->user == NULL ? NULL : xstrdup(request->user);
-	info->model = request->model == NULL ? NULL : xstrdup(request->model);
+	info->user = copy(request->user);
+	info->model = copy(request->model);
+	info->plan = copy(request->plan);
+	info->anon_id = copy(request->anon_id);
+	info->ticket = copy(request->ticket);
+	info->issued = request->issued;
+	if (request->subjects != NULL)
+		info->subjects = *request->subjects;
+	if (request->config != NULL)
+		info->config = config_ref(request->config);
 	info->started_ms = clock_ms();
 	info->started_unix = clock_unix();
+	if (request->id != NULL && request->started < info->started_unix) {
+		info->started_ms -=
+		    (info->started_unix - request->started) * 1000;
+		info->started_unix = request->started;
+	}
 	return lease;
 }
 
-/* Count it in, unless a limit is reached; locked. */
+/* Whether one is open that has this id; locked. */
+static bool
+has_id(const struct leases *leases, const char *id)
+{
+	const struct lease *lease;
+
+	TAILQ_FOREACH (lease, &leases->all, entry)
+		if (strcmp(lease->info.id, id) == 0)
+			return true;
+	return false;
+}
+
+/* Whether there is room for one more of this route; locked. */
 static enum err
-admit(struct leases *leases, struct lease *lease,
+has_room(struct leases *leases, const struct route *route,
     const struct lease_request *request, struct diag *diag)
 {
-	struct route *route;
-
 	if (request->max_total > 0 && leases->count >= request->max_total) {
 		diag_set(diag, "all %llu connections are in use",
 		    (unsigned long long)request->max_total);
 		return ERR_UNAVAIL;
 	}
-	route = get_route(leases, request->route);
 	if (request->max_route > 0 && route->count >= request->max_route) {
-		/* at least one lease is there: the route is not new */
 		diag_set(diag, "all %llu connections of this route are in use",
 		    (unsigned long long)request->max_route);
 		return ERR_RATE;
+	}
+	return ERR_OK;
+}
+
+/*
+ * Count it in, unless a limit is reached; locked.  One that is resumed runs
+ * already, and is within what it was let in by.
+ */
+static enum err
+admit(struct leases *leases, struct lease *lease,
+    const struct lease_request *request, struct diag *diag)
+{
+	struct route *route = get_route(leases, request->route);
+	enum err err = ERR_OK;
+
+	if (request->id == NULL) {
+		err = has_room(leases, route, request, diag);
+	} else if (has_id(leases, request->id)) {
+		diag_set(diag, "this connection is open already");
+		err = ERR_CONFLICT;
+	}
+	if (err == ERR_OK && request->subjects != NULL)
+		err = slots_take(SLOTS_TUNNELS, request->subjects,
+		    request->id != NULL, &lease->slots, diag);
+	if (err != ERR_OK) {
+		put_route(leases, route);
+		return err;
 	}
 	route->count++;
 	leases->count++;
@@ -147,6 +208,7 @@ lease_release(struct lease *lease)
 
 	if (lease == NULL)
 		return;
+	slots_release(lease->slots);
 	leases = lease->leases;
 	if (leases != NULL) {
 		(void)pthread_mutex_lock(&leases->lock);
@@ -161,6 +223,10 @@ lease_release(struct lease *lease)
 	free(lease->info.client);
 	free(lease->info.user);
 	free(lease->info.model);
+	free(lease->info.plan);
+	free(lease->info.anon_id);
+	free(lease->info.ticket);
+	config_unref(lease->info.config);
 	free(lease);
 }
 
@@ -182,9 +248,10 @@ lease_peek(const struct lease *lease)
 static json_t *
 describe(const struct lease_info *info)
 {
-	return json_pack("{ss ss ss ss ss* ss* sI s{sI sI} s{sI sI}}", "id",
-	    info->id, "session", info->session, "route", info->route, "client",
-	    info->client, "user", info->user, "model", info->model, "started",
+	return json_pack("{ss ss ss ss ss* ss* ss* ss* sI s{sI sI} s{sI sI}}",
+	    "id", info->id, "session", info->session, "route", info->route,
+	    "client", info->client, "user", info->user, "plan", info->plan,
+	    "ticket", info->ticket, "model", info->model, "started",
 	    (json_int_t)info->started_unix, "from_client", "messages",
 	    (json_int_t)info->from_client.messages, "bytes",
 	    (json_int_t)info->from_client.bytes, "from_upstream", "messages",

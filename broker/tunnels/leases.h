@@ -41,13 +41,16 @@ struct lease_request {
 	const struct subjects *subjects;
 	struct config *config;
 	const char *id;	    /* of a lease that is resumed; NULL: a new one */
+	int64_t started;    /* of one that is; seconds since 1970 */
 	uint64_t max_route; /* leases of this route at once; 0: no limit */
 	uint64_t max_total; /* of all routes; 0: no limit */
 };
 
 /*
  * Take a lease with a random id.  ERR_UNAVAIL at max_total, ERR_RATE at
- * max_route.  The caller releases it.
+ * max_route, and where one of its subjects has all the tunnels that it may.
+ * With an id it is one of a broker before this, which passes over all these;
+ * ERR_CONFLICT where it is open.  The caller releases it.
  */
 enum err leases_take(struct leases *leases, const struct lease_request *request,
     struct lease **ret, struct diag *diag) MUST_CHECK;

@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/tunnels/tunnel_route.h"
 
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 
 #include "broker/anam/anam_route.h"
-#include "broker/http/access.h"
+#include "broker/limits/buckets.h"
+#include "broker/limits/revocations.h"
+#include "broker/limits/subjects.h"
 #include "broker/openai/session_rules.h"
-#include "broker/openai/ticket.h"
-#include "broker/openai/tunnel_ticket.h"
 #include "broker/socketio/engineio.h"
 #include "broker/store/store.h"
+#include "broker/tickets/ticket.h"
+#include "broker/tickets/tunnel_ticket.h"
+#include "broker/tunnels/lease_resume.h"
 #include "broker/tunnels/target.h"
+#include "broker/tunnels/tunnel_request.h"
+#include "broker/users/identity.h"
 #include "common/clock.h"
 #include "common/crypt.h"
-#include "common/str.h"
 #include "common/xalloc.h"
 
-#define SESSION_BYTES	  16
-#define RETRY_AFTER_S	  "5"
-#define OFFERED_MAX	  32 /* subprotocols in one request */
-#define SUBPROTOCOL_BYTES 128
-
-#define BETA "openai-beta.realtime-v1"
+#define SESSION_BYTES 16
+#define RETRY_AFTER_S "5"
 
 #define SOCKETIO_ROUTE "socket.io"
 /* Engine.IO's own pings find out who is gone, and come to a client in time */
@@ -33,210 +35,32 @@
 #define SOCKETIO_STALL_MS 30000
 #define SOCKETIO_USAGE_MS 60000
 
-/* Subprotocols that a client asked for and the relay has, in its order. */
-struct offer {
-	char names[WIRE_SUBPROTOCOLS_MAX][SUBPROTOCOL_BYTES + 1];
-	size_t count;
-	size_t offered; /* whether the relay has them or not */
+enum kind {
+	KIND_RELAY,
+	KIND_ANAM,
+	KIND_SOCKETIO,
 };
 
-/* ---- who asks ---------------------------------------------------------- */
-
-/* The last line's last element: what our own web server put there. */
-static enum err
-forwarded_for(const struct wire_headers *headers, char *out, size_t size)
-{
-	const char *list = NULL, *last;
-	size_t len;
-
-	for (size_t i = 0; i < headers->count; i++)
-		if (strcasecmp(headers->items[i].name, "x-forwarded-for") == 0)
-			list = headers->items[i].value;
-	if (list == NULL)
-		return ERR_NOTFOUND;
-	last = strrchr(list, ',');
-	last = last == NULL ? list : last + 1;
-	last += strspn(last, " \t");
-	/* blanks around the value are not there any more */
-	len = strlen(last);
-	if (len >= size)
-		return ERR_PROTO;
-	memcpy(out, last, len + 1);
-	return str_is_address(out) ? ERR_OK : ERR_PROTO;
-}
-
-enum err
-tunnel_route_client(const struct wire_open *open, char out[INET6_ADDRSTRLEN],
-    struct diag *diag)
-{
-	enum err err;
-
-	if (!open->peer_local) {
-		(void)strcpy(out, open->peer_address);
-		return ERR_OK;
-	}
-	err = forwarded_for(&open->headers, out, INET6_ADDRSTRLEN);
-	if (err == ERR_OK)
-		return ERR_OK;
-	diag_set(diag,
-	    err == ERR_NOTFOUND
-		? "the client's address is not known: the web server must send "
-		  "X-Forwarded-For"
-		: "the last element of X-Forwarded-For is not an address: the "
-		  "web server must set it");
-	return ERR_DENIED;
-}
-
-/* The only header of this name, or NULL; ERR_PROTO where there are two. */
-static enum err
-single_header(const struct wire_headers *headers, const char *name,
-    const char **ret, struct diag *diag)
-{
-	*ret = NULL;
-	for (size_t i = 0; i < headers->count; i++) {
-		if (strcasecmp(headers->items[i].name, name) != 0)
-			continue;
-		if (*ret != NULL) {
-			diag_set(diag, "more than one %s header", name);
-			return ERR_PROTO;
-		}
-		*ret = headers->items[i].value;
-	}
-	return ERR_OK;
-}
-
-static enum err
-admit(const struct config *config, const struct wire_open *open,
-    char client[INET6_ADDRSTRLEN], struct diag *diag)
-{
-	struct access_request request = {
-		.client = client,
-		.method = open->method,
-	};
-	const struct {
-		const char *name, **value;
-	} headers[] = {
-		{ "Origin", &request.origin },
-		{ "Host", &request.host },
-		{ "Sec-Fetch-Site", &request.fetch_site },
-	};
-	enum err err = ERR_OK;
-
-	for (size_t i = 0; err == ERR_OK && i < 3; i++)
-		err = single_header(&open->headers, headers[i].name,
-		    headers[i].value, diag);
-	if (err == ERR_OK)
-		err = tunnel_route_client(open, client, diag);
-	if (err == ERR_OK)
-		err = access_check(config, &request, diag);
-	return err;
-}
-
-/* ---- subprotocols ------------------------------------------------------ */
-
-/* Items that browsers carry a key in, for want of an Authorization header. */
-static bool
-is_credential(const char *name)
-{
-	return str_match("openai-insecure-api-key.*", name) ||
-	    str_match("base64url.bearer.authorization.*", name);
-}
-
-static bool
-has_name(const struct offer *offer, const char *name)
-{
-	for (size_t i = 0; i < offer->count; i++)
-		if (strcmp(offer->names[i], name) == 0)
-			return true;
-	return false;
-}
-
-/* Clients of the beta say so; that is for us, and is not passed on. */
-static bool
-is_known(const struct config_relay *relay, const char *name)
-{
-	const struct config_strings *known = &relay->subprotocols;
-
-	for (size_t i = 0; i < known->count; i++)
-		if (strcmp(known->items[i], name) == 0)
-			return true;
-	return relay->messages.beta && !relay->subprotocol_pass &&
-	    known->count > 0 && strcmp(name, BETA) == 0;
-}
-
-/* One item of the client's list. */
-static enum err
-take_item(const struct config_relay *relay, const char *item, size_t len,
-    struct offer *offer, struct diag *diag)
-{
-	char name[SUBPROTOCOL_BYTES + 1];
-
-	if (!str_is_token(item, len) || ++offer->offered > OFFERED_MAX) {
-		diag_set(diag, "Sec-WebSocket-Protocol is malformed");
-		return ERR_PROTO;
-	}
-	if (len > SUBPROTOCOL_BYTES)
-		return ERR_OK; /* a key may be long; no subprotocol is */
-	memcpy(name, item, len);
-	name[len] = '\0';
-	if (is_known(relay, name) && !is_credential(name) &&
-	    !has_name(offer, name) && offer->count < WIRE_SUBPROTOCOLS_MAX)
-		(void)strcpy(offer->names[offer->count++], name);
-	return ERR_OK;
-}
-
-/* One header's comma-separated list (RFC 9110 5.6.1). */
-static enum err
-take_list(const struct config_relay *relay, const char *list,
-    struct offer *offer, struct diag *diag)
-{
-	enum err err = ERR_OK;
-
-	while (err == ERR_OK && *list != '\0') {
-		size_t span, len;
-
-		list += strspn(list, " \t");
-		span = len = strcspn(list, ",");
-		while (len > 0 && strchr(" \t", list[len - 1]) != NULL)
-			len--;
-		if (len > 0)
-			err = take_item(relay, list, len, offer, diag);
-		list += span;
-		list += *list == ',';
-	}
-	return err;
-}
-
-/* What to offer upstream, or to answer: see struct config_relay. */
-static enum err
-choose_subprotocol(const struct config_relay *relay,
-    const struct wire_headers *headers, struct wire_grant *grant,
-    struct diag *diag)
-{
-	struct offer offer = { .count = 0 };
-	enum err err = ERR_OK;
-
-	for (size_t i = 0; err == ERR_OK && i < headers->count; i++)
-		if (strcasecmp(headers->items[i].name,
-			"sec-websocket-protocol") == 0)
-			err = take_list(relay, headers->items[i].value, &offer,
-			    diag);
-	if (err != ERR_OK)
-		return err;
-	if (offer.count == 0 && offer.offered > 0 &&
-	    relay->subprotocols.count > 0) {
-		diag_set(diag, "none of the subprotocols is served here");
-		return ERR_PROTO;
-	}
-	if (relay->subprotocol_pass)
-		for (size_t i = 0; i < offer.count; i++)
-			grant->upstream
-			    .subprotocols[grant->upstream.subprotocol_count++] =
-			    xstrdup(offer.names[i]);
-	else if (offer.count > 0)
-		grant->subprotocol = xstrdup(offer.names[0]);
-	return ERR_OK;
-}
+struct tunnel_route {
+	struct tunnel_route_context context;
+	struct wire_packet *open;
+	struct target *target; /* NULL: not looked at yet */
+	char client[INET6_ADDRSTRLEN];
+	enum kind kind;
+	const struct config_relay *relay; /* of a relay */
+	struct anam_route anam;		  /* of a session of Anam's */
+	char session[ANAM_HASH_BYTES + 2 * SESSION_BYTES];
+	const char *model;
+	struct identity identity;
+	struct subjects subjects;
+	struct wire_packet *packet; /* the grant to be */
+	struct lease *lease;
+	/* of a refusal */
+	bool counts; /* among the refusals of the client's address */
+	json_t *body;
+	struct buckets_state requests;
+	struct store_budget_state budget;
+};
 
 /* ---- the upstream ------------------------------------------------------ */
 
@@ -262,14 +86,15 @@ add_secret_headers(const struct config_relay *relay,
 }
 
 static enum err
-resolve(const struct tunnel_route_context *context, const char *host,
-    bool allow_private, struct wire_grant *grant, struct diag *diag)
+resolve(struct tunnel_route *route, const char *host, bool allow_private,
+    struct diag *diag)
 {
+	struct wire_grant *grant = &route->packet->grant;
 	struct resolver_answer answer;
 	enum err err;
 
-	err = resolver_resolve(context->resolver, host, allow_private, &answer,
-	    diag);
+	err = resolver_resolve(route->context.resolver, host, allow_private,
+	    &answer, diag);
 	if (err != ERR_OK)
 		return err;
 	for (size_t i = 0; i < answer.count; i++)
@@ -289,23 +114,6 @@ fill_upstream(const struct config_url *url, const char *ca_file,
 	grant->upstream.host = xstrdup(url->authority);
 	if (ca_file != NULL)
 		grant->upstream.ca_file = xstrdup(ca_file);
-}
-
-static enum err
-take_lease(const struct tunnel_route_context *context,
-    const struct lease_request *request, struct wire_grant *grant,
-    struct lease **ret, struct diag *diag)
-{
-	struct lease *lease;
-	enum err err = leases_take(context->leases, request, &lease, diag);
-
-	if (err != ERR_OK)
-		return err;
-	grant->lease = xstrdup(lease_peek(lease)->id);
-	grant->session = xstrdup(request->session);
-	grant->route = xstrdup(request->route);
-	*ret = lease;
-	return ERR_OK;
 }
 
 /* ---- messages ---------------------------------------------------------- */
@@ -360,151 +168,138 @@ fill_messages(const struct config_relay *relay,
 	return err;
 }
 
-/* ---- the decision ------------------------------------------------------ */
-
-static enum err
-fill_grant(const struct tunnel_route_context *context,
-    const struct wire_open *open, const struct config_relay *relay,
-    const struct target *target, const struct store_ticket *ticket,
-    const char *model, struct wire_grant *grant, struct diag *diag)
-{
-	enum err err;
-
-	err = target_rewrite(target, relay, &grant->upstream.target, diag);
-	if (err == ERR_OK)
-		err = choose_subprotocol(relay, &open->headers, grant, diag);
-	if (err == ERR_OK)
-		err =
-		    fill_messages(relay, ticket, model, &grant->messages, diag);
-	if (err != ERR_OK)
-		return err;
-	fill_upstream(&relay->upstream, relay->ca_file, grant);
-	grant->limits = relay->limits;
-	err = resolve(context, relay->upstream.host, relay->allow_private,
-	    grant, diag);
-	if (err == ERR_OK)
-		err = add_secret_headers(relay, &grant->upstream.headers, diag);
-	return err;
-}
-
-static enum err
-grant_relay(const struct tunnel_route_context *context,
-    const struct wire_open *open, struct target *target, const char *client,
-    struct wire_grant *grant, struct lease **ret_lease, struct diag *diag)
-{
-	const struct config_relay *relay =
-	    config_find_relay(context->config, target->path);
-	char session[2 * SESSION_BYTES + 1];
-	struct lease_request request = { .session = session };
-	struct store_ticket ticket;
-	enum err err;
-
-	if (relay == NULL) {
-		diag_set(diag, "there is no relay at this path");
-		return ERR_NOTFOUND;
-	}
-	/* before anything of the route is told or used */
-	err = tunnel_ticket_take(relay, &open->headers, target, &ticket, diag);
-	if (err != ERR_OK)
-		return err;
-	crypt_random_hex(session, SESSION_BYTES);
-	request.route = relay->name;
-	request.client = client;
-	request.user = ticket.user;
-	request.max_route = relay->max_connections;
-	request.max_total = context->config->control.max_connections;
-	err = target_value(target, relay, "model", &request.model, diag);
-	if (err == ERR_OK)
-		err = fill_grant(context, open, relay, target, &ticket,
-		    request.model, grant, diag);
-	if (err == ERR_OK)
-		err = take_lease(context, &request, grant, ret_lease, diag);
-	store_ticket_done(&ticket);
-	return err;
-}
-
-/* ---- Anam ---------------------------------------------------------------- */
-
-/* The tunnel of a session that was found. */
-static enum err
-grant_session(const struct tunnel_route_context *context,
-    const struct anam_route *route, const char *client,
-    struct wire_grant *grant, struct lease **ret_lease, struct diag *diag)
-{
-	const struct config_anam *anam = context->config->anam;
-	const struct config_url *url = &route->engine.signalling;
-	int64_t left_ms = route->left_s * 1000;
-	enum err err;
-
-	fill_upstream(url, anam->ca_file, grant);
-	grant->upstream.target = xstrdup(route->target);
-	grant->limits = anam->limits;
-	/* so that it does not outlive its session */
-	if (grant->limits.lifetime_ms == 0 ||
-	    grant->limits.lifetime_ms > left_ms)
-		grant->limits.lifetime_ms = left_ms;
-	err = resolve(context, url->host, anam->allow_private, grant, diag);
-	if (err != ERR_OK)
-		return err;
-	return take_lease(context,
-	    &(const struct lease_request){
-		.session = route->session,
-		.route = ANAM_ROUTE,
-		.client = client,
-		.max_route = anam->max_connections,
-		.max_total = context->config->control.max_connections,
-	    },
-	    grant, ret_lease, diag);
-}
+/* ---- first: where it leads ---------------------------------------------- */
 
 /*
  * Whoever has been refused often is refused at once: clients that try for ever
  * must not cost a look into the store each time.
  */
 static enum err
-grant_anam(const struct tunnel_route_context *context,
-    const struct wire_open *open, const struct target *target,
-    const char *client, struct wire_grant *grant, struct lease **ret_lease,
-    struct diag *diag)
+check_refusals(const struct tunnel_route *route, struct diag *diag)
 {
-	struct anam_route route = { .target = NULL };
-	int64_t now_ms = clock_ms();
-	enum err err;
-
-	if (refusals_reached(context->refusals, client, now_ms)) {
-		diag_set(diag, "refused too often: wait half a minute");
-		return ERR_RATE;
-	}
-	err = anam_route_find(context->config, store_current(), target,
-	    &open->headers, clock_unix(), &route, diag);
-	if (err != ERR_OK) {
-		refusals_add(context->refusals, client, now_ms);
-		return err;
-	}
-	err = grant_session(context, &route, client, grant, ret_lease, diag);
-	anam_route_done(&route);
-	return err;
+	if (!refusals_reached(route->context.refusals, route->client,
+		clock_ms()))
+		return ERR_OK;
+	diag_set(diag, "refused too often: wait half a minute");
+	return ERR_RATE;
 }
 
-/* ---- Engine.IO ----------------------------------------------------------- */
-
-/* The broker is the upstream: what may be sent is said there, and checked. */
 static enum err
-grant_socketio(const struct tunnel_route_context *context,
-    const struct target *target, const char *client, struct wire_grant *grant,
-    struct lease **ret_lease, json_t **ret_body, struct diag *diag)
+find_route(struct tunnel_route *route, struct diag *diag)
 {
-	const struct config_socketio *socketio = context->config->socketio;
-	char session[2 * SESSION_BYTES + 1];
-	enum err err;
+	const struct config *config = route->context.config;
 
-	if (socketio == NULL) {
+	if (eio_takes(route->target->path)) {
+		route->kind = KIND_SOCKETIO;
+		if (config->socketio != NULL)
+			return ERR_OK;
 		diag_set(diag, "Socket.IO is not served any more");
 		return ERR_NOTFOUND;
 	}
-	err = eio_may_open(target, client, ret_body, diag);
+	if (anam_route_takes(config, route->target)) {
+		route->kind = KIND_ANAM;
+		return check_refusals(route, diag);
+	}
+	route->kind = KIND_RELAY;
+	route->relay = config_find_relay(config, route->target->path);
+	if (route->relay != NULL)
+		return ERR_OK;
+	diag_set(diag, "there is no relay at this path");
+	return ERR_NOTFOUND;
+}
+
+static enum err
+look_at(struct tunnel_route *route, struct diag *diag)
+{
+	const struct wire_open *open = &route->open->open;
+	enum err err;
+
+	if (strcmp(open->method, "GET") != 0) {
+		diag_set(diag, "a tunnel is opened with GET");
+		return ERR_METHOD;
+	}
+	err = target_parse(open->target, &route->target, diag);
+	if (err == ERR_OK)
+		err = tunnel_request_admit(route->context.config, open,
+		    route->client, diag);
+	if (err == ERR_OK)
+		err = find_route(route, diag);
+	if (err == ERR_OK && route->kind == KIND_RELAY)
+		fill_upstream(&route->relay->upstream, route->relay->ca_file,
+		    &route->packet->grant);
+	return err;
+}
+
+enum err
+tunnel_route_prepare(struct tunnel_route *route, struct diag *diag)
+{
+	enum err err = ERR_OK;
+
+	if (route->target == NULL)
+		err = look_at(route, diag);
+	if (err == ERR_OK && route->kind == KIND_RELAY)
+		err = resolve(route, route->relay->upstream.host,
+		    route->relay->allow_private, diag);
+	return err;
+}
+
+/* ---- second: who it is, and what he gets --------------------------------- */
+
+static enum err
+fill_relay(struct tunnel_route *route, struct diag *diag)
+{
+	const struct config_relay *relay = route->relay;
+	struct wire_grant *grant = &route->packet->grant;
+	enum err err;
+
+	err = target_value(route->target, relay, "model", &route->model, diag);
+	if (err == ERR_OK)
+		err = target_rewrite(route->target, relay,
+		    &grant->upstream.target, diag);
+	if (err == ERR_OK)
+		err = tunnel_request_subprotocol(relay,
+		    &route->open->open.headers, grant, diag);
+	if (err == ERR_OK)
+		err = fill_messages(relay, &route->identity.ticket,
+		    route->model, &grant->messages, diag);
+	if (err == ERR_OK)
+		err = add_secret_headers(relay, &grant->upstream.headers, diag);
+	grant->limits = relay->limits;
+	crypt_random_hex(route->session, SESSION_BYTES);
+	return err;
+}
+
+static enum err
+fill_anam(struct tunnel_route *route, struct diag *diag)
+{
+	const struct config_anam *anam = route->context.config->anam;
+	struct wire_grant *grant = &route->packet->grant;
+	int64_t left_ms;
+	enum err err = anam_route_find(route->context.config, store_current(),
+	    route->target, &route->open->open.headers, clock_unix(),
+	    &route->anam, diag);
+
+	route->counts = err != ERR_OK;
 	if (err != ERR_OK)
 		return err;
+	fill_upstream(&route->anam.engine.signalling, anam->ca_file, grant);
+	grant->upstream.target = xstrdup(route->anam.target);
+	grant->limits = anam->limits;
+	/* so that it does not outlive its session */
+	left_ms = route->anam.left_s * 1000;
+	if (grant->limits.lifetime_ms == 0 ||
+	    grant->limits.lifetime_ms > left_ms)
+		grant->limits.lifetime_ms = left_ms;
+	(void)strcpy(route->session, route->anam.session);
+	return ERR_OK;
+}
+
+/* The broker is the upstream: what may be sent is said there, and checked. */
+static enum err
+fill_socketio(struct tunnel_route *route, struct diag *diag)
+{
+	struct wire_grant *grant = &route->packet->grant;
+
 	grant->upstream.passed = true;
 	grant->limits = (struct wire_limits){
 		.connect_ms = SOCKETIO_PONG_MS,
@@ -513,74 +308,284 @@ grant_socketio(const struct tunnel_route_context *context,
 		.stall_ms = SOCKETIO_STALL_MS,
 		.usage_ms = SOCKETIO_USAGE_MS,
 	};
-	crypt_random_hex(session, SESSION_BYTES);
-	return take_lease(context,
-	    &(const struct lease_request){
-		.session = session,
-		.route = SOCKETIO_ROUTE,
-		.client = client,
-		.max_route = socketio->max_sessions,
-		.max_total = context->config->control.max_connections,
-	    },
-	    grant, ret_lease, diag);
+	crypt_random_hex(route->session, SESSION_BYTES);
+	return eio_may_open(route->target, route->client, &route->body, diag);
 }
 
-int
-tunnel_route_connect(const struct wire_open *open)
+/* What the three kinds of routes are called, and have as limits of their own.
+ */
+static struct lease_request
+describe(const struct tunnel_route *route)
 {
-	char client[INET6_ADDRSTRLEN];
-	struct target *target;
-	int fds[2];
+	const struct config *config = route->context.config;
+	struct lease_request request = {
+		.session = route->session,
+		.client = route->client,
+		.user = route->identity.user,
+		.model = route->model,
+		.plan = route->identity.plan,
+		.ticket = route->identity.ticket.id,
+		.issued = route->identity.issued,
+		.subjects = &route->subjects,
+		.config = route->context.config,
+		.max_total = config->control.max_connections,
+	};
 
-	if (target_parse(open->target, &target, NULL) != ERR_OK)
-		return -1;
-	if (tunnel_route_client(open, client, NULL) != ERR_OK ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-		fds) == -1) {
-		target_free(target);
-		return -1;
+	if (route->kind == KIND_RELAY) {
+		request.route = route->relay->name;
+		request.max_route = route->relay->max_connections;
+	} else if (route->kind == KIND_ANAM) {
+		request.route = ANAM_ROUTE;
+		request.max_route = config->anam->max_connections;
+	} else {
+		request.route = SOCKETIO_ROUTE;
+		request.max_route = config->socketio->max_sessions;
 	}
-	eio_open(target, &open->headers, client, fds[0]);
-	target_free(target);
-	return fds[1];
+	/* who shows nothing was let in by nothing but us, now */
+	if (request.user == NULL && request.ticket == NULL)
+		request.issued = clock_unix();
+	return request;
+}
+
+static const char *
+plan_of(const struct tunnel_route *route)
+{
+	if (route->kind == KIND_RELAY)
+		return route->relay->plan;
+	return route->kind == KIND_ANAM ? route->context.config->anam->plan
+					: NULL;
+}
+
+/* What the route is called, and whether it is for users alone. */
+static const char *
+name_of(const struct tunnel_route *route, bool *ret_user, bool *ret_ticket)
+{
+	const struct config *config = route->context.config;
+
+	*ret_ticket = false;
+	if (route->kind == KIND_RELAY) {
+		*ret_user = route->relay->require_user;
+		*ret_ticket = route->relay->require_ticket;
+		return route->relay->name;
+	}
+	*ret_user = route->kind == KIND_ANAM && config->anam->require_user;
+	return route->kind == KIND_ANAM ? ANAM_ROUTE : SOCKETIO_ROUTE;
+}
+
+/* Before anything of the route is told or used. */
+static enum err
+identify(struct tunnel_route *route, struct diag *diag)
+{
+	struct identity *identity = &route->identity;
+	bool require_user, require_ticket;
+	const char *name = name_of(route, &require_user, &require_ticket);
+	enum err err;
+
+	/* the sockets of Socket.IO say it themselves */
+	if (route->kind == KIND_SOCKETIO)
+		return ERR_OK;
+	err = identity_of_tunnel(route->context.config,
+	    &route->open->open.headers, route->target, route->client, name,
+	    identity, diag);
+	if (err != ERR_OK)
+		return err;
+	if (require_ticket && identity->ticket.id == NULL) {
+		diag_set(diag, "a short-lived key is needed here");
+		return ERR_UNAUTH;
+	}
+	/* a ticket was made by somebody who might */
+	if (require_user && identity->user == NULL &&
+	    identity->ticket.id == NULL) {
+		diag_set(diag, "only users of this site are served here");
+		return ERR_UNAUTH;
+	}
+	return route->kind == KIND_RELAY
+	    ? tunnel_ticket_apply(&identity->ticket, route->target, diag)
+	    : ERR_OK;
+}
+
+static enum err
+check_revocations(const struct lease_request *request, struct diag *diag)
+{
+	const struct revocations_subject subject = {
+		.user = request->user,
+		.session = request->session,
+		.ticket = request->ticket,
+		.route = request->route,
+		.issued = request->issued,
+	};
+
+	if (!revocations_have(&subject))
+		return ERR_OK;
+	diag_set(diag, "what is shown has been revoked");
+	return ERR_UNAUTH;
+}
+
+static enum err
+check_budget(struct tunnel_route *route, struct diag *diag)
+{
+	struct store *store = store_current();
+	struct store_budgets budgets;
+
+	subjects_budgets(&route->subjects, &budgets);
+	if (store == NULL || budgets.count == 0)
+		return ERR_OK;
+	return store->ops->check_budgets(store, &budgets, clock_unix(),
+	    &route->budget, diag);
+}
+
+/* A limit of what a plan has of a day needs to be asked about, and told. */
+static void
+limit(struct tunnel_route *route)
+{
+	struct wire_grant *grant = &route->packet->grant;
+
+	subjects_limit_tunnel(&route->subjects, &grant->limits);
+	if (route->kind != KIND_RELAY || !grant->messages.usage ||
+	    !subjects_have_budget(&route->subjects))
+		return;
+	grant->messages.budget = xstrdup(route->relay->over_budget == NULL
+		? "close"
+		: route->relay->over_budget);
+	grant->messages.inspect_bytes = route->relay->messages.inspect_bytes;
+}
+
+/* A place at each thing that is limited; the ticket last, as it is spent. */
+static enum err
+take_place(struct tunnel_route *route, const struct lease_request *request,
+    struct diag *diag)
+{
+	const struct subjects_request who = {
+		.user = request->user,
+		.plan = request->plan,
+		.address = request->client,
+		.route = request->route,
+		.route_plan = plan_of(route),
+	};
+	enum err err;
+
+	subjects_fill(route->context.config, &who, &route->subjects);
+	err =
+	    buckets_take(&route->subjects, clock_ms(), &route->requests, diag);
+	if (err == ERR_OK)
+		err = leases_take(route->context.leases, request, &route->lease,
+		    diag);
+	if (err == ERR_OK)
+		err = check_budget(route, diag);
+	if (err == ERR_OK)
+		err = ticket_spend(&route->identity.ticket, clock_unix(),
+		    diag);
+	return err;
 }
 
 enum err
-tunnel_route_decide(const struct tunnel_route_context *context,
-    const struct wire_open *open, struct wire_packet **ret_grant,
-    struct lease **ret_lease, json_t **ret_body, struct diag *diag)
+tunnel_route_admit(struct tunnel_route *route, struct diag *diag)
 {
-	char client[INET6_ADDRSTRLEN];
-	struct wire_packet *packet;
-	struct target *target;
-	enum err err;
+	struct lease_request request;
+	enum err err = identify(route, diag);
 
-	if (strcmp(open->method, "GET") != 0) {
-		diag_set(diag, "a tunnel is opened with GET");
-		return ERR_METHOD;
-	}
-	err = target_parse(open->target, &target, diag);
+	if (err == ERR_OK && route->kind == KIND_RELAY)
+		err = fill_relay(route, diag);
+	else if (err == ERR_OK && route->kind == KIND_ANAM)
+		err = fill_anam(route, diag);
+	else if (err == ERR_OK)
+		err = fill_socketio(route, diag);
 	if (err != ERR_OK)
 		return err;
-	packet = wire_packet_new(WIRE_GRANT);
-	err = admit(context->config, open, client, diag);
-	if (err == ERR_OK && eio_takes(target->path))
-		err = grant_socketio(context, target, client, &packet->grant,
-		    ret_lease, ret_body, diag);
-	else if (err == ERR_OK && anam_route_takes(context->config, target))
-		err = grant_anam(context, open, target, client, &packet->grant,
-		    ret_lease, diag);
-	else if (err == ERR_OK)
-		err = grant_relay(context, open, target, client, &packet->grant,
-		    ret_lease, diag);
-	target_free(target);
-	if (err != ERR_OK) {
-		wire_packet_free(packet);
+	request = describe(route);
+	err = check_revocations(&request, diag);
+	if (err == ERR_OK)
+		err = take_place(route, &request, diag);
+	if (err == ERR_OK)
+		limit(route);
+	return err;
+}
+
+/* ---- third: the grant ------------------------------------------------------
+ */
+
+enum err
+tunnel_route_complete(struct tunnel_route *route, struct diag *diag)
+{
+	struct wire_grant *grant = &route->packet->grant;
+	const struct lease_info *info = lease_peek(route->lease);
+	enum err err = ERR_OK;
+
+	/* only the store knew where it is */
+	if (route->kind == KIND_ANAM)
+		err = resolve(route, route->anam.engine.signalling.host,
+		    route->context.config->anam->allow_private, diag);
+	if (err != ERR_OK)
 		return err;
-	}
-	*ret_grant = packet;
+	grant->lease = xstrdup(info->id);
+	grant->session = xstrdup(info->session);
+	grant->route = xstrdup(info->route);
+	/* our end of a socket pair ends with us */
+	if (!grant->upstream.passed)
+		grant->resume = lease_resume_make(info, &grant->limits);
 	return ERR_OK;
 }
+
+struct tunnel_route *
+tunnel_route_new(const struct tunnel_route_context *context,
+    struct wire_packet *open)
+{
+	struct tunnel_route *route = xcalloc(1, sizeof(*route));
+
+	route->context = *context;
+	(void)config_ref(route->context.config);
+	route->open = open;
+	route->packet = wire_packet_new(WIRE_GRANT);
+	return route;
+}
+
+void
+tunnel_route_free(struct tunnel_route *route)
+{
+	if (route == NULL)
+		return;
+	lease_release(route->lease);
+	wire_packet_free(route->packet);
+	wire_packet_free(route->open);
+	target_free(route->target);
+	anam_route_done(&route->anam);
+	identity_done(&route->identity);
+	json_decref(route->body);
+	config_unref(route->context.config);
+	free(route);
+}
+
+const struct wire_open *
+tunnel_route_open(const struct tunnel_route *route)
+{
+	return &route->open->open;
+}
+
+void
+tunnel_route_take(struct tunnel_route *route, struct wire_packet **ret_grant,
+    struct lease **ret_lease)
+{
+	*ret_grant = route->packet;
+	*ret_lease = route->lease;
+	route->packet = NULL;
+	route->lease = NULL;
+}
+
+int
+tunnel_route_connect(const struct tunnel_route *route)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+		fds) == -1)
+		return -1;
+	eio_open(route->target, &route->open->open.headers, route->client,
+	    fds[0]);
+	return fds[1];
+}
+
+/* ---- refusals ---------------------------------------------------------------
+ */
 
 struct wire_packet *
 tunnel_route_deny(enum err err, const struct diag *diag)
@@ -592,13 +597,48 @@ tunnel_route_deny(enum err err, const struct diag *diag)
 	deny->status = err_http_status(err);
 	deny->code = xstrdup(err_code(err));
 	deny->message = xstrdup(tell ? diag->text : err_text(err));
-	if (err == ERR_RATE || err == ERR_UNAVAIL)
-		(void)!wire_headers_add(&deny->headers, "Retry-After",
-		    RETRY_AFTER_S);
 	if (err == ERR_METHOD)
 		(void)!wire_headers_add(&deny->headers, "Allow", "GET");
 	if (err == ERR_UNAUTH)
 		(void)!wire_headers_add(&deny->headers, "WWW-Authenticate",
 		    "Bearer");
+	return packet;
+}
+
+/* Retry-After, and what a RateLimit says (draft-ietf-httpapi-ratelimit-headers)
+ * of a bucket or a budget that is empty for so long. */
+static void
+add_retry(struct wire_headers *headers, const char *name, int64_t retry_s)
+{
+	char value[128];
+
+	(void)snprintf(value, sizeof(value), "%" PRId64, retry_s);
+	(void)!wire_headers_add(headers, "Retry-After", value);
+	(void)snprintf(value, sizeof(value), "\"%s\";r=0;t=%" PRId64, name,
+	    retry_s);
+	(void)!wire_headers_add(headers, "RateLimit", value);
+}
+
+struct wire_packet *
+tunnel_route_refuse(struct tunnel_route *route, enum err err,
+    const struct diag *diag)
+{
+	struct wire_packet *packet = tunnel_route_deny(err, diag);
+	struct wire_headers *headers = &packet->deny.headers;
+	const struct buckets_state *requests = &route->requests;
+	int64_t left_s = route->budget.resets - clock_unix();
+
+	if (err == ERR_BUDGET)
+		add_retry(headers, "day", left_s < 1 ? 1 : left_s);
+	else if (err == ERR_RATE && requests->retry_after_ms > 0)
+		add_retry(headers, requests->plan,
+		    (requests->retry_after_ms + 999) / 1000);
+	else if (err == ERR_RATE || err == ERR_UNAVAIL)
+		(void)!wire_headers_add(headers, "Retry-After", RETRY_AFTER_S);
+	if (route->counts)
+		refusals_add(route->context.refusals, route->client,
+		    clock_ms());
+	packet->deny.body = route->body;
+	route->body = NULL;
 	return packet;
 }

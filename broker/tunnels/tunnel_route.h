@@ -2,6 +2,8 @@
 #ifndef BROKER_TUNNEL_ROUTE_H
 #define BROKER_TUNNEL_ROUTE_H
 
+#include <stdbool.h>
+
 #include "broker/config/config.h"
 #include "broker/tunnels/leases.h"
 #include "broker/tunnels/refusals.h"
@@ -14,47 +16,74 @@
  *
  * What is dialled comes from the configuration; of the request only its path
  * (to find the relay), the values of the query parameters that the relay
- * knows, its subprotocols and a ticket count; of Anam's, the session's id,
- * whose engine the store knows.  No URL of a client is ever used.  A path of
- * Engine.IO's is not dialled at all: the broker itself is the upstream.
+ * knows, its subprotocols and who shows that he may count; of Anam's, the
+ * session's id, whose engine the store knows.  No URL of a client is ever used.
+ * A path of Engine.IO's is not dialled at all: the broker itself is the
+ * upstream.
+ *
+ * Who decides must not wait, but the store and the keys of an issuer may have
+ * to be waited for.  So a decision has three stages, one after the other, and
+ * the one in the middle is made in a thread that may wait.
  */
 struct tunnel_route_context {
-	const struct config *config;
+	struct config *config;
 	struct resolver *resolver;
 	struct leases *leases;
 	struct refusals *refusals; /* of Anam's sessions */
 };
 
+struct tunnel_route;
+
+/* Takes the packet, a WIRE_OPEN; the configuration is counted. */
+struct tunnel_route *
+tunnel_route_new(const struct tunnel_route_context *context,
+    struct wire_packet *open);
+
+/* With it goes the lease that it has, if nobody took it; NULL is allowed. */
+void tunnel_route_free(struct tunnel_route *route);
+
 /*
- * Decide.  ERR_OK: *ret_grant is a packet, *ret_lease the lease it names, and
- * both are the caller's.  ERR_AGAIN: the upstream's name is being resolved; ask
- * again with the same request.  Anything else is the refusal, and diag says
- * why, for the log: see tunnel_route_deny().  *ret_body is then what its body
- * is in place of ours, and the caller's, or NULL.
+ * Whether it may come in, where it leads, and the address of that.  ERR_AGAIN:
+ * the name is being resolved; call it again.  Here and below, anything else
+ * that is not ERR_OK is the refusal, and diag says why, for the log.
  */
-enum err tunnel_route_decide(const struct tunnel_route_context *context,
-    const struct wire_open *open, struct wire_packet **ret_grant,
-    struct lease **ret_lease, json_t **ret_body,
+enum err tunnel_route_prepare(struct tunnel_route *route,
     struct diag *diag) MUST_CHECK;
+
+/*
+ * Who it is, and whether he may, now: identity, revocations, requests a second,
+ * a lease, the budget of the day, and last the ticket, which is spent.  Uses
+ * nothing that is not thread-safe.
+ */
+enum err tunnel_route_admit(struct tunnel_route *route,
+    struct diag *diag) MUST_CHECK;
+
+/* What is left; ERR_AGAIN as above. */
+enum err tunnel_route_complete(struct tunnel_route *route,
+    struct diag *diag) MUST_CHECK;
+
+/* The request. */
+const struct wire_open *tunnel_route_open(const struct tunnel_route *route);
+
+/* After tunnel_route_complete(): the grant, and its lease; the caller's. */
+void tunnel_route_take(struct tunnel_route *route,
+    struct wire_packet **ret_grant, struct lease **ret_lease);
 
 /*
  * The socket that is passed with the grant of this request, where it says so:
  * the caller's.  Its other end has been given to Engine.IO.  -1 where there is
  * none to be had: the tunnel refuses such a grant.
  */
-int tunnel_route_connect(const struct wire_open *open);
+int tunnel_route_connect(const struct tunnel_route *route);
+
+/* The packet that refuses, with what the stages found out. */
+struct wire_packet *tunnel_route_refuse(struct tunnel_route *route,
+    enum err err, const struct diag *diag);
 
 /*
  * The packet that refuses with this code.  The client gets the reason in diag
  * where the fault is its own, and nothing of our insides otherwise.
  */
 struct wire_packet *tunnel_route_deny(enum err err, const struct diag *diag);
-
-/*
- * The client's numeric address: the peer's, or over a Unix socket what the web
- * server put last into X-Forwarded-For.  ERR_DENIED where it is not known.
- */
-enum err tunnel_route_client(const struct wire_open *open,
-    char out[INET6_ADDRSTRLEN], struct diag *diag) MUST_CHECK;
 
 #endif

@@ -20,11 +20,15 @@
  * What is shown and is not good is ERR_UNAUTH, and never makes its sender
  * nobody.  Revoked ones (broker/limits/revocations.h) are ERR_UNAUTH, too.
  */
+#define IDENTITY_USER_MAX 128 /* bytes of a user's name */
+#define IDENTITY_PLAN_MAX 64
+
 struct identity {
-	char *user;		    /* NULL: nobody that is known */
-	char *plan;		    /* as the token says; NULL: it does not */
-	char *token_id;		    /* jti; NULL: there is none */
-	int64_t issued, expires;    /* seconds since 1970; 0: not said */
+	char *user;	 /* NULL: nobody that is known */
+	char *plan;	 /* as the token says; NULL: it does not */
+	char *token_id;	 /* jti; NULL: there is none */
+	int64_t issued;	 /* seconds since 1970; 0: not said */
+	int64_t expires; /* it is good until then, leeway and all; 0: ever */
 	struct store_ticket ticket; /* id is NULL where it was none */
 };
 void identity_done(struct identity *identity);
@@ -35,21 +39,41 @@ enum identity_ways {
 	IDENTITY_COOKIE = 2, /* the one of `users' */
 	IDENTITY_QUERY = 4,  /* ?token= and ?ticket= */
 	IDENTITY_SUBPROTOCOL = 8,
+	/*
+	 * Clients show a vendor's key, or something in its place, as Bearer:
+	 * what has the form of neither JWT nor ticket is ignored.
+	 */
+	IDENTITY_VENDOR_KEYS = 16,
 };
 
 /*
  * Of a request over HTTP.  route is the name that a ticket has to be for.
+ *
+ * A browser sends a cookie by itself, so that counts only where nothing else is
+ * shown, and not for a request that does more than read and comes from a page
+ * of another site (ERR_DENIED); so does REMOTE_USER, where `remote_user' is set
+ * and there is no cookie either.  Without `users', whatever is no ticket is for
+ * somebody else, and ignored.
+ *
  * ERR_UNAUTH; ERR_UNAVAIL where the keys, or the store, cannot be had now;
  * ERR_PROTO where two different ones are shown.  May wait some seconds for the
- * keys of the issuer.  Not here: REMOTE_USER counts where `remote_user' is set.
+ * keys of the issuer.
  */
 enum err identity_of_request(struct request *req, unsigned ways,
     const char *route, struct identity *ret, struct diag *diag) MUST_CHECK;
 
 /*
+ * Whether they will do where `require_user' says so: ERR_UNAUTH for who has
+ * shown neither that he is a user nor a ticket, which others do not get.
+ */
+enum err identity_check_required(const struct identity *identity, bool required,
+    struct diag *diag) MUST_CHECK;
+
+/*
  * Of a request for a tunnel, in all ways: a JWT in Sec-WebSocket-Protocol is
  * the item "base64url.bearer.authorization.TOKEN" (the token as it is) or
- * "openai-insecure-api-key.TOKEN".  In a thread that may wait.
+ * "openai-insecure-api-key.TOKEN".  A `token' or `ticket' in the query that the
+ * route passes on is the vendor's.  In a thread that may wait.
  */
 enum err identity_of_tunnel(const struct config *config,
     const struct wire_headers *headers, const struct target *target,

@@ -325,7 +325,7 @@ for (const front of NAMES)
 test("eventsource attaches, loses the connection, and misses nothing",
     async (t) => {
 	const { base, token } = await chat_site(t,
-	    { sim_args: ["--pace", "40"], users: "balance = false" });
+	    { sim_args: ["--pace", "40"], chat: "balance = false" });
 	const who = signed_in(token("erin"));
 	const words = Array.from({ length: 30 }, (_, i) => `w${i}`).join(" ");
 	const sent = await post(base, "/api/v1/messages/send", who,

@@ -645,8 +645,9 @@ test("a broker that ends tells its readers, and writes all", async (t) => {
 
 // A token costs a micro-unit, in or out.
 const paid = {
-	chat: 'max_output_tokens = 1000\nusers { secret = "env:USER_SECRET" }',
-	rest: 'prices "*" { input_text = "1" output_text = "1" }\n',
+	chat: "max_output_tokens = 1000",
+	rest: 'users { secret = "env:USER_SECRET" }\n' +
+	    'prices "*" { input_text = "1" output_text = "1" }\n',
 };
 
 test("a broker ends though nobody reads", async (t) => {

@@ -26,7 +26,7 @@ function jwt(secret, claims) {
 	    .digest("base64url")}`;
 }
 
-async function open(t, more = "", users = "balance = false") {
+async function open(t, more = "", chat = "balance = false") {
 	const site = await Site.open(t);
 	site.user_secret = site.canary("users' secret");
 	await site.broker(site.config({ rest: `
@@ -35,9 +35,10 @@ prices "m" { input_text = "1" output_text = "2" }
 chat {
 	url = "http://127.0.0.1:1"
 	models = {m}
-	users { secret = "env:USER_SECRET" ${users} }
+	${chat}
 	${more}
 }
+users { secret = "env:USER_SECRET" }
 socketio { recovery_ms = 0 }
 ` }), { env: { USER_SECRET: site.user_secret } });
 	return site;

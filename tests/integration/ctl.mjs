@@ -300,8 +300,9 @@ test("says what to do where there is no broker", async (t) => {
 const CHAT = `chat {
 	url = "http://127.0.0.1:9/v1/chat/completions"
 	models = {gpt-test}
-	users { secret = "env:USER_SECRET" balance = true }
+	balance = true
 }
+users { secret = "env:USER_SECRET" }
 prices "gpt-test" { input_text = "1.00" output_text = "2.00" currency = "EUR" }
 `;
 const account = (balance, more = {}) => ({ user: "ann", balance,

@@ -489,7 +489,8 @@ test("a client of the beta speaks and hears the beta", async (t) => {
 // ---- usage ----
 
 test("usage is booked for the user of the key", async (t) => {
-	const s = await open(t, { openai: "client_secrets = true" });
+	const s = await open(t, { openai: "client_secrets = true",
+		rest: "users { remote_user = true }" });
 	const { value } = await get_key(s, { session: { type: "realtime",
 	    output_modalities: ["text"] } }, SECRETS, { REMOTE_USER: "ann" });
 	const talk = await s.talk("/v1/realtime", bearer(value));

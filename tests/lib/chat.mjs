@@ -35,9 +35,9 @@ chat {
 	url = "http://127.0.0.1:${sim.http_port}/v1"
 	models = {"${MODEL}", "gpt-4o"}
 	${chat}
-	users { secret = "env:USER_SECRET" ${users} }
 	anonymous { ${anonymous} }
 }
+users { secret = "env:USER_SECRET" ${users} }
 socketio { ${socketio} }
 ${rest}` });
 }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -186,8 +187,70 @@ keeps_a_ticket_as_it_was(void **state)
 	store_ticket_done(&out);
 	assert_ok(OPS(pair->other, get_ticket, "2", NOW, &out, &diag), &diag);
 	assert_null(out.session);
+	assert_null(out.plan);
+	assert_null(out.address);
+	assert_null(out.origin);
+	assert_false(out.once);
 	store_ticket_done(&out);
 	json_decref(session);
+}
+
+void
+keeps_what_a_ticket_is_bound_to(void **state)
+{
+	struct store_pair *pair = *state;
+	const struct store_ticket in = {
+		.id = TEXT("1"),
+		.route = TEXT("/ws"),
+		.user = TEXT("ann"),
+		.plan = TEXT("free"),
+		.address = TEXT("2001:db8::1"),
+		.origin = TEXT("https://example.com"),
+		.once = true,
+		.created = NOW,
+		.expires = NOW + 60,
+	};
+	struct store_ticket out;
+	struct diag diag = { "" };
+
+	assert_ok(OPS(pair->one, put_ticket, &in, &diag), &diag);
+	assert_ok(OPS(pair->other, get_ticket, "1", NOW, &out, &diag), &diag);
+	assert_string_equal(out.user, "ann");
+	assert_string_equal(out.plan, "free");
+	assert_string_equal(out.address, "2001:db8::1");
+	assert_string_equal(out.origin, "https://example.com");
+	assert_null(out.model);
+	assert_true(out.once);
+	assert_false(out.spent);
+	store_ticket_done(&out);
+}
+
+void
+spends_a_ticket_once(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_ticket out;
+	struct diag diag = { "" };
+
+	assert_int_equal(put_ticket(pair->one, "1", NULL, NOW), ERR_OK);
+	assert_int_equal(put_ticket(pair->one, "2", NULL, NOW), ERR_OK);
+	assert_int_equal(OPS(pair->one, spend_ticket, "3", NOW, NULL),
+	    ERR_NOTFOUND);
+	assert_int_equal(OPS(pair->one, spend_ticket, "1", NOW + 60, NULL),
+	    ERR_NOTFOUND);
+	assert_ok(OPS(pair->other, spend_ticket, "1", NOW + 59, &diag), &diag);
+	assert_int_equal(OPS(pair->one, spend_ticket, "1", NOW, NULL),
+	    ERR_DENIED);
+	assert_int_equal(OPS(pair->other, spend_ticket, "1", NOW, NULL),
+	    ERR_DENIED);
+	assert_int_equal(OPS(pair->one, spend_ticket, "1", NOW + 60, NULL),
+	    ERR_NOTFOUND);
+	assert_ok(OPS(pair->one, get_ticket, "1", NOW, &out, &diag), &diag);
+	assert_true(out.spent);
+	store_ticket_done(&out);
+	assert_ok(OPS(pair->one, get_ticket, "2", NOW, &out, &diag), &diag);
+	assert_false(out.spent);
+	store_ticket_done(&out);
 }
 
 void
@@ -498,4 +561,105 @@ books_what_many_threads_report(void **state)
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(racers[i].err, ERR_OK);
 	assert_int_equal(count_events(pair->one), THREADS / 2 * ROWS);
+}
+
+/* ---- revocations -------------------------------------------------------- */
+
+static enum err
+revoke(struct store *store, const char *kind, const char *value, int64_t before,
+    int64_t expires)
+{
+	const struct store_revocation in = {
+		.kind = TEXT(kind),
+		.value = TEXT(value),
+		.before = before,
+		.expires = expires,
+	};
+	struct diag diag = { "" };
+
+	return OPS(store, revoke, &in, &diag);
+}
+
+/* All of them at this time; the caller frees them. */
+static struct store_revocations
+list_revocations(struct store *store, int64_t now)
+{
+	struct store_revocations list;
+	struct diag diag = { "" };
+
+	assert_ok(OPS(store, list_revocations, now, &list, &diag), &diag);
+	return list;
+}
+
+void
+keeps_revocations_until_they_expire(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_revocations list = list_revocations(pair->one, NOW);
+
+	assert_int_equal(list.count, 0);
+	store_revocations_done(&list);
+	assert_int_equal(revoke(pair->one, "user", "ann", NOW, NOW + 10),
+	    ERR_OK);
+	assert_int_equal(revoke(pair->one, "ticket", "ann", NOW, NOW + 20),
+	    ERR_OK);
+	list = list_revocations(pair->other, NOW + 9);
+	assert_int_equal(list.count, 2);
+	store_revocations_done(&list);
+	list = list_revocations(pair->other, NOW + 10);
+	assert_int_equal(list.count, 1);
+	assert_string_equal(list.items[0].kind, "ticket");
+	assert_string_equal(list.items[0].value, "ann");
+	assert_int_equal(list.items[0].before, NOW);
+	assert_int_equal(list.items[0].expires, NOW + 20);
+	store_revocations_done(&list);
+	expire_at(pair->one, NOW + 20);
+	list = list_revocations(pair->other, NOW);
+	assert_int_equal(list.count, 0);
+	store_revocations_done(&list);
+}
+
+void
+keeps_the_later_moment_of_a_revocation(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_revocations list;
+
+	assert_int_equal(revoke(pair->one, "route", "/a", NOW, NOW + 90),
+	    ERR_OK);
+	assert_int_equal(revoke(pair->other, "route", "/a", NOW + 5, NOW + 80),
+	    ERR_OK);
+	assert_int_equal(revoke(pair->one, "route", "/a", NOW + 2, NOW + 70),
+	    ERR_OK);
+	list = list_revocations(pair->one, NOW);
+	assert_int_equal(list.count, 1);
+	assert_int_equal(list.items[0].before, NOW + 5);
+	assert_int_equal(list.items[0].expires, NOW + 90);
+	store_revocations_done(&list);
+}
+
+void
+keeps_no_more_revocations_than_the_maximum(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_revocations list;
+	char value[16];
+
+	for (int i = 0; i < STORE_REVOCATIONS_MAX; i++) {
+		(void)snprintf(value, sizeof(value), "s%d", i);
+		assert_int_equal(revoke(pair->one, "session", value, NOW,
+				     NOW + 60),
+		    ERR_OK);
+	}
+	assert_int_equal(revoke(pair->one, "session", "more", NOW, NOW + 60),
+	    ERR_LIMIT);
+	/* one that is there has its place */
+	assert_int_equal(revoke(pair->one, "session", "s7", NOW + 1, NOW + 60),
+	    ERR_OK);
+	list = list_revocations(pair->one, NOW);
+	assert_int_equal(list.count, STORE_REVOCATIONS_MAX);
+	store_revocations_done(&list);
+	expire_at(pair->one, NOW + 60);
+	assert_int_equal(revoke(pair->one, "session", "more", NOW, NOW + 60),
+	    ERR_OK);
 }

@@ -65,8 +65,13 @@ void expire_at(struct store *store, int64_t now); /* keeps all chats */
 	TEST(gives_an_id_and_a_token_once)                   \
 	TEST(knows_no_anam_session_that_has_expired)         \
 	TEST(keeps_a_ticket_as_it_was)                       \
+	TEST(keeps_what_a_ticket_is_bound_to)                \
+	TEST(spends_a_ticket_once)                           \
 	TEST(gives_a_ticket_once_until_it_expires)           \
 	TEST(forgets_what_has_expired)                       \
+	TEST(keeps_revocations_until_they_expire)            \
+	TEST(keeps_the_later_moment_of_a_revocation)         \
+	TEST(keeps_no_more_revocations_than_the_maximum)     \
 	TEST(books_a_row_once)                               \
 	TEST(books_all_rows_or_none)                         \
 	TEST(refuses_rows_whose_sum_could_overflow)          \
@@ -115,7 +120,22 @@ void expire_at(struct store *store, int64_t now); /* keeps all chats */
 	TEST(counts_messages_by_id_and_by_address)           \
 	TEST(opens_a_new_window_when_the_old_one_is_over)    \
 	TEST(counts_nothing_that_did_not_begin)              \
-	TEST(never_spends_a_balance_twice)
+	TEST(never_spends_a_balance_twice)                   \
+	TEST(reserves_in_all_budgets_or_in_none)             \
+	TEST(gives_what_is_left_to_who_is_alone)             \
+	TEST(lets_wait_while_others_have_reserved_the_rest)  \
+	TEST(ends_a_reservation_with_its_row)                \
+	TEST(counts_a_row_once_in_its_budgets)               \
+	TEST(counts_the_usage_of_an_answer_with_its_end)     \
+	TEST(reserves_once_for_an_id)                        \
+	TEST(forgets_a_reservation_that_nobody_settles)      \
+	TEST(begins_each_day_with_nothing_used)              \
+	TEST(forgets_counters_of_old_days)                   \
+	TEST(reserves_nothing_without_a_limit)               \
+	TEST(refuses_amounts_that_could_overflow)            \
+	TEST(books_what_is_new_of_a_connections_seconds)     \
+	TEST(tells_which_budget_has_least_left)              \
+	TEST(overshoots_by_one_for_many_threads)
 
 #define STORE_CONFORMANCE_DECLARE(name) void name(void **state);
 STORE_CONFORMANCE_LIST(STORE_CONFORMANCE_DECLARE)

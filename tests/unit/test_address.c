@@ -69,6 +69,30 @@ knows_a_visitor_by_the_network(void **state)
 }
 
 static void
+writes_a_visitor_as_a_network(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "192.0.2.1", "192.0.2.1" },
+		{ "::ffff:192.0.2.1", "192.0.2.1" },
+		{ "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64" },
+		{ "2001:db8::1", "2001:db8::/64" },
+		{ "fe80::1%eth0", "fe80::/64" },
+		{ "1111:2222:3333:4444:5555:6666:7777:8888",
+		    "1111:2222:3333:4444::/64" },
+		{ "::1", "::/64" },
+		{ "unix:", "-" },
+		{ NULL, "-" },
+	};
+	char out[ADDRESS_VISITOR_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		address_visitor(cases[i][0], out);
+		assert_string_equal(out, cases[i][1]);
+	}
+}
+
+static void
 knows_this_machine(void **state)
 {
 	static const struct {
@@ -100,6 +124,7 @@ main(void)
 		cmocka_unit_test(knows_one_way_to_write_an_address),
 		cmocka_unit_test(refuses_what_is_no_address),
 		cmocka_unit_test(knows_a_visitor_by_the_network),
+		cmocka_unit_test(writes_a_visitor_as_a_network),
 		cmocka_unit_test(knows_this_machine),
 	};
 

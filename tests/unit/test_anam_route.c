@@ -103,7 +103,7 @@ static struct config_relay relay = {
 static struct config_range loopback = { .family = AF_INET,
 	.address = { 127 },
 	.prefix_len = 8 };
-static struct config config = {
+static const struct config settings = {
 	.access = { .clients = &loopback,
 	    .client_count = 1,
 	    .missing_origin = true },
@@ -111,6 +111,7 @@ static struct config config = {
 	.relay_count = 1,
 	.anam = &anam,
 };
+static struct config *config;
 
 static int
 setup(void **state)
@@ -121,7 +122,9 @@ setup(void **state)
 	store_err = ERR_OK;
 	atomic_store(&lookups, 0);
 	store_set_current(&store);
-	context.config = &config;
+	config = config_new();
+	*config = settings;
+	context.config = config;
 	context.leases = leases_new();
 	context.refusals = refusals_new();
 	*state = &context;
@@ -139,6 +142,9 @@ teardown(void **state)
 	leases_free(context->leases);
 	refusals_free(context->refusals);
 	store_set_current(NULL);
+	/* what it names is not its own */
+	*config = (struct config){ .path = NULL };
+	config_unref(config);
 	return 0;
 }
 
@@ -319,9 +325,9 @@ leaves_other_requests_to_the_relays(void **state)
 	answer = ask(*state, "/ws?session_id=" ID, NULL);
 	assert_int_equal(answer.err, ERR_OK);
 	tunnel_answer_free(&answer);
-	config.anam = NULL;
+	config->anam = NULL;
 	answer = ask(*state, "/ws/proxy?session_id=" ID, NULL);
-	config.anam = &anam;
+	config->anam = &anam;
 	assert_int_equal(answer.err, ERR_NOTFOUND);
 	assert_int_equal(asked, 0);
 }
@@ -331,13 +337,13 @@ serves_its_paths_under_the_base_path(void **state)
 {
 	struct tunnel_answer answer;
 
-	config.requests.base_path = S("/culvert");
+	config->requests.base_path = S("/culvert");
 	answer = ask(*state, "/culvert/ws/proxy?session_id=" ID, NULL);
 	assert_int_equal(answer.err, ERR_OK);
 	tunnel_answer_free(&answer);
 	answer = ask(*state, "/ws/proxy?session_id=" ID, NULL);
 	assert_int_equal(answer.err, ERR_NOTFOUND);
-	config.requests.base_path = NULL;
+	config->requests.base_path = NULL;
 }
 
 static void

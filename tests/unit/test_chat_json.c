@@ -224,12 +224,13 @@ init(void **state)
 			   "prices m { currency = EUR input_text = \"1\"\n"
 			   "output_text = \"2\" }\n"
 			   "chat { url = \"http://localhost\" models = {m}\n"
-			   "users { secret = \"env:T_SECRET\" }\n"
-			   "anonymous { messages = 2 window = 60 } }\n");
+			   "anonymous { messages = 2 window = 60 } }\n"
+			   "users { secret = \"env:T_SECRET\" }\n");
 	free_of_charge =
 	    configure("store { path = \"/x/y.db\" }\n"
 		      "chat { url = \"http://localhost\" models = {m}\n"
-		      "users { secret = \"env:T_SECRET\" balance = false } }");
+		      "balance = false }\n"
+		      "users { secret = \"env:T_SECRET\" }");
 	return ticket_store_open();
 }
 

@@ -15,6 +15,7 @@
 #include "broker/chat/notify.h"
 #include "broker/hub/hub.h"
 #include "broker/hub/jobs.h"
+#include "broker/limits/buckets.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/json.h"
@@ -398,6 +399,59 @@ refuses_a_flood_and_then_hangs_up(void **state)
 	assert_true(eio->sent_count >= 100);
 }
 
+/* The configuration in force, with more sections. */
+static void
+configure(const char *more)
+{
+	char *text =
+	    xasprintf("store { path = \"/x/y.db\" }\n"
+		      "chat { url = \"http://localhost\" models = {m}\n"
+		      "balance = false }\n"
+		      "users { secret = \"env:T_SECRET\" }\n%s",
+		more);
+	struct config *config;
+	struct diag diag = { "" };
+
+	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
+		fail_msg("%s", diag.text);
+	config_set_current(config);
+	free(text);
+}
+
+static void
+counts_events_as_requests_of_their_user(void **state)
+{
+	char *auth = with_token(token), *connect;
+	struct eio *eio, *other = &eios[1];
+
+	(void)state;
+	configure("plan few { requests_per_second = 0.001 burst = 3 }\n"
+		  "limits { user = few }\n");
+	eio = connect_alice(0); /* which is the first */
+	for (int i = 0; i < 2; i++) {
+		say(eio, "2/chats,1[\"usage_info\"]");
+		expect_start(eio, "2/chats,[\"usage_info\",{\"kind\":");
+		expect_start(eio, "3/chats,1[{\"kind\":");
+	}
+	say(eio, "2/chats,1[\"usage_info\"]");
+	expect_start(eio,
+	    "3/chats,1[{\"error\":{\"code\":\"too_many_requests\","
+	    "\"message\":\"too many requests: try again in ");
+	expect_start(eio,
+	    "2/chats,[\"assistant_error\",{\"code\":\"too_many_requests\"");
+	/* nor by another connection; but others may */
+	assert_true(hub_call(run_open, other));
+	connect = xasprintf("0/chats,%s", auth);
+	say(other, connect);
+	expect_start(other, "4/chats,{\"message\":\"too many requests");
+	say(other, "0/chats,{\"anon_id\":\"visitor-0001\"}");
+	expect_start(other, "0/chats,{\"sid\":");
+	free(connect);
+	free(auth);
+	configure("");
+	buckets_done();
+}
+
 static void
 lets_a_socket_go_when_its_token_has_expired(void **state)
 {
@@ -492,18 +546,9 @@ tear_down(void **state)
 static int
 init(void **state)
 {
-	static const char text[] =
-	    "store { path = \"/x/y.db\" }\n"
-	    "chat { url = \"http://localhost\" models = {m}\n"
-	    "users { secret = \"env:T_SECRET\" balance = false } }\n";
-	struct config *config;
-	struct diag diag;
-
 	(void)state;
 	make_token(token, sizeof(token), 1000);
-	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
-		return -1;
-	config_set_current(config);
+	configure("");
 	return ticket_store_open();
 }
 
@@ -530,6 +575,7 @@ main(void)
 		TEST(tells_all_sockets_of_an_owner_what_has_changed),
 		TEST(tells_one_of_many_changes_of_what_is_left),
 		TEST(refuses_a_flood_and_then_hangs_up),
+		TEST(counts_events_as_requests_of_their_user),
 		TEST(lets_a_socket_go_when_its_token_has_expired),
 		TEST(survives_a_client_that_leaves_while_it_is_answered),
 	};

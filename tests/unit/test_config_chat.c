@@ -18,10 +18,9 @@
 #define STORE  "store { path = \"/x/y.db\" }\n"
 #define PRICES "prices \"m\" { input_text = \"1\" output_text = \"2\" }\n"
 #define LOCAL  "url = \"http://127.0.0.1:9\" models = {m}\n"
-#define SECRET "secret = \"env:T_SECRET\" "
+#define USERS  "users { secret = \"env:T_SECRET\" }\n"
 
 static char public_path[] = "/tmp/culvert-test.XXXXXX";
-static char private_path[] = "/tmp/culvert-test.XXXXXX";
 
 static struct config *
 load(const char *before, const char *body, struct diag *diag)
@@ -77,7 +76,6 @@ needs_models_alone_and_asks_openai(void **state)
 	assert_int_equal(chat->anonymous.messages, 20);
 	assert_int_equal(chat->anonymous.window_s, 86400);
 	assert_int_equal(chat->anonymous.keep_s, 30 * 86400);
-	assert_null(chat->user_key);
 	assert_false(chat->balance);
 	config_unref(config);
 }
@@ -121,13 +119,11 @@ reads_what_is_written_and_writes_it_again(void **state)
 	    "max_output_tokens = 14 answer_bytes = 2048 first_timeout = 15\n"
 	    "idle_timeout = 16 total_timeout = 17 detach_timeout = 0\n"
 	    "heartbeat = 18 replay = 0 max_streams = 3 max_chats = 20\n"
-	    "max_turns = 21 keep = 24\n"
-	    "anonymous { allow = false messages = 22 window = 23 keep = 0 }\n"
-	    "users { " SECRET "issuer = \"https://i\" audience = a\n"
-	    "balance = false }\n";
+	    "max_turns = 21 keep = 24 balance = false require_user = true\n"
+	    "anonymous { allow = false messages = 22 window = 23 keep = 0 }\n";
 	char *text = NULL;
 	struct diag diag = { "" };
-	struct config *config = load("", body, &diag);
+	struct config *config = load(USERS, body, &diag);
 	const struct config_chat *chat;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
@@ -167,11 +163,8 @@ reads_what_is_written_and_writes_it_again(void **state)
 	assert_int_equal(chat->anonymous.messages, 22);
 	assert_int_equal(chat->anonymous.window_s, 23);
 	assert_int_equal(chat->anonymous.keep_s, 0);
-	assert_string_equal(chat->user_key_source, "env:T_SECRET");
-	assert_true(crypt_key_allows(chat->user_key, "HS256"));
-	assert_string_equal(chat->issuer, "https://i");
-	assert_string_equal(chat->audience, "a");
 	assert_false(chat->balance);
+	assert_true(chat->require_user);
 	config_unref(config);
 	free(text);
 }
@@ -206,72 +199,26 @@ keeps_the_prompt_out_of_its_dump(void **state)
 }
 
 static void
-takes_users_by_a_public_key(void **state)
-{
-	char *body = xasprintf(LOCAL
-	    "users { public_key_file = \"%s\" balance = false }",
-	    public_path);
-	struct diag diag = { "" };
-	struct config *config = load("", body, &diag);
-
-	(void)state;
-	if (config == NULL)
-		fail_msg("%s", diag.text);
-	assert_true(crypt_key_allows(config->chat->user_key, "EdDSA"));
-	assert_false(crypt_key_allows(config->chat->user_key, "HS256"));
-	assert_string_equal(config->chat->user_key_source, public_path);
-	config_unref(config);
-	free(body);
-
-	body =
-	    xasprintf(LOCAL "users { public_key_file = \"%s\" }", private_path);
-	assert_null(load("", body, &diag));
-	assert_non_null(strstr(diag.text, "private key"));
-	free(body);
-}
-
-static void
 lets_users_pay_where_all_has_a_price(void **state)
 {
 	struct diag diag = { "" };
-	struct config *config =
-	    load(PRICES, LOCAL "users { " SECRET "}", &diag);
+	struct config *config = load(USERS PRICES, LOCAL, &diag);
 
 	(void)state;
 	if (config == NULL)
 		fail_msg("%s", diag.text);
 	assert_true(config->chat->balance);
 	config_unref(config);
-	assert_null(load("", LOCAL "users { " SECRET "}", &diag));
+	assert_null(load(USERS, LOCAL, &diag));
 	assert_non_null(strstr(diag.text, "m has no price"));
-	assert_null(load("prices \"*\" { input_text = \"1\" }\n",
-	    LOCAL "users { " SECRET "}", &diag));
+	assert_null(load(USERS "prices \"*\" { input_text = \"1\" }\n", LOCAL,
+	    &diag));
 	assert_non_null(strstr(diag.text, "m has no price"));
-	assert_null(load(PRICES
+	assert_null(load(USERS PRICES
 	    "prices \"n\" { currency = EUR input_text = \"1\"\n"
 	    "output_text = \"1\" }\n",
-	    "url = \"http://localhost\" models = {m, n} users { " SECRET "}",
-	    &diag));
+	    "url = \"http://localhost\" models = {m, n}", &diag));
 	assert_non_null(strstr(diag.text, "one currency"));
-}
-
-static void
-signs_nobody_in_with_what_signs_other_tokens(void **state)
-{
-	static const char *const others[] = {
-		"tickets { secret = \"env:T_SECRET\" }\n",
-		"livekit { url = \"wss://x\" api_key = \"env:T_KEY\"\n"
-		"api_secret = \"env:T_SECRET\" }\n",
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-		struct diag diag = { "" };
-
-		assert_null(load(others[i],
-		    LOCAL "users { " SECRET "balance = false }", &diag));
-		assert_non_null(strstr(diag.text, "sign a user in"));
-	}
 }
 
 static void
@@ -307,15 +254,8 @@ says_what_is_wrong(void **state)
 		{ LOCAL "heartbeat = 0", "heartbeat" },
 		{ LOCAL "anonymous { messages = 0 }", "messages" },
 		{ LOCAL "anonymous { allow = false }", "nobody" },
-		{ LOCAL "users { }", "public_key_file" },
-		{ LOCAL "users { " SECRET "public_key_file = \"/x\" }",
-		    "either" },
-		{ LOCAL "users { public_key_file = \"/nowhere\" }",
-		    "/nowhere" },
-		{ LOCAL "users { public_key_file = \"\" }", "path" },
-		{ LOCAL "users { public_key_file = \"/dev/null\" }", "PEM" },
-		{ LOCAL "users { secret = \"env:T_KEY\" }", "32" },
-		{ LOCAL "users { secret = \"env:T_NONE\" }", "T_NONE" },
+		{ LOCAL "require_user = true", "nobody" },
+		{ LOCAL "users { secret = \"env:T_SECRET\" }", "users" },
 		{ LOCAL "nonsense = 1", "nonsense" },
 	};
 
@@ -358,13 +298,10 @@ init(void **state)
 {
 	EVP_PKEY *pkey = test_key("ED25519", NULL, 0);
 	char *public = test_pem(pkey, false, NULL);
-	char *private = test_pem(pkey, true, NULL);
 
 	(void)state;
 	write_file(public_path, public);
-	write_file(private_path, private);
 	free(public);
-	free(private);
 	EVP_PKEY_free(pkey);
 	(void)unsetenv("STATE_DIRECTORY");
 	(void)setenv("OPENAI_API_KEY", "canary", 1);
@@ -376,7 +313,7 @@ static int
 done(void **state)
 {
 	(void)state;
-	return unlink(public_path) | unlink(private_path);
+	return unlink(public_path);
 }
 
 int
@@ -387,9 +324,7 @@ main(void)
 		cmocka_unit_test(gives_a_server_of_ones_own_no_key_of_openais),
 		cmocka_unit_test(reads_what_is_written_and_writes_it_again),
 		cmocka_unit_test(keeps_the_prompt_out_of_its_dump),
-		cmocka_unit_test(takes_users_by_a_public_key),
 		cmocka_unit_test(lets_users_pay_where_all_has_a_price),
-		cmocka_unit_test(signs_nobody_in_with_what_signs_other_tokens),
 		cmocka_unit_test(says_what_is_wrong),
 		cmocka_unit_test(needs_a_store),
 	};

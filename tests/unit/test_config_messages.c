@@ -176,8 +176,8 @@ static const struct {
 	{ OPENAI "ticket_seconds = 31 ticket_seconds_max = 30 }",
 	    "t:2: ", "from 10 to 30" },
 	{ OPENAI "ticket_seconds_max = 7201 }", "t:2: ", "to 7200" },
-	{ OPENAI "require_ticket = true }",
-	    "t:2: openai: require_ticket: ", "client_secrets" },
+	{ OPENAI "ticket_once = maybe }",
+	    "t:2: openai: ticket_once: ", "true" },
 	{ OPENAI "calls = 1 }", "t:2: openai: calls: ", "true or false" },
 };
 

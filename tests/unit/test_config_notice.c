@@ -81,6 +81,16 @@ says_what_an_operator_may_not_expect_and_nothing_else(void **state)
 		       "openai { api_key = \"env:T_KEY\"\n"
 		       "client_secrets = true calls = true }",
 		    { NULL } },
+		{ OPEN "store { path = \"/a/b\" }\n"
+		       "plan p { day_money = 1 }\n"
+		       "prices \"gpt-realtime*\" { input_text = 1 }\n"
+		       "openai { api_key = \"env:T_KEY\"\n"
+		       "models = {\"gpt-realtime\", \"gpt-*\"} }",
+		    { " config.no_price route=openai models=gpt-* " } },
+		{ OPEN "plan p { tunnels = 1 }\n"
+		       "openai { api_key = \"env:T_KEY\"\n"
+		       "models = {\"gpt-realtime\", \"gpt-*\"} }",
+		    { NULL } },
 		{ OPEN "openai { api_key = \"env:T_KEY\"\n"
 		       "calls = true session { } }",
 		    { " config.past_pin route=openai " } },
@@ -130,7 +140,7 @@ says_what_an_operator_may_not_expect_and_nothing_else(void **state)
 		{ CHAT "url = \"http://10.0.0.1\" allow_http = true\n"
 		       "api_key = \"env:T_KEY\" }",
 		    { " config.plain_secret route=chat " } },
-		{ CHAT "users { secret = \"env:T_32\" balance = false } }",
+		{ CHAT "balance = false } users { secret = \"env:T_32\" }",
 		    { " config.no_balance " } },
 		{ OPEN "socketio { echo = true }", { " config.echo " } },
 		{ CHAT "} socketio { echo = false }", { NULL } },

@@ -557,7 +557,19 @@ sum_slowly(struct store *store, int64_t from, int64_t to,
 	return ERR_OK;
 }
 
-static const struct store_ops slow_ops = { .sum_usage = sum_slowly };
+static enum err
+list_no_revocations(struct store *store, int64_t now,
+    struct store_revocations *ret, struct diag *diag)
+{
+	(void)store;
+	(void)now;
+	(void)diag;
+	*ret = (struct store_revocations){ .items = NULL };
+	return ERR_OK;
+}
+
+static const struct store_ops slow_ops = { .sum_usage = sum_slowly,
+	.list_revocations = list_no_revocations };
 static struct store slow_store = { .ops = &slow_ops };
 
 static int
@@ -692,6 +704,7 @@ top_up_once(struct store *store, const struct store_top_up *in,
 
 static const struct store_ops account_ops = {
 	.sum_usage = sum_slowly,
+	.list_revocations = list_no_revocations,
 	.get_account = get_account_slowly,
 	.top_up = top_up_once,
 };

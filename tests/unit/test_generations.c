@@ -15,14 +15,24 @@ static const struct config_chat chat = {
 };
 
 static enum err
-reserve(const char *owner, const char *id, const char *key,
-    struct generation_slot **ret)
+reserve_for(const struct subjects *subjects, const char *owner, const char *id,
+    const char *key, struct generation_slot **ret)
 {
 	struct diag diag = { "" };
-	enum err err = generations_reserve(&chat, owner, id, key, ret, &diag);
+	enum err err =
+	    generations_reserve(&chat, owner, id, key, subjects, ret, &diag);
 
 	assert_int_equal(err == ERR_OK, diag.text[0] == '\0');
 	return err;
+}
+
+static enum err
+reserve(const char *owner, const char *id, const char *key,
+    struct generation_slot **ret)
+{
+	static const struct subjects nobody = { .count = 0 };
+
+	return reserve_for(&nobody, owner, id, key, ret);
 }
 
 static void
@@ -63,6 +73,31 @@ lets_whoever_repeats_a_request_read(void **state)
 }
 
 static void
+holds_a_plan_to_its_streams(void **state)
+{
+	static const struct config_plan plan = { .max_streams = 1 };
+	struct subjects subjects = { .count = 1 };
+	struct generation_slot *first, *again, *none = NULL;
+
+	(void)state;
+	(void)strcpy(subjects.items[0].name, "n:192.0.2.1");
+	subjects.items[0].plan = &plan;
+	assert_int_equal(reserve_for(&subjects, "a", "1", "k", &first), ERR_OK);
+	/* another owner of this address */
+	assert_int_equal(reserve_for(&subjects, "b", "2", "k", &none),
+	    ERR_RATE);
+	/* who repeats it makes nothing */
+	assert_int_equal(reserve_for(&subjects, "a", "3", "k", &again), ERR_OK);
+	generations_release(again);
+	assert_int_equal(reserve_for(&subjects, "b", "4", NULL, &none),
+	    ERR_RATE);
+	generations_release(first);
+	assert_int_equal(reserve_for(&subjects, "b", "5", NULL, &first),
+	    ERR_OK);
+	generations_release(first);
+}
+
+static void
 finds_nothing_that_has_not_begun(void **state)
 {
 	struct generation_slot *slot;
@@ -93,6 +128,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refuses_more_than_its_maximum),
 		cmocka_unit_test(lets_whoever_repeats_a_request_read),
+		cmocka_unit_test(holds_a_plan_to_its_streams),
 		cmocka_unit_test(finds_nothing_that_has_not_begun),
 		/* last: there is one table in a process */
 		cmocka_unit_test(takes_none_any_more_once_it_is_stopped),

@@ -15,7 +15,7 @@
 #include "broker/openai/openai.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
-#include "broker/openai/ticket.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/xalloc.h"
@@ -61,10 +61,16 @@ request_remote_user(const struct request *req)
 }
 
 const char *
+request_method(const struct request *req)
+{
+	(void)req;
+	return "POST";
+}
+
+const char *
 request_header(const struct request *req, const char *name)
 {
-	assert_string_equal(name, "authorization");
-	return req->authorization;
+	return strcmp(name, "authorization") == 0 ? req->authorization : NULL;
 }
 
 const struct config *
@@ -208,7 +214,9 @@ static const char settings[] =
     "voice = marin instructions = \"The site's own.\" } }\n"
     "relay \"/must\" { inherit = openai require_ticket = true\n"
     "upstream = \"ws://192.0.2.1/v1/realtime?v=1\" }\n"
-    "relay \"/none\" { upstream = \"ws://x\" }\n";
+    "relay \"/none\" { upstream = \"ws://x\" }\n"
+    "relay \"/users\" { inherit = openai require_user = true }\n"
+    "users { remote_user = true }\n";
 
 static struct config *config;
 
@@ -282,6 +290,16 @@ value_of(const struct request *req)
 /* ---- client_secrets ---- */
 
 static void
+check(const struct request *req, const char *route, struct store_ticket *ret)
+{
+	const struct ticket_use use = { .route = route, .now = clock_unix() };
+	const char *text = value_of(req);
+
+	assert_int_equal(ticket_check(text, strlen(text), &use, ret, NULL),
+	    ERR_OK);
+}
+
+static void
 gives_a_key_of_what_was_asked_for(void **state)
 {
 	struct request req =
@@ -300,9 +318,7 @@ gives_a_key_of_what_was_asked_for(void **state)
 				json_object_get(session, "object")),
 	    "realtime.session");
 	assert_non_null(json_object_get(session, "tools"));
-	assert_int_equal(ticket_check(value_of(&req), strlen(value_of(&req)),
-			     "openai", clock_unix(), &ticket, NULL),
-	    ERR_OK);
+	check(&req, "openai", &ticket);
 	assert_string_equal(ticket.user, "ann");
 	assert_string_equal(ticket.model, "old");
 	assert_int_equal(ticket.expires,
@@ -312,6 +328,35 @@ gives_a_key_of_what_was_asked_for(void **state)
 	assert_non_null(json_object_get(ticket.session, "tools"));
 	store_ticket_done(&ticket);
 	done(&req);
+}
+
+static void
+serves_users_alone_where_it_has_to_and_makes_no_key_of_a_key(void **state)
+{
+	struct request nobody = ASK(.body = "{}", .route = "/users");
+	struct request call = CALL(OFFER, .route = "/users");
+	struct request key =
+	    ASK(.body = "{}", .route = "/users", .user = "ann");
+	char *authorization = xasprintf("Bearer %s", value_of(&key));
+	struct request again = ASK(.body = "{}", .route = "/users",
+	    .authorization = authorization);
+
+	(void)state;
+	assert_int_equal(nobody.status, 401);
+	assert_non_null(strstr(nobody.headers, "WWW-Authenticate: Bearer"));
+	assert_int_equal(call.status, 401);
+	assert_int_equal(vendor.asked, 0);
+	done(&call);
+	assert_int_equal(key.status, 200);
+	assert_int_equal(again.status, 403);
+	/* the key stands for its user */
+	call = CALL(OFFER, .route = "/users", .authorization = authorization);
+	assert_int_equal(call.status, 201);
+	free(authorization);
+	done(&nobody);
+	done(&call);
+	done(&key);
+	done(&again);
 }
 
 static void
@@ -326,10 +371,7 @@ gives_a_key_of_nothing(void **state)
 		struct store_ticket ticket;
 
 		assert_int_equal(req.status, 200);
-		assert_int_equal(ticket_check(value_of(&req),
-				     strlen(value_of(&req)), "/must",
-				     clock_unix(), &ticket, NULL),
-		    ERR_OK);
+		check(&req, "/must", &ticket);
 		assert_null(ticket.user);
 		assert_null(ticket.model);
 		assert_null(ticket.session);
@@ -636,6 +678,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gives_a_key_of_what_was_asked_for),
+		cmocka_unit_test_setup(
+		    serves_users_alone_where_it_has_to_and_makes_no_key_of_a_key,
+		    reset_vendor),
 		cmocka_unit_test(gives_a_key_of_nothing),
 		cmocka_unit_test(refuses_what_a_key_cannot_stand_for),
 		cmocka_unit_test(a_store_that_is_away_is_our_trouble),

@@ -18,6 +18,7 @@
 #include "broker/http/route.h"
 #include "broker/hub/hub.h"
 #include "common/clock.h"
+#include "common/xalloc.h"
 #include "web_server.h"
 
 #define POST(length)                                      \
@@ -92,7 +93,7 @@ finish_park(struct request *req, struct parked *parked, enum err err,
     const char *reason)
 {
 	if (err != ERR_OK) {
-		request_reply_error(req, ERR_UNAVAIL, reason);
+		request_reply_error(req, err, reason);
 		tell('r');
 	} else if (!hub_post(begin_parked, parked)) {
 		parked_drop(parked);
@@ -136,6 +137,8 @@ handle_with_error_form(struct request *req)
 }
 
 /* Nearly without descriptors, while it is parked. */
+static rlim_t descriptors;
+
 static void
 handle_at_the_limit(struct request *req)
 {
@@ -146,7 +149,7 @@ handle_at_the_limit(struct request *req)
 
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	few = old;
-	few.rlim_cur = 4;
+	few.rlim_cur = descriptors;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	err = parked_take(req, &parked, &diag);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
@@ -748,6 +751,7 @@ refuses_more_than_descriptors_allow(void **state)
 	int fds[3];
 
 	(void)state;
+	descriptors = 4;
 	start("threads = 1", handle_at_the_limit);
 	for (int i = 0; i < 3; i++) {
 		fds[i] = web_ask(GET);
@@ -766,6 +770,40 @@ refuses_more_than_descriptors_allow(void **state)
 		assert_true(hub_call(reply_hello, world.parked[i]));
 	for (int i = 0; i < 3; i++)
 		web_assert_answer(fds[i], "Status: 201", "hello");
+	stop();
+}
+
+static void
+gives_one_address_no_more_than_a_quarter(void **state)
+{
+	static const char get[] = "REQUEST_METHOD=GET\nREQUEST_URI=/x\n";
+	static const char *const addresses[] = { "2001:db8::1", "2001:db8::2",
+		"2001:db8::3", "2001:db8:0:1::1", "127.0.0.1" };
+	char *params;
+	int fds[6];
+
+	(void)state;
+	descriptors = 16; /* of which twelve are for these */
+	start("threads = 1", handle_at_the_limit);
+	for (size_t i = 0; i < 5; i++) {
+		params = xasprintf("REMOTE_ADDR=%s\n%s", addresses[i], get);
+		fds[i] = web_ask(params);
+		await('p');
+		free(params);
+	}
+	params = xasprintf("REMOTE_ADDR=2001:db8::4\n%s", get);
+	web_assert_answer(web_ask(params), "Status: 429",
+	    "too many requests of this address wait");
+	await('r');
+	do_in_hub(reply_hello);
+	web_assert_answer(fds[0], "Status: 201", "hello");
+	fds[5] = web_ask(params);
+	await('p');
+	free(params);
+	for (unsigned i = 1; i < 6; i++) {
+		assert_true(hub_call(reply_hello, world.parked[i]));
+		web_assert_answer(fds[i], "Status: 201", "hello");
+	}
 	stop();
 }
 
@@ -837,6 +875,7 @@ main(void)
 		cmocka_unit_test(hangs_up_on_unfinished_answers_at_the_stop),
 		cmocka_unit_test(drops_what_comes_when_there_is_no_hub),
 		cmocka_unit_test(refuses_more_than_descriptors_allow),
+		cmocka_unit_test(gives_one_address_no_more_than_a_quarter),
 		cmocka_unit_test(refuses_where_there_is_no_fastcgi),
 	};
 

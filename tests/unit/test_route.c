@@ -11,10 +11,12 @@
 
 #include "broker/anam/anam.h"
 #include "broker/chat/chat_http.h"
+#include "broker/chat/chat_refusal.h"
 #include "broker/chat/messages.h"
 #include "broker/chat/messages_resume.h"
 #include "broker/chat/messages_test.h"
 #include "broker/http/route.h"
+#include "broker/limits/buckets.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
 #include "broker/openai/openai_ask.h"
@@ -35,7 +37,7 @@ struct request {
 	int status;
 	bool handled;
 	request_error_form *error_form;
-	char message[256];
+	char message[320];
 	char headers[1024]; /* "Name: value\n", as they were added */
 };
 
@@ -225,6 +227,16 @@ openai_calls_handle(struct request *req)
 	handle_openai(req);
 }
 
+void
+chat_refusal_reply_limited(struct request *req, const struct diag *diag,
+    int64_t retry_after_s)
+{
+	(void)snprintf(req->message, sizeof(req->message), "events: %s (%lld)",
+	    diag->text, (long long)retry_after_s);
+	req->answers++;
+	req->status = 429;
+}
+
 json_t *
 openai_ask_error_form(const char *code, const char *message)
 {
@@ -260,9 +272,9 @@ chat_http_usage_handle(struct request *req)
 
 #define VARY	       "Vary: Origin\n"
 #define MAY_AS(origin) VARY "Access-Control-Allow-Origin: " origin "\n"
-#define EXPOSE                                                              \
-	"Access-Control-Expose-Headers: Idempotent-Replayed, Retry-After, " \
-	"X-Anon-Id\n"
+#define EXPOSE                                                            \
+	"Access-Control-Expose-Headers: Idempotent-Replayed, RateLimit, " \
+	"RateLimit-Policy, Retry-After, X-Anon-Id\n"
 #define MAY	  MAY_AS(GOOD) "Access-Control-Allow-Credentials: true\n" EXPOSE
 #define POSTS	  "Allow: POST, OPTIONS\n"
 #define GETS	  "Allow: GET, HEAD, OPTIONS\n"
@@ -624,6 +636,55 @@ other_paths_and_methods_are_refused_in_words_a_page_may_read(void **state)
 	check_rows(rows, COUNT(rows));
 }
 
+#define LIMIT(r, t)                             \
+	"RateLimit-Policy: \"few\";q=2;w=200\n" \
+	"RateLimit: \"few\";r=" r ";t=" t "\n"
+
+static void
+an_address_has_so_many_requests(void **state)
+{
+	static const char text[] =
+	    "access { clients = {\"10.0.0.0/8\"} origins = {\"" GOOD "\"} }\n"
+	    "plan few { requests_per_second = 0.01 burst = 2 }\n"
+	    "limits { address = few }\n";
+	static const struct row rows[] = {
+		/* neither these nor what is refused before is counted */
+		{ "GET", "/healthz", NULL, HERE, 200, "" },
+		{ "OPTIONS", TOKEN, GOOD, HERE, 204, PREFLIGHT },
+		{ "POST", TOKEN, EVIL, HERE, 403, VARY },
+		{ "POST", "/nothing", GOOD, HERE, 404, MAY },
+		{ "GET", TOKEN, GOOD, HERE, 405, MAY POSTS },
+		{ "GET", "/configured/", GOOD, HERE, 200, MAY },
+		{ "POST", TOKEN, GOOD, HERE, 200, MAY LIMIT("1", "100") },
+		{ "POST", TOKEN, GOOD, HERE, 200, MAY LIMIT("0", "200") },
+		{ "POST", TOKEN, GOOD, HERE, 429,
+		    MAY LIMIT("0", "200") "Retry-After: 100\n" },
+		{ "POST", "/v1/engine/session", GOOD, HERE, 429,
+		    MAY LIMIT("0", "200") "Retry-After: 100\n" },
+		/* in the words of its protocol, which has that header */
+		{ "POST", "/api/v1/messages/send", GOOD, HERE, 429,
+		    MAY LIMIT("0", "200") },
+		{ "GET", "/healthz", NULL, HERE, 200, "" },
+		{ "OPTIONS", TOKEN, GOOD, HERE, 204, PREFLIGHT },
+		{ "POST", TOKEN, GOOD, "10.1.2.4", 200, MAY LIMIT("1", "100") },
+	};
+	static const struct row send = { "POST", "/api/v1/messages/send", GOOD,
+		HERE, 0, "" };
+	struct config *old = config, *limited;
+	struct diag diag;
+
+	(void)state;
+	assert_int_equal(config_parse("t", text, strlen(text), &limited, &diag),
+	    ERR_OK);
+	config = limited;
+	check_rows(rows, COUNT(rows));
+	assert_string_equal(handle(&send).message,
+	    "events: too many requests: try again in 100 seconds (100)");
+	config = old;
+	config_unref(limited);
+	buckets_done();
+}
+
 static void
 who_is_refused_is_told_why(void **state)
 {
@@ -678,6 +739,7 @@ main(void)
 		cmocka_unit_test(a_part_of_a_path_may_be_a_name),
 		cmocka_unit_test(
 		    other_paths_and_methods_are_refused_in_words_a_page_may_read),
+		cmocka_unit_test(an_address_has_so_many_requests),
 		cmocka_unit_test(who_is_refused_is_told_why),
 	};
 

@@ -232,6 +232,24 @@ refuse(const char *reason)
 		fail_msg("%s", why.text);
 }
 
+/* The schema as it was released first, and each version since. */
+static const char *const migrations[] = {
+#define MIGRATION(sql) sql,
+#include "broker/store/store_sqlite_base.def"
+};
+#define VERSIONS (sizeof(migrations) / sizeof(migrations[0]))
+
+static void
+set_version(size_t version)
+{
+	char *text = xasprintf("PRAGMA application_id = 0x43554c56;"
+			       "PRAGMA user_version = %zu",
+	    version);
+
+	sql(text);
+	free(text);
+}
+
 static void
 refuses_a_newer_schema(void **state)
 {
@@ -241,15 +259,9 @@ refuses_a_newer_schema(void **state)
 	close_store(&store);
 	sql("PRAGMA user_version = 99");
 	refuse("a newer version of this program has used this database");
-	sql("PRAGMA user_version = 2");
+	set_version(VERSIONS);
 	pair.one = open_store();
 }
-
-/* The schema as it was released first. */
-static const char *const migrations[] = {
-#define MIGRATION(sql) sql,
-#include "broker/store/store_sqlite_base.def"
-};
 
 static void
 takes_over_a_file_of_version_1(void **state)
@@ -276,7 +288,34 @@ takes_over_a_file_of_version_1(void **state)
 	store_anam_done(&session);
 	assert_int_equal(count_events(pair.one), 1);
 	say(pair.one, NULL, 1, "Hello", "Hi");
-	assert_int_equal(number("PRAGMA user_version"), 2);
+	assert_int_equal(number("PRAGMA user_version"), VERSIONS);
+}
+
+static void
+takes_over_the_tickets_of_version_2(void **state)
+{
+	struct store_ticket ticket;
+	struct diag diag = { "" };
+	char *row = xasprintf("INSERT INTO ticket VALUES ('id', 'openai', "
+			      "'ann', 'm', '{\"a\":1}', %d, %d)",
+	    NOW, NOW + 60);
+
+	(void)state;
+	sql(migrations[0]);
+	sql(migrations[1]);
+	sql(row);
+	free(row);
+	set_version(2);
+	pair.one = open_store();
+	assert_ok(OPS(pair.one, get_ticket, "id", NOW, &ticket, &diag), &diag);
+	assert_string_equal(ticket.user, "ann");
+	assert_null(ticket.plan);
+	assert_null(ticket.address);
+	assert_null(ticket.origin);
+	assert_false(ticket.once);
+	assert_false(ticket.spent);
+	store_ticket_done(&ticket);
+	assert_int_equal(number("PRAGMA user_version"), VERSIONS);
 }
 
 static void
@@ -384,7 +423,7 @@ keeps_no_more_tickets_than_its_maximum(void **state)
 	sql(fill);
 	free(fill);
 	assert_int_equal(OPS(pair.one, put_ticket, &in, &diag), ERR_UNAVAIL);
-	assert_non_null(strstr(diag.text, "short-lived keys"));
+	assert_non_null(strstr(diag.text, "tickets"));
 	/* the others go on, and there is room when some have expired */
 	assert_int_equal(add(pair.one, 1, "{}"), ERR_OK);
 	expire_at(pair.one, NOW + 1);
@@ -676,6 +715,81 @@ is_shared_by_processes_from_the_beginning(void **state)
 	}
 	pair.one = open_store();
 	assert_int_equal(count_events(pair.one), PROCESSES);
+}
+
+/* Respond until the budget is used up, as one of several brokers would. */
+static int
+spend_budget(int64_t process, const struct store_budgets *budgets)
+{
+	struct store_budget_state now;
+	char id[32];
+	struct store *store = open_store();
+	struct store_usage row = {
+		.session = TEXT("s"),
+		.route = TEXT("openai"),
+		.event = TEXT("response.done"),
+		.at = NOW,
+		.raw = TEXT("{}"),
+		.total_tokens = 70,
+		.subjects = { TEXT("u:ann") },
+	};
+	const struct store_reserve in = { .id = id,
+		.budgets = *budgets,
+		.tokens = 100,
+		.now = NOW,
+		.expires = NOW + 60 };
+	enum err err;
+
+	for (row.n = 1;; row.n++) {
+		(void)snprintf(id, sizeof(id), "%d:%d", (int)process,
+		    (int)row.n);
+		row.lease = row.reservation = id;
+		while (
+		    (err = OPS(store, reserve, &in, &now, NULL)) == ERR_AGAIN ||
+		    err == ERR_UNAVAIL)
+			(void)sched_yield();
+		if (err != ERR_OK)
+			break;
+		while (
+		    (err = OPS(store, add_usage, &row, 1, NULL)) == ERR_UNAVAIL)
+			;
+		if (err != ERR_OK)
+			break;
+	}
+	close_store(&store);
+	return err == ERR_BUDGET ? 0 : 1;
+}
+
+static void
+overshoots_a_budget_by_one_for_many_processes(void **state)
+{
+	const struct store_budgets budgets = {
+		.items = { { .subject = "u:ann", .max_tokens = 20000 } },
+		.count = 1,
+	};
+	struct store_budget_state now;
+	int status;
+
+	(void)state;
+	for (int i = 1; i <= PROCESSES; i++) {
+		pid_t pid = fork();
+
+		assert_int_not_equal(pid, -1);
+		if (pid == 0)
+			_exit(spend_budget(i, &budgets));
+	}
+	for (int i = 0; i < PROCESSES; i++) {
+		assert_int_not_equal(wait(&status), -1);
+		assert_int_equal(status, 0);
+	}
+	pair.one = open_store();
+	assert_int_equal(OPS(pair.one, check_budgets, &budgets, NOW, &now,
+			     NULL),
+	    ERR_BUDGET);
+	assert_int_equal(now.tokens, (20000 + 69) / 70 * 70);
+	assert_int_equal(now.reserved_tokens, 0);
+	assert_int_equal(number("SELECT sum(total_tokens) FROM usage"),
+	    now.tokens);
 }
 
 /* ---- a chat, and what goes wrong around it ------------------------------ */
@@ -977,6 +1091,7 @@ main(void)
 		TEST(finds_everything_again_after_a_restart),
 		TEST(refuses_a_newer_schema),
 		TEST(takes_over_a_file_of_version_1),
+		TEST(takes_over_the_tickets_of_version_2),
 		TEST(refuses_what_is_not_its_own),
 		TEST(needs_its_folder),
 		TEST(checks_without_leaving_a_trace),
@@ -990,6 +1105,7 @@ main(void)
 		TEST(heals_when_the_disk_has_room_again),
 		TEST(follows_a_file_that_was_replaced),
 		TEST(is_shared_by_processes_from_the_beginning),
+		TEST(overshoots_a_budget_by_one_for_many_processes),
 		TEST(goes_on_when_it_is_no_longer_locked),
 		TEST(keeps_nobody_long_in_a_row_of_waiters),
 		TEST(keeps_a_chat_whole_when_the_disk_is_full),

@@ -10,8 +10,7 @@
 
 #include <cmocka.h>
 
-#include "broker/openai/ticket.h"
-#include "broker/signing_key.h"
+#include "broker/tickets/ticket.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"
 #include "ticket_store.h"
@@ -56,10 +55,10 @@ make(const char *route)
 static enum err
 check(const char *text, const char *route, int64_t now)
 {
+	const struct ticket_use use = { .route = route, .now = now };
 	struct store_ticket ticket = { .id = NULL };
 	struct diag diag = { "" };
-	enum err err =
-	    ticket_check(text, strlen(text), route, now, &ticket, &diag);
+	enum err err = ticket_check(text, strlen(text), &use, &ticket, &diag);
 
 	assert_int_equal(err == ERR_OK, diag.text[0] == '\0');
 	assert_int_equal(err == ERR_OK, ticket.id != NULL);
@@ -78,6 +77,7 @@ stands_for_what_it_was_made_of(void **state)
 		.created = NOW,
 		.expires = NOW + 60,
 	};
+	const struct ticket_use use = { .route = "openai", .now = NOW + 59 };
 	char id[TICKET_ID_BYTES + 1], *text;
 	struct store_ticket out;
 
@@ -88,9 +88,10 @@ stands_for_what_it_was_made_of(void **state)
 	assert_true(strlen(text) < 400);
 	assert_null(strstr(text, "kind"));
 	for (int i = 0; i < 2; i++) { /* until it expires, not once */
-		assert_int_equal(ticket_check(text, strlen(text), "openai",
-				     NOW + 59, &out, NULL),
+		assert_int_equal(ticket_check(text, strlen(text), &use, &out,
+				     NULL),
 		    ERR_OK);
+		assert_int_equal(ticket_spend(&out, NOW + 59, NULL), ERR_OK);
 		assert_string_equal(out.id, id);
 		assert_string_equal(out.user, in.user);
 		assert_string_equal(out.model, in.model);
@@ -112,6 +113,97 @@ is_good_for_one_route_and_for_its_time(void **state)
 	assert_int_equal(check(text, "/b", NOW), ERR_UNAUTH);
 	assert_int_equal(check(text, "openai2", NOW), ERR_UNAUTH);
 	assert_int_equal(check(text, "", NOW), ERR_UNAUTH);
+	free(text);
+}
+
+static void
+is_good_where_it_is_bound_to(void **state)
+{
+	static const struct {
+		const char *address, *origin; /* of the ticket */
+		struct ticket_use use;
+		enum err err;
+	} cases[] = {
+#define O "https://example.com"
+		{ NULL, NULL, { .address = "192.0.2.1", .origin = O }, ERR_OK },
+		{ "192.0.2.1", NULL, { .address = "192.0.2.1" }, ERR_OK },
+		{ "192.0.2.1", NULL, { .address = "::ffff:192.0.2.1" },
+		    ERR_OK },
+		{ "192.0.2.1", NULL, { .address = "192.0.2.2" }, ERR_UNAUTH },
+		{ "192.0.2.1", NULL, { .address = NULL }, ERR_UNAUTH },
+		{ "2001:db8::1", NULL, { .address = "2001:DB8:0:0::1" },
+		    ERR_OK },
+		/* of the same /64, and still another one */
+		{ "2001:db8::1", NULL, { .address = "2001:db8::2" },
+		    ERR_UNAUTH },
+		{ "", NULL, { .address = "" }, ERR_UNAUTH },
+		{ NULL, O, { .origin = O }, ERR_OK },
+		{ NULL, O, { .origin = "http://example.com" }, ERR_UNAUTH },
+		{ NULL, O, { .origin = "https://example.com:8443" },
+		    ERR_UNAUTH },
+		{ NULL, O, { .origin = "null" }, ERR_UNAUTH },
+		{ NULL, O, { .origin = NULL }, ERR_UNAUTH },
+		{ NULL, O, { .own_host = "Example.com" }, ERR_OK },
+		{ NULL, O, { .own_host = "example.org" }, ERR_UNAUTH },
+		{ NULL, O,
+		    { .origin = "https://x.y", .own_host = "example.com" },
+		    ERR_UNAUTH },
+		{ "192.0.2.1", O, { .address = "192.0.2.1", .origin = O },
+		    ERR_OK },
+		{ "192.0.2.1", O, { .address = "192.0.2.1" }, ERR_UNAUTH },
+#undef O
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const struct store_ticket in = { .route = TEXT("/ws"),
+			.address = TEXT(cases[i].address),
+			.origin = TEXT(cases[i].origin),
+			.created = NOW,
+			.expires = NOW + 60 };
+		struct ticket_use use = cases[i].use;
+		struct store_ticket out = { .id = NULL };
+		char id[TICKET_ID_BYTES + 1], *text;
+
+		use.route = "/ws";
+		use.now = NOW;
+		assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+		if (ticket_check(text, strlen(text), &use, &out, NULL) !=
+		    cases[i].err)
+			fail_msg("%zu", i);
+		store_ticket_done(&out);
+		free(text);
+	}
+}
+
+static void
+is_spent_by_its_first_use(void **state)
+{
+	const struct store_ticket in = { .route = TEXT("/ws"),
+		.once = true,
+		.created = NOW,
+		.expires = NOW + 60 };
+	const struct ticket_use use = { .route = "/ws", .now = NOW };
+	const struct store_ticket none = { .id = NULL, .once = true };
+	struct store_ticket one, other;
+	char id[TICKET_ID_BYTES + 1], *text;
+	struct diag diag = { "" };
+
+	(void)state;
+	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+	/* looking does not spend it */
+	assert_int_equal(ticket_check(text, strlen(text), &use, &one, NULL),
+	    ERR_OK);
+	assert_int_equal(ticket_check(text, strlen(text), &use, &other, NULL),
+	    ERR_OK);
+	assert_int_equal(ticket_spend(&one, NOW, NULL), ERR_OK);
+	assert_int_equal(ticket_spend(&other, NOW, &diag), ERR_UNAUTH);
+	assert_non_null(strstr(diag.text, "used already"));
+	assert_int_equal(ticket_spend(&other, NOW + 60, NULL), ERR_UNAUTH);
+	assert_int_equal(check(text, "/ws", NOW), ERR_UNAUTH);
+	assert_int_equal(ticket_spend(&none, NOW, NULL), ERR_OK);
+	store_ticket_done(&one);
+	store_ticket_done(&other);
 	free(text);
 }
 
@@ -139,28 +231,28 @@ is_not_good_when_any_byte_of_it_is_another(void **state)
 static const struct {
 	const char *claims, *alg, *typ;
 } forged[] = {
-	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"x\"}",
+	{ "{\"iss\":\"culvert\",\"aud\":\"route:openai\",\"jti\":\"x\"}",
 	    "HS256", "ticket+jwt" },
-	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"x\","
+	{ "{\"iss\":\"culvert\",\"aud\":\"route:openai\",\"jti\":\"x\","
 	  "\"exp\":\"1767225660\"}",
 	    "HS256", "ticket+jwt" },
-	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"x\","
+	{ "{\"iss\":\"culvert\",\"aud\":\"route:openai\",\"jti\":\"x\","
 	  "\"exp\":1767225660}",
 	    "HS256", "ticket+jwt" }, /* there is no such row */
-	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\","
+	{ "{\"iss\":\"culvert\",\"aud\":\"route:openai\","
 	  "\"exp\":1767225660}",
 	    "HS256", "ticket+jwt" },
-	{ "{\"iss\":\"other\",\"aud\":\"realtime:openai\",\"jti\":\"ID\","
+	{ "{\"iss\":\"other\",\"aud\":\"route:openai\",\"jti\":\"ID\","
 	  "\"exp\":1767225660}",
 	    "HS256", "ticket+jwt" },
-	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"ID\","
+	{ "{\"iss\":\"culvert\",\"aud\":\"route:openai\",\"jti\":\"ID\","
 	  "\"exp\":1767225660}",
 	    "HS256", "JWT" },
-	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:openai\",\"jti\":\"ID\","
+	{ "{\"iss\":\"culvert\",\"aud\":\"route:openai\",\"jti\":\"ID\","
 	  "\"exp\":1767225660}",
 	    "HS512", "ticket+jwt" },
 	/* the row is of another route than the claims say */
-	{ "{\"iss\":\"culvert\",\"aud\":\"realtime:/b\",\"jti\":\"ID\","
+	{ "{\"iss\":\"culvert\",\"aud\":\"route:/b\",\"jti\":\"ID\","
 	  "\"exp\":1767225660}",
 	    "HS256", "ticket+jwt" },
 };
@@ -182,17 +274,18 @@ other_tokens_of_ours_are_none(void **state)
 		    json_string_value(json_object_get(claims, "jti"));
 		const char *aud =
 		    json_string_value(json_object_get(claims, "aud"));
+		struct crypt_key *key = ticket_store_key();
 		char *token;
 
 		if (jti != NULL && strcmp(jti, "ID") == 0)
 			(void)json_object_set_new(claims, "jti",
 			    json_string(id));
-		assert_int_equal(jwt_sign(claims, signing_key_current(),
-				     forged[i].alg, forged[i].typ, NULL,
-				     &token),
+		assert_int_equal(jwt_sign(claims, key, forged[i].alg,
+				     forged[i].typ, NULL, &token),
 		    ERR_OK);
+		crypt_key_free(key);
 		text = xasprintf("ek_%s", token);
-		if (check(text, aud + strlen("realtime:"), NOW) != ERR_UNAUTH)
+		if (check(text, aud + strlen("route:"), NOW) != ERR_UNAUTH)
 			fail_msg("%zu", i);
 		free(text);
 		free(token);
@@ -264,6 +357,7 @@ refuses_a_user_that_will_not_do(void **state)
 static void
 a_store_that_is_away_is_no_refusal(void **state)
 {
+	const struct store_ticket once = { .id = TEXT("1"), .once = true };
 	struct store *store = store_current();
 	char *text = make("openai");
 
@@ -271,6 +365,7 @@ a_store_that_is_away_is_no_refusal(void **state)
 	store_set_current(NULL);
 	assert_false(ticket_is_possible());
 	assert_int_equal(check(text, "openai", NOW), ERR_UNAVAIL);
+	assert_int_equal(ticket_spend(&once, NOW, NULL), ERR_UNAVAIL);
 	store_set_current(store);
 	assert_int_equal(check(text, "openai", NOW), ERR_OK);
 	free(text);
@@ -282,6 +377,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stands_for_what_it_was_made_of),
 		cmocka_unit_test(is_good_for_one_route_and_for_its_time),
+		cmocka_unit_test(is_good_where_it_is_bound_to),
+		cmocka_unit_test(is_spent_by_its_first_use),
 		cmocka_unit_test(is_not_good_when_any_byte_of_it_is_another),
 		cmocka_unit_test(other_tokens_of_ours_are_none),
 		cmocka_unit_test(says_whether_a_credential_has_the_form),

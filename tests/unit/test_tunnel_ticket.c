@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "broker/openai/ticket.h"
+#include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
 #include "ticket_store.h"
@@ -224,18 +224,34 @@ two_tickets_are_one_too_many(void **state)
 	free(two);
 }
 
+static enum err
+get_no_ticket(struct store *store, const char *id, int64_t now,
+    struct store_ticket *ret, struct diag *diag)
+{
+	(void)store;
+	(void)id;
+	(void)now;
+	(void)ret;
+	diag_set(diag, "the store: away");
+	return ERR_UNAVAIL;
+}
+
 static void
 a_store_that_is_away_is_unavailable_not_unauthorized(void **state)
 {
+	static const struct store_ops away_ops = { .get_ticket =
+						       get_no_ticket };
+	static struct store away = { .ops = &away_ops };
 	struct store *store = store_current();
 	char *ticket = make("/must", NULL, NULL);
 	struct tunnel_answer answer;
 
 	(void)state;
-	store_set_current(NULL);
+	store_set_current(&away);
 	answer = ask_with("/must", "Authorization: Bearer ", ticket, "");
 	store_set_current(store);
 	assert_int_equal(answer.err, ERR_UNAVAIL);
+	assert_string_equal(answer.retry_after, "5");
 	free(ticket);
 }
 

@@ -18,7 +18,8 @@
 	"{\"client_message_bytes\":1,\"upstream_message_bytes\":2,"       \
 	"\"client_messages_per_s\":3,\"client_bytes_per_s\":4,"           \
 	"\"connect_ms\":5,\"idle_ms\":6,\"lifetime_ms\":7,\"ping_ms\":8," \
-	"\"pong_ms\":9,\"stall_ms\":10,\"usage_ms\":2305843009213693951}"
+	"\"pong_ms\":9,\"stall_ms\":10,\"usage_ms\":2305843009213693951," \
+	"\"vendor_ms\":11,\"warn_ms\":12}"
 #define UPSTREAM_(addresses, port, headers)                        \
 	"{\"tls\":true,\"addresses\":" addresses ",\"port\":" port \
 	",\"name\":\"api.example\",\"ca_file\":\"/ca.pem\","       \
@@ -27,12 +28,15 @@
 #define MESSAGES_(form, session, inspect_bytes)                    \
 	"{\"form\":" form ",\"session\":" session                  \
 	",\"pin\":{\"allow\":[]},\"usage\":true,\"log\":\"full\"," \
+	"\"budget\":\"error\","                                    \
 	"\"inspect_bytes\":" inspect_bytes "}"
-#define GRANT_WITH(upstream, messages)                                     \
+#define GRANT_RESUME(upstream, messages, resume)                           \
 	"{\"v\":1,\"type\":\"grant\",\"lease\":\"l1\",\"session\":\"s1\"," \
 	"\"route\":\"/echo\",\"upstream\":" upstream                       \
 	",\"subprotocol\":\"realtime\",\"limits\":" LIMITS                 \
-	",\"messages\":" messages "}"
+	",\"messages\":" messages ",\"resume\":" resume "}"
+#define GRANT_WITH(upstream, messages) \
+	GRANT_RESUME(upstream, messages, "\"eyJ.eyJ.sig\"")
 #define GRANT_(upstream)     \
 	GRANT_WITH(upstream, \
 	    MESSAGES_("\"beta\"", "{\"voice\":\"x\"}", "65536"))
@@ -65,7 +69,30 @@
 	"{\"v\":1,\"type\":\"top_up\",\"user\":\"" user "\"," \
 	"\"amount\":\"" amount "\",\"id\":\"" id "\"}"
 
+#define ANSWER_(rest) "{\"v\":1,\"type\":\"answer\",\"n\":1," rest "}"
+#define USAGE_(rest)  "{\"v\":1,\"type\":\"usage\"," TOTALS "," rest "}"
+#define RESUME_(text, elapsed)                          \
+	"{\"v\":1,\"type\":\"resume\",\"resume\":" text \
+	",\"elapsed_ms\":" elapsed "}"
+#define REVOKE_(rest) "{\"v\":1,\"type\":\"revoke\"" rest "}"
+#define SIXTEEN	      "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16"
+
 static const char *const legal[] = {
+	"{\"v\":1,\"type\":\"ask\",\"n\":1}",
+	ANSWER_("\"allowed\":true"),
+	ANSWER_("\"allowed\":false,\"code\":\"budget_spent\","
+		"\"message\":\"no more today\",\"retry_after_s\":3600"),
+	ANSWER_("\"allowed\":false,\"code\":\"x\",\"message\":\"y\""),
+	"{\"v\":1,\"type\":\"ack\",\"n\":9223372036854775807}",
+	RESUME_("\"eyJ.eyJ.sig\"", "0"),
+	"{\"v\":1,\"type\":\"resumed\",\"limits\":" LIMITS "}",
+	REVOKE_(""),
+	REVOKE_(",\"kind\":\"user\",\"value\":\"Ann Smith\""),
+	REVOKE_(",\"kind\":\"ticket\",\"value\":\"t\",\"before\":1790000000"),
+	USAGE_("\"asked\":1"),
+	USAGE_("\"asked\":16,\"open\":[" SIXTEEN "]"),
+	END_("\"side\":\"tunnel\",\"cause\":\"budget\",\"code\":4003,"
+	     "\"asked\":7,\"open\":[3,7]"),
 	TOP_UP_("ann", "5", "id-1"),
 	TOP_UP_("Ann Smith <ann@example.com>", "-0.000001", "a"),
 	TOP_UP_("ann", "1000000.000000", "0123456789abcdef0123456789abcdef"),
@@ -153,6 +180,10 @@ reads_every_member_of_a_grant(void **state)
 	assert_int_equal(grant->limits.client_message_bytes, 1);
 	assert_int_equal(grant->limits.stall_ms, 10);
 	assert_int_equal(grant->limits.usage_ms, INT64_MAX / 4);
+	assert_int_equal(grant->limits.vendor_ms, 11);
+	assert_int_equal(grant->limits.warn_ms, 12);
+	assert_string_equal(grant->messages.budget, "error");
+	assert_string_equal(grant->resume, "eyJ.eyJ.sig");
 	wire_packet_free(packet);
 }
 
@@ -171,7 +202,55 @@ refuses_malformed_packets(void **state)
 		{ "{\"v\":2,\"type\":\"list\"}", ERR_PROTO },
 		{ "{\"v\":\"1\",\"type\":\"list\"}", ERR_PROTO },
 		{ "{\"v\":1}", ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"resumes\"}", ERR_PROTO },
 		{ "{\"v\":1,\"type\":\"resume\"}", ERR_PROTO },
+		{ RESUME_("\"\"", "0"), ERR_PROTO },
+		{ RESUME_("\"a b\"", "0"), ERR_PROTO },
+		{ RESUME_("\"a\"", "-1"), ERR_LIMIT },
+		{ RESUME_("\"a\"", "2305843009213693952"), ERR_LIMIT },
+		{ RESUME_("7", "0"), ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"resumed\"}", ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"ask\"}", ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"ask\",\"n\":0}", ERR_LIMIT },
+		{ "{\"v\":1,\"type\":\"ask\",\"n\":1.5}", ERR_PROTO },
+		{ "{\"v\":1,\"type\":\"ack\",\"n\":-1}", ERR_LIMIT },
+		{ ANSWER_("\"allowed\":false"), ERR_PROTO },
+		{ ANSWER_("\"allowed\":false,\"code\":\"x\""), ERR_PROTO },
+		{ ANSWER_("\"allowed\":true,\"code\":\"x\","
+			  "\"message\":\"y\""),
+		    ERR_PROTO },
+		{ ANSWER_("\"allowed\":true,\"retry_after_s\":1"), ERR_PROTO },
+		{ ANSWER_("\"allowed\":1"), ERR_PROTO },
+		{ ANSWER_("\"allowed\":false,\"code\":\"x\","
+			  "\"message\":\"y\\nz\""),
+		    ERR_PROTO },
+		{ REVOKE_(",\"kind\":\"user\""), ERR_PROTO },
+		{ REVOKE_(",\"value\":\"ann\""), ERR_PROTO },
+		{ REVOKE_(",\"kind\":\"lease\",\"value\":\"ann\""), ERR_PROTO },
+		{ REVOKE_(",\"kind\":\"user\",\"value\":\"\""), ERR_PROTO },
+		{ REVOKE_(",\"kind\":\"user\",\"value\":\"a\\tb\\u007f\""),
+		    ERR_PROTO },
+		{ REVOKE_(",\"kind\":\"user\",\"value\":\"ann\",\"before\":-1"),
+		    ERR_LIMIT },
+		{ USAGE_("\"asked\":-1"), ERR_LIMIT },
+		{ USAGE_("\"open\":[1]"), ERR_PROTO },
+		{ USAGE_("\"asked\":2,\"open\":[3]"), ERR_PROTO },
+		{ USAGE_("\"asked\":2,\"open\":[2,1]"), ERR_PROTO },
+		{ USAGE_("\"asked\":2,\"open\":[1,1]"), ERR_PROTO },
+		{ USAGE_("\"asked\":2,\"open\":[0]"), ERR_LIMIT },
+		{ USAGE_("\"asked\":2,\"open\":[\"1\"]"), ERR_PROTO },
+		{ USAGE_("\"asked\":2,\"open\":{}"), ERR_PROTO },
+		{ USAGE_("\"asked\":99,\"open\":[" SIXTEEN ",17]"), ERR_LIMIT },
+		{ GRANT_WITH(UPSTREAM,
+		      "{\"usage\":true,\"budget\":\"deny\","
+		      "\"inspect_bytes\":9}"),
+		    ERR_PROTO },
+		{ GRANT_WITH(UPSTREAM,
+		      "{\"usage\":true,\"budget\":\"close\","
+		      "\"inspect_bytes\":0}"),
+		    ERR_PROTO },
+		{ GRANT_RESUME(UPSTREAM, "null", "\"\""), ERR_PROTO },
+		{ GRANT_RESUME(UPSTREAM, "null", "\"a b\""), ERR_PROTO },
 		{ "{\"v\":1,\"type\":\"list\"} ,", ERR_PROTO },
 		{ "{\"v\":1,\"v\":1,\"type\":\"list\"}", ERR_PROTO },
 		{ OPEN_("G T", "/", "[]", LOCAL), ERR_PROTO },
@@ -314,6 +393,27 @@ refuses_malformed_packets(void **state)
 		assert_null(packet);
 		assert_string_not_equal(diag.text, "");
 	}
+}
+
+/* A tunnel whose vendor's limit nobody knows, and nobody asks. */
+static void
+leaves_out_what_is_not_there(void **state)
+{
+	struct wire_packet *packet = wire_packet_new(WIRE_USAGE);
+	char *text;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(wire_format(packet, &text, &len), ERR_OK);
+	assert_null(strstr(text, "asked"));
+	assert_null(strstr(text, "open"));
+	wire_text_free(text, len);
+	packet->usage.open_count = WIRE_ASKS_MAX + 1;
+	packet->usage.asked = WIRE_ASKS_MAX + 1;
+	for (size_t i = 0; i < WIRE_ASKS_MAX; i++)
+		packet->usage.open[i] = (int64_t)i + 1;
+	assert_int_equal(wire_format(packet, &text, &len), ERR_PROTO);
+	wire_packet_free(packet);
 }
 
 /* A grant of before: frames pass verbatim. */
@@ -497,6 +597,7 @@ main(void)
 		cmocka_unit_test(gives_back_every_packet_as_it_was),
 		cmocka_unit_test(reads_every_member_of_a_grant),
 		cmocka_unit_test(refuses_malformed_packets),
+		cmocka_unit_test(leaves_out_what_is_not_there),
 		cmocka_unit_test(reads_a_grant_without_messages),
 		cmocka_unit_test(names_the_member_that_is_wrong),
 		cmocka_unit_test(ignores_members_it_does_not_know),

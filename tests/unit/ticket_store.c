@@ -12,6 +12,19 @@ static const char secret_text[] = "0123456789abcdef0123456789abcdef";
 
 static char dir[] = "/tmp/culvert-ticket.XXXXXX", *path;
 
+struct crypt_key *
+ticket_store_key(void)
+{
+	struct secret *secret =
+	    secret_new(secret_text, sizeof(secret_text) - 1, "test");
+	struct crypt_key *key = NULL;
+
+	if (crypt_key_from_secret(secret, &key, NULL) != ERR_OK)
+		abort();
+	secret_free(secret);
+	return key;
+}
+
 int
 ticket_store_open(void)
 {
@@ -23,7 +36,7 @@ ticket_store_open(void)
 		return -1;
 	path = xasprintf("%s/culvert.db", dir);
 	if (store_sqlite_open(path, &store, NULL) != ERR_OK ||
-	    signing_key_init(secret, NULL, NULL) != ERR_OK)
+	    signing_key_init(secret, NULL, 0, NULL) != ERR_OK)
 		return -1;
 	secret_free(secret);
 	store_set_current(store);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,12 +27,41 @@ add_header(struct wire_open *open, const char *line)
 	free(name);
 }
 
+/* Wait for the name where it is asked for, and say that it has to be again. */
+static bool
+is_again(const struct tunnel_route_context *context, enum err err)
+{
+	struct pollfd pfd = {
+		.fd = resolver_fd(context->resolver),
+		.events = POLLIN,
+	};
+
+	if (err == ERR_AGAIN)
+		(void)poll(&pfd, 1, 1000);
+	return err == ERR_AGAIN;
+}
+
+static void
+note_refusal(struct tunnel_route *route, struct tunnel_answer *answer)
+{
+	struct wire_packet *packet =
+	    tunnel_route_refuse(route, answer->err, &answer->diag);
+	const char *value =
+	    wire_headers_find(&packet->deny.headers, "Retry-After");
+
+	if (value != NULL)
+		(void)snprintf(answer->retry_after, sizeof(answer->retry_after),
+		    "%s", value);
+	wire_packet_free(packet);
+}
+
 struct tunnel_answer
 tunnel_ask(const struct tunnel_route_context *context, const char *method,
     const char *target, const char *const *headers)
 {
 	struct wire_packet *packet = wire_packet_new(WIRE_OPEN);
 	struct tunnel_answer answer = { .diag = { "" } };
+	struct tunnel_route *route;
 	char *text;
 	size_t len;
 
@@ -40,19 +70,21 @@ tunnel_ask(const struct tunnel_route_context *context, const char *method,
 	packet->open.peer_local = true;
 	for (; *headers != NULL; headers++)
 		add_header(&packet->open, *headers);
-	do {
-		struct pollfd pfd = {
-			.fd = resolver_fd(context->resolver),
-			.events = POLLIN,
-		};
-
-		answer.err = tunnel_route_decide(context, &packet->open,
-		    &answer.packet, &answer.lease, &answer.body,
-		    &answer.diag);
-		if (answer.err == ERR_AGAIN)
-			(void)poll(&pfd, 1, 1000);
-	} while (answer.err == ERR_AGAIN);
-	wire_packet_free(packet);
+	route = tunnel_route_new(context, packet);
+	do
+		answer.err = tunnel_route_prepare(route, &answer.diag);
+	while (is_again(context, answer.err));
+	if (answer.err == ERR_OK)
+		answer.err = tunnel_route_admit(route, &answer.diag);
+	if (answer.err == ERR_OK)
+		do
+			answer.err = tunnel_route_complete(route, &answer.diag);
+		while (is_again(context, answer.err));
+	if (answer.err == ERR_OK)
+		tunnel_route_take(route, &answer.packet, &answer.lease);
+	else
+		note_refusal(route, &answer);
+	tunnel_route_free(route);
 	if (answer.packet != NULL) {
 		answer.grant = &answer.packet->grant;
 		assert_int_equal(wire_format(answer.packet, &text, &len),
@@ -67,5 +99,4 @@ tunnel_answer_free(struct tunnel_answer *answer)
 {
 	wire_packet_free(answer->packet);
 	lease_release(answer->lease);
-	json_decref(answer->body);
 }

@@ -10,7 +10,7 @@ struct tunnel_answer {
 	struct wire_packet *packet; /* NULL unless it is a grant */
 	const struct wire_grant *grant;
 	struct lease *lease;
-	json_t *body; /* of a refusal that has one of its own */
+	char retry_after[24]; /* of a refusal; "": it does not say */
 	struct diag diag;
 };
 

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/limits/admission.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "broker/limits/buckets.h"
+#include "common/clock.h"
+
+/* A plan's name in quotes, and two numbers. */
+#define VALUE_SIZE 160
+
+static int64_t
+seconds(int64_t ms)
+{
+	return (ms + 999) / 1000;
+}
+
+static void
+add_state(struct request *req, const struct buckets_state *state)
+{
+	char value[VALUE_SIZE];
+
+	(void)snprintf(value, sizeof(value), "\"%s\";q=%" PRIu64 ";w=%" PRId64,
+	    state->plan, state->limit, state->window_s);
+	request_add_header(req, "RateLimit-Policy", value);
+	(void)snprintf(value, sizeof(value), "\"%s\";r=%" PRIu64 ";t=%" PRId64,
+	    state->plan, state->remaining, seconds(state->reset_ms));
+	request_add_header(req, "RateLimit", value);
+}
+
+static void
+add_retry_after(struct request *req, int64_t retry_after_s)
+{
+	char value[VALUE_SIZE];
+
+	(void)snprintf(value, sizeof(value), "%" PRId64, retry_after_s);
+	request_add_header(req, "Retry-After", value);
+}
+
+static enum err
+take(struct request *req, const struct subjects *subjects,
+    int64_t *ret_retry_after_s, struct diag *diag)
+{
+	struct buckets_state state;
+	enum err err = buckets_take(subjects, clock_ms(), &state, diag);
+
+	*ret_retry_after_s = seconds(state.retry_after_ms);
+	if (state.plan != NULL)
+		add_state(req, &state);
+	return err;
+}
+
+enum err
+admission_ask_address(struct request *req, int64_t *ret_retry_after_s,
+    struct diag *diag)
+{
+	struct subjects subjects;
+
+	subjects_fill_address(request_config(req), request_client(req),
+	    &subjects);
+	return take(req, &subjects, ret_retry_after_s, diag);
+}
+
+enum err
+admission_ask(struct request *req, const struct subjects *subjects,
+    int64_t *ret_retry_after_s, struct diag *diag)
+{
+	struct subjects others = { .count = 0 };
+
+	for (size_t i = 0; i < subjects->count; i++)
+		if (subjects->items[i].name[0] != 'n')
+			others.items[others.count++] = subjects->items[i];
+	return take(req, &others, ret_retry_after_s, diag);
+}
+
+enum err
+admission_check_address(struct request *req, struct diag *diag)
+{
+	int64_t retry_after_s;
+	enum err err = admission_ask_address(req, &retry_after_s, diag);
+
+	if (err != ERR_OK)
+		add_retry_after(req, retry_after_s);
+	return err;
+}
+
+enum err
+admission_check(struct request *req, const struct subjects *subjects,
+    struct diag *diag)
+{
+	int64_t retry_after_s;
+	enum err err = admission_ask(req, subjects, &retry_after_s, diag);
+
+	if (err != ERR_OK)
+		add_retry_after(req, retry_after_s);
+	return err;
+}
+
+bool
+admission_admits(struct request *req, const struct subjects_request *who)
+{
+	struct subjects_request request = *who;
+	struct subjects subjects;
+	struct diag diag = { "" };
+	enum err err;
+
+	request.address = request_client(req);
+	subjects_fill(request_config(req), &request, &subjects);
+	err = admission_check(req, &subjects, &diag);
+	if (err != ERR_OK)
+		request_reply_error(req, err, diag.text);
+	return err == ERR_OK;
+}
+
+void
+admission_add_budget(struct request *req,
+    const struct store_budget_state *state, int64_t now)
+{
+	int64_t left_s = state->resets > now ? state->resets - now : 1;
+	char value[VALUE_SIZE];
+
+	(void)snprintf(value, sizeof(value), "\"day\";r=0;t=%" PRId64, left_s);
+	request_add_header(req, "RateLimit", value);
+	add_retry_after(req, left_s);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_CONTROL_REVOCATIONS_H
+#define BROKER_CONTROL_REVOCATIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "broker/tunnels/control_connection.h"
+
+/*
+ * control_revocations: closes the tunnels that were let in by what is revoked.
+ * Other processes revoke, too: what the store has is read every second.
+ */
+
+/* Close those that are open, 4001; the count of them. */
+size_t control_revocations_sweep(struct control_server *srv);
+
+/* Read them, when it is time to; the next time is srv's load_ms. */
+void control_revocations_tick(struct control_server *srv, int64_t now_ms);
+
+#endif

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/tunnels/control_tunnel.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker/anam/anam_route.h"
+#include "broker/config/config.h"
+#include "broker/limits/subjects.h"
+#include "broker/store/ledger.h"
+#include "broker/store/message_file.h"
+#include "broker/tunnels/lease_resume.h"
+#include "broker/tunnels/tunnel_route.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/xalloc.h"
+
+/* ---- asking for a tunnel ------------------------------------------------ */
+
+/*
+ * A client of Anam's opens a new socket before it knows that the old one is
+ * dead: past the maximum, the session's oldest makes room.
+ */
+static void
+supersede(struct control_server *srv, const struct lease_info *new)
+{
+	struct control_connection *conn, *oldest = NULL;
+	unsigned count = 0;
+
+	if (strcmp(new->route, ANAM_ROUTE) != 0)
+		return;
+	TAILQ_FOREACH (conn, &srv->leased, entry) {
+		const struct lease_info *info = lease_peek(conn->lease);
+
+		if (conn->superseded || strcmp(info->route, ANAM_ROUTE) != 0 ||
+		    strcmp(info->session, new->session) != 0)
+			continue;
+		count++;
+		if (oldest == NULL)
+			oldest = conn;
+	}
+	if (count <= ANAM_SOCKETS_MAX)
+		return;
+	oldest->superseded = true;
+	control_connection_order_close(oldest, 1000, "superseded");
+}
+
+/* It has its lease. */
+static void
+hold(struct control_server *srv, struct control_connection *conn,
+    struct lease *lease, const struct wire_limits *limits)
+{
+	conn->lease = lease;
+	conn->limits = *limits;
+	control_connection_set(srv, conn, CONTROL_STATE_LEASED);
+}
+
+static void
+grant(struct control_server *srv, struct control_connection *conn)
+{
+	struct tunnel_route *route = conn->route;
+	struct wire_packet *packet;
+	const struct lease_info *info;
+	struct lease *lease;
+	int fd = -1;
+
+	tunnel_route_take(route, &packet, &lease);
+	info = lease_peek(lease);
+	if (packet->grant.upstream.passed)
+		fd = tunnel_route_connect(route);
+	conn->route = NULL;
+	tunnel_route_free(route);
+	hold(srv, conn, lease, &packet->grant.limits);
+	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
+	    info->id, info->session, info->route, info->client,
+	    (int)conn->peer.cred.pid);
+	supersede(srv, info);
+	control_connection_send_with(srv, conn, packet, fd);
+	wire_packet_free(packet);
+	if (fd != -1)
+		(void)close(fd);
+}
+
+/* Takes the packet. */
+static void
+send_denial(struct control_server *srv, struct control_connection *conn,
+    struct wire_packet *packet)
+{
+	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
+	control_connection_send(srv, conn, packet);
+	wire_packet_free(packet);
+}
+
+static void
+deny(struct control_server *srv, struct control_connection *conn, enum err err,
+    const struct diag *diag)
+{
+	struct wire_packet *packet =
+	    tunnel_route_refuse(conn->route, err, diag);
+
+	control_log_denied(tunnel_route_open(conn->route), err, diag);
+	/* with all that it holds, before anybody hears of it */
+	tunnel_route_free(conn->route);
+	conn->route = NULL;
+	send_denial(srv, conn, packet);
+}
+
+static void
+admit(void *arg)
+{
+	struct control_job *job = arg;
+
+	job->err = tunnel_route_admit(job->route, &job->diag);
+}
+
+static void
+complete(struct control_server *srv, struct control_connection *conn)
+{
+	struct diag diag = { "" };
+	enum err err = tunnel_route_complete(conn->route, &diag);
+
+	if (err == ERR_OK)
+		grant(srv, conn);
+	else if (err != ERR_AGAIN)
+		deny(srv, conn, err, &diag);
+}
+
+/* Back in the control server's thread. */
+static void
+admitted(void *context, void *arg)
+{
+	struct control_job *job = arg;
+	struct control_connection *conn = job->conn;
+
+	if (conn == NULL) {
+		tunnel_route_free(job->route);
+		free(job);
+		return;
+	}
+	conn->job = NULL;
+	conn->route = job->route;
+	control_connection_set(context, conn, CONTROL_STATE_COMPLETING);
+	if (job->err == ERR_OK)
+		complete(context, conn);
+	else
+		deny(context, conn, job->err, &job->diag);
+	free(job);
+}
+
+static void
+decide(struct control_server *srv, struct control_connection *conn)
+{
+	struct control_job *job = xcalloc(1, sizeof(*job));
+
+	*job = (struct control_job){
+		.conn = conn,
+		.route = conn->route,
+		.err = ERR_UNAVAIL, /* where we end before it is looked at */
+	};
+	if (control_jobs_add(srv->jobs, admit, admitted, job) != ERR_OK) {
+		struct diag diag = { "" };
+
+		diag_set(&diag, "too many requests are decided on at once");
+		free(job);
+		deny(srv, conn, ERR_UNAVAIL, &diag);
+		return;
+	}
+	conn->job = job;
+	conn->route = NULL;
+	control_connection_set(srv, conn, CONTROL_STATE_DECIDING);
+}
+
+static void
+prepare(struct control_server *srv, struct control_connection *conn)
+{
+	struct diag diag = { "" };
+	enum err err = tunnel_route_prepare(conn->route, &diag);
+
+	if (err == ERR_OK)
+		decide(srv, conn);
+	else if (err != ERR_AGAIN)
+		deny(srv, conn, err, &diag);
+}
+
+void
+control_tunnel_open(struct control_server *srv, struct control_connection *conn,
+    struct wire_packet *packet)
+{
+	const struct tunnel_route_context context = {
+		.config = config_current(),
+		.resolver = srv->resolver,
+		.leases = srv->leases,
+		.refusals = srv->refusals,
+	};
+
+	conn->route = tunnel_route_new(&context, packet);
+	config_unref(context.config);
+	control_connection_set(srv, conn, CONTROL_STATE_RESOLVING);
+	prepare(srv, conn);
+}
+
+void
+control_tunnel_retry(struct control_server *srv)
+{
+	struct control_connection *conn, *next;
+
+	for (conn = TAILQ_FIRST(&srv->waiting); conn != NULL; conn = next) {
+		/* it may be dropped, or go to the tail */
+		next = TAILQ_NEXT(conn, entry);
+		if (conn->state == CONTROL_STATE_RESOLVING)
+			prepare(srv, conn);
+		else if (conn->state == CONTROL_STATE_COMPLETING)
+			complete(srv, conn);
+	}
+}
+
+/* ---- a lease of before ----------------------------------------------------
+ */
+
+/*
+ * What is configured for it now, narrowed by the plans of now; false where the
+ * route is no relay, or none any more: what it was granted stays.
+ */
+static bool
+limits_of_now(const struct config *config, const struct subjects *subjects,
+    const char *route, struct wire_limits *ret)
+{
+	const struct config_relay *relay =
+	    config_find_relay_by_name(config, route);
+
+	if (relay == NULL)
+		return false;
+	*ret = relay->limits;
+	subjects_limit_tunnel(subjects, ret);
+	return true;
+}
+
+static void
+subjects_of(const struct config *config, const struct lease_request *request,
+    struct subjects *ret)
+{
+	const struct config_relay *relay =
+	    config_find_relay_by_name(config, request->route);
+	const struct subjects_request who = {
+		.user = request->user,
+		.plan = request->plan,
+		.anon_id = request->anon_id,
+		.address = request->client,
+		.route = request->route,
+		.route_plan = relay == NULL ? NULL : relay->plan,
+	};
+
+	subjects_fill(config, &who, ret);
+}
+
+static bool
+has_hung_up(const struct control_connection *conn)
+{
+	struct pollfd pfd = { .fd = conn->fd };
+
+	return poll(&pfd, 1, 0) == 1 &&
+	    (pfd.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+/*
+ * A tunnel may come back before we have heard that its connection is gone: that
+ * one has no lease any more, and is dropped when its turn comes.
+ */
+static bool
+free_lost(struct control_server *srv, const char *id)
+{
+	struct control_connection *conn;
+
+	TAILQ_FOREACH (conn, &srv->leased, entry)
+		if (strcmp(lease_peek(conn->lease)->id, id) == 0)
+			break;
+	if (conn == NULL || !has_hung_up(conn))
+		return false;
+	lease_release(conn->lease);
+	conn->lease = NULL;
+	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
+	return true;
+}
+
+static enum err
+take_up(struct control_server *srv, struct config *config,
+    struct lease_resume *resume, struct lease **ret, struct diag *diag)
+{
+	struct lease_request *request = &resume->request;
+	struct subjects subjects;
+	enum err err;
+
+	subjects_of(config, request, &subjects);
+	request->subjects = &subjects;
+	request->config = config;
+	request->started = resume->started;
+	err = leases_take(srv->leases, request, ret, diag);
+	if (err == ERR_CONFLICT && free_lost(srv, request->id))
+		err = leases_take(srv->leases, request, ret, diag);
+	if (err == ERR_OK)
+		(void)limits_of_now(config, &subjects, request->route,
+		    &resume->limits);
+	return err;
+}
+
+static void
+send_limits(struct control_server *srv, struct control_connection *conn,
+    enum wire_type type)
+{
+	struct wire_packet *packet = wire_packet_new(type);
+
+	packet->limits = conn->limits;
+	control_connection_send(srv, conn, packet);
+	wire_packet_free(packet);
+}
+
+static void
+log_lease_resumed(const struct control_connection *conn, int64_t elapsed_ms)
+{
+	const struct lease_info *info = lease_peek(conn->lease);
+
+	log_info("lease.resume",
+	    "lease=%s session=%s route=%s client=%s pid=%d seconds=%lld",
+	    info->id, info->session, info->route, info->client,
+	    (int)conn->peer.cred.pid, (long long)elapsed_ms / 1000);
+}
+
+void
+control_tunnel_resume(struct control_server *srv,
+    struct control_connection *conn, const struct wire_resume *in)
+{
+	struct config *config = config_current();
+	struct lease_resume resume;
+	struct lease *lease;
+	struct diag diag = { "" };
+	enum err err =
+	    lease_resume_read(in->resume, clock_unix(), &resume, &diag);
+
+	if (err == ERR_OK) {
+		err = take_up(srv, config, &resume, &lease, &diag);
+		if (err == ERR_OK)
+			hold(srv, conn, lease, &resume.limits);
+		lease_resume_done(&resume);
+	}
+	config_unref(config);
+	if (err != ERR_OK) {
+		log_warning("lease.not_resumed", "pid=%d reason=\"%s\"",
+		    (int)conn->peer.cred.pid, diag.text);
+		send_denial(srv, conn, tunnel_route_deny(err, &diag));
+		return;
+	}
+	log_lease_resumed(conn, in->elapsed_ms);
+	send_limits(srv, conn, WIRE_RESUMED);
+}
+
+/* ---- reports ---------------------------------------------------------------
+ */
+
+/* What a tunnel has used, while it runs and when it ends. */
+static void
+book(const struct control_connection *conn, const struct wire_usage *usage)
+{
+	lease_update(conn->lease, usage);
+	ledger_add(lease_peek(conn->lease), usage->events);
+}
+
+/* A report: limits that a reload has changed are the answer to it. */
+static void
+take_usage(struct control_server *srv, struct control_connection *conn,
+    const struct wire_usage *usage)
+{
+	const struct lease_info *info = lease_peek(conn->lease);
+	const struct lease_request who = {
+		.route = info->route,
+		.client = info->client,
+		.user = info->user,
+		.plan = info->plan,
+		.anon_id = info->anon_id,
+	};
+	struct config *config = config_current();
+	struct subjects subjects;
+	struct wire_limits limits;
+
+	book(conn, usage);
+	subjects_of(config, &who, &subjects);
+	if (limits_of_now(config, &subjects, info->route, &limits) &&
+	    memcmp(&limits, &conn->limits, sizeof(limits)) != 0) {
+		conn->limits = limits;
+		send_limits(srv, conn, WIRE_LIMITS);
+	}
+	config_unref(config);
+}
+
+/* Records for the route's message log, if it has one by now. */
+static void
+take_log(const struct control_connection *conn, const struct wire_log *log)
+{
+	const struct lease_info *info = lease_peek(conn->lease);
+	struct config *config = config_current();
+	const struct config_relay *relay =
+	    config_find_relay_by_name(config, info->route);
+
+	if (relay != NULL && relay->message_log.mode != NULL)
+		message_file_write(
+		    &(const struct message_file){
+			.path = relay->message_log.file,
+			.max_bytes = relay->message_log.max_bytes,
+			.keep = relay->message_log.keep,
+			.content = strcmp(relay->message_log.mode, "full") == 0,
+		    },
+		    info, log);
+	config_unref(config);
+}
+
+void
+control_tunnel_take(struct control_server *srv, struct control_connection *conn,
+    const struct wire_packet *packet)
+{
+	if (packet->type == WIRE_USAGE) {
+		take_usage(srv, conn, &packet->usage);
+	} else if (packet->type == WIRE_LOG) {
+		take_log(conn, &packet->log);
+	} else if (packet->type == WIRE_END) {
+		book(conn, &packet->usage);
+		control_connection_drop(srv, conn, CONTROL_ENDED,
+		    &packet->usage);
+	} else {
+		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+	}
+}

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/users/identity.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "broker/http/access.h"
+#include "broker/http/request_parse.h"
+#include "broker/limits/revocations.h"
+#include "broker/tickets/ticket.h"
+#include "broker/users/user_keys.h"
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/str.h"
+#include "common/xalloc.h"
+
+#define BEARER_ITEM "base64url.bearer.authorization."
+#define KEY_ITEM    "openai-insecure-api-key."
+
+void
+identity_done(struct identity *identity)
+{
+	free(identity->user);
+	free(identity->plan);
+	free(identity->token_id);
+	store_ticket_done(&identity->ticket);
+	*identity = (struct identity){ .user = NULL };
+}
+
+/* ---- a token of the site's ---- */
+
+/* "a.b" is the member of that name, or else the member b of the member a. */
+static const json_t *
+find_claim(const json_t *claims, const char *path)
+{
+	const json_t *value = json_object_get(claims, path);
+	const char *dot;
+	char *name;
+
+	/* names such as https://site/plan have dots of their own */
+	for (dot = strchr(path, '.'); value == NULL && dot != NULL;
+	     dot = strchr(dot + 1, '.')) {
+		name = xstrndup(path, (size_t)(dot - path));
+		value = json_object_get(claims, name);
+		free(name);
+		if (json_is_object(value))
+			return find_claim(value, dot + 1);
+		value = NULL;
+	}
+	return value;
+}
+
+static bool
+is_name(const char *text, size_t max)
+{
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			return false;
+	return len > 0 && len <= max;
+}
+
+/* A user's name; sites have numbers, too.  NULL where it is none. */
+static char *
+take_user(const json_t *value)
+{
+	char *user;
+
+	if (json_is_integer(value))
+		return xasprintf("%lld", (long long)json_integer_value(value));
+	if (!json_is_string(value) ||
+	    !is_name(json_string_value(value), IDENTITY_USER_MAX))
+		return NULL;
+	user = xstrdup(json_string_value(value));
+	return user;
+}
+
+static char *
+copy_name(const json_t *value, size_t max)
+{
+	const char *text = json_string_value(value);
+
+	return text != NULL && is_name(text, max) ? xstrdup(text) : NULL;
+}
+
+static enum err
+refuse_revoked(struct diag *diag)
+{
+	diag_set(diag, "what is shown has been revoked");
+	return ERR_UNAUTH;
+}
+
+static enum err
+take_claims(const struct config_users *users, const json_t *claims,
+    struct identity *ret, struct diag *diag)
+{
+	struct revocations_subject subject = { NULL };
+
+	ret->user = take_user(find_claim(claims, users->user_claim));
+	if (ret->user == NULL) {
+		diag_set(diag, "the token's %.40s is not a user's name",
+		    users->user_claim);
+		return ERR_UNAUTH;
+	}
+	if (users->plan_claim != NULL)
+		ret->plan = copy_name(find_claim(claims, users->plan_claim),
+		    IDENTITY_PLAN_MAX);
+	ret->token_id =
+	    copy_name(json_object_get(claims, "jti"), IDENTITY_USER_MAX);
+	/* both have been checked to be numbers */
+	ret->issued =
+	    (int64_t)json_number_value(json_object_get(claims, "iat"));
+	ret->expires =
+	    (int64_t)json_number_value(json_object_get(claims, "exp")) +
+	    users->leeway_s;
+	subject.user = ret->user;
+	subject.ticket = ret->token_id;
+	subject.issued = ret->issued;
+	return revocations_have(&subject) ? refuse_revoked(diag) : ERR_OK;
+}
+
+/* Hand it over, or free what there is of it. */
+static enum err
+finish(enum err err, struct identity *identity, struct identity *ret)
+{
+	if (err == ERR_OK)
+		*ret = *identity;
+	else
+		identity_done(identity);
+	return err;
+}
+
+enum err
+identity_of_token(const struct config *config, const char *token, size_t len,
+    struct identity *ret, struct diag *diag)
+{
+	struct identity identity = { .user = NULL };
+	json_t *claims;
+	enum err err = user_keys_verify(config->users, token, len, clock_unix(),
+	    &claims, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = take_claims(config->users, claims, &identity, diag);
+	json_decref(claims);
+	return finish(err, &identity, ret);
+}
+
+/* ---- a ticket of ours ---- */
+
+static char *
+copy(const char *text)
+{
+	return text == NULL ? NULL : xstrdup(text);
+}
+
+static enum err
+of_ticket(const char *text, size_t len, const struct access_request *access,
+    const char *route, struct identity *ret, struct diag *diag)
+{
+	bool is_own = access->origin == NULL && access->fetch_site != NULL &&
+	    strcmp(access->fetch_site, "same-origin") == 0;
+	const struct ticket_use use = {
+		.route = route,
+		.address = access->client,
+		.origin = access->origin,
+		.own_host = is_own ? access->host : NULL,
+		.now = clock_unix(),
+	};
+	struct identity identity = { .user = NULL };
+	struct store_ticket *ticket = &identity.ticket;
+	enum err err = ticket_check(text, len, &use, ticket, diag);
+
+	if (err != ERR_OK)
+		return err;
+	identity.user = copy(ticket->user);
+	identity.plan = copy(ticket->plan);
+	identity.token_id = copy(ticket->id);
+	identity.issued = ticket->created;
+	identity.expires = ticket->expires;
+	*ret = identity;
+	return ERR_OK;
+}
+
+/* ---- what is shown ---- */
+
+struct shown {
+	const char *text; /* NULL: nothing yet; borrowed */
+	size_t len;
+	bool is_ticket;
+};
+
+static bool
+has_keys(const struct config *config)
+{
+	const struct config_users *users = config->users;
+
+	return users != NULL &&
+	    (users->key != NULL || users->jwks_file != NULL ||
+		users->jwks_url != NULL);
+}
+
+/* Three parts of base64url, as every signed JWT has. */
+static bool
+has_form_of_token(const char *text, size_t len)
+{
+	size_t dots = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+
+		if (c == '.')
+			dots++;
+		else if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') &&
+		    !(c >= '0' && c <= '9') && c != '-' && c != '_')
+			return false;
+	}
+	return dots == 2;
+}
+
+/*
+ * Take what is shown into account; `for_us': whatever it is, it was meant for
+ * us.  The same may be shown in two ways, two different ones may not.
+ */
+static enum err
+consider(const struct config *config, struct shown *shown, const char *text,
+    size_t len, bool for_us, struct diag *diag)
+{
+	/* where nothing is kept there are no tickets */
+	bool is_ticket = ticket_has_form(text, len) &&
+	    (config->store.path != NULL || ticket_is_possible());
+
+	if (!is_ticket &&
+	    (!has_keys(config) || !(for_us || has_form_of_token(text, len))))
+		return ERR_OK;
+	if (shown->text != NULL &&
+	    (shown->len != len || memcmp(shown->text, text, len) != 0)) {
+		diag_set(diag, "the request shows two different tokens");
+		return ERR_PROTO;
+	}
+	*shown = (struct shown){ text, len, is_ticket };
+	return ERR_OK;
+}
+
+static enum err
+consider_bearer(const struct config *config, struct shown *shown,
+    const char *authorization, bool for_us, struct diag *diag)
+{
+	const char *text = ticket_of_bearer(authorization);
+
+	return text == NULL
+	    ? ERR_OK
+	    : consider(config, shown, text, strlen(text), for_us, diag);
+}
+
+/* The items of Sec-WebSocket-Protocol that carry something. */
+static enum err
+consider_list(const struct config *config, struct shown *shown,
+    const char *list, struct diag *diag)
+{
+	static const size_t bearer = sizeof(BEARER_ITEM) - 1;
+	static const size_t key = sizeof(KEY_ITEM) - 1;
+	enum err err = ERR_OK;
+
+	while (err == ERR_OK && *list != '\0') {
+		size_t len = strcspn(list, ", \t");
+
+		if (len >= bearer && strncmp(list, BEARER_ITEM, bearer) == 0)
+			err = consider(config, shown, list + bearer,
+			    len - bearer, true, diag);
+		else if (len >= key && strncmp(list, KEY_ITEM, key) == 0)
+			err = consider(config, shown, list + key, len - key,
+			    false, diag);
+		list += len;
+		list += strspn(list, ", \t");
+	}
+	return err;
+}
+
+static enum err
+identify(const struct config *config, const struct shown *shown,
+    const struct access_request *access, const char *route,
+    struct identity *ret, struct diag *diag)
+{
+	if (shown->text == NULL) {
+		*ret = (struct identity){ .user = NULL };
+		return ERR_OK;
+	}
+	if (shown->is_ticket)
+		return of_ticket(shown->text, shown->len, access, route, ret,
+		    diag);
+	return identity_of_token(config, shown->text, shown->len, ret, diag);
+}
+
+/* The cookie, where there is one that says something. */
+static enum err
+consider_cookie(const struct config *config,
+    const struct access_request *access, const char *header,
+    struct shown *shown, struct diag *diag)
+{
+	const char *text;
+	size_t len;
+	enum err err;
+
+	if (!has_keys(config) || config->users->cookie == NULL)
+		return ERR_OK;
+	text = request_parse_cookie(header, config->users->cookie, &len);
+	if (text == NULL || len == 0)
+		return ERR_OK;
+	err = access_check_cookie(config, access, diag);
+	return err != ERR_OK ? err
+			     : consider(config, shown, text, len, true, diag);
+}
+
+/* ---- of a request ---- */
+
+static enum err
+consider_query(struct request *req, struct shown *shown, struct diag *diag)
+{
+	static const char *const names[] = { "token", "ticket" };
+	const char *text;
+	enum err err = ERR_OK;
+
+	for (size_t i = 0; err == ERR_OK && i < 2; i++) {
+		text = NULL;
+		err = request_query(req, names[i], &text, diag);
+		if (err == ERR_OK && text != NULL)
+			err = consider(request_config(req), shown, text,
+			    strlen(text), true, diag);
+	}
+	return err;
+}
+
+/* Whom the web server has signed in, with what a browser sends by itself. */
+static enum err
+take_remote_user(struct request *req, const struct access_request *access,
+    struct identity *ret, struct diag *diag)
+{
+	const struct config *config = request_config(req);
+	const char *user = request_remote_user(req);
+	struct revocations_subject subject = { .user = user };
+	enum err err;
+
+	*ret = (struct identity){ .user = NULL };
+	if (config->users == NULL || !config->users->remote_user ||
+	    user == NULL)
+		return ERR_OK;
+	err = access_check_cookie(config, access, diag);
+	if (err != ERR_OK)
+		return err;
+	if (!is_name(user, IDENTITY_USER_MAX) ||
+	    !str_is_utf8(user, strlen(user))) {
+		diag_set(diag, "REMOTE_USER is not a user's name");
+		return ERR_UNAUTH;
+	}
+	subject.issued = clock_unix(); /* the web server says so now */
+	if (revocations_have(&subject))
+		return refuse_revoked(diag);
+	ret->user = xstrdup(user);
+	return ERR_OK;
+}
+
+enum err
+identity_of_request(struct request *req, unsigned ways, const char *route,
+    struct identity *ret, struct diag *diag)
+{
+	const struct config *config = request_config(req);
+	const struct access_request access = {
+		.client = request_client(req),
+		.method = request_method(req),
+		.origin = request_header(req, "origin"),
+		.host = request_header(req, "host"),
+		.fetch_site = request_header(req, "sec-fetch-site"),
+	};
+	struct shown shown = { .text = NULL };
+	enum err err = ERR_OK;
+
+	if (ways & IDENTITY_BEARER)
+		err = consider_bearer(config, &shown,
+		    request_header(req, "authorization"),
+		    (ways & IDENTITY_VENDOR_KEYS) == 0, diag);
+	if (err == ERR_OK && (ways & IDENTITY_QUERY))
+		err = consider_query(req, &shown, diag);
+	if (err == ERR_OK && (ways & IDENTITY_SUBPROTOCOL) &&
+	    request_header(req, "sec-websocket-protocol") != NULL)
+		err = consider_list(config, &shown,
+		    request_header(req, "sec-websocket-protocol"), diag);
+	if (err == ERR_OK && shown.text == NULL && (ways & IDENTITY_COOKIE))
+		err = consider_cookie(config, &access,
+		    request_header(req, "cookie"), &shown, diag);
+	if (err != ERR_OK)
+		return err;
+	if (shown.text == NULL)
+		return take_remote_user(req, &access, ret, diag);
+	return identify(config, &shown, &access, route, ret, diag);
+}
+
+enum err
+identity_check_required(const struct identity *identity, bool required,
+    struct diag *diag)
+{
+	if (!required || identity->user != NULL || identity->ticket.id != NULL)
+		return ERR_OK;
+	diag_set(diag, "this is for users who have signed in");
+	return ERR_UNAUTH;
+}
+
+/* ---- of a tunnel ---- */
+
+/* Whether the vendor has a parameter of this name, by the route's rules. */
+static bool
+is_passed_on(const struct config *config, const char *route, const char *name)
+{
+	const struct config_relay *relay =
+	    config_find_relay_by_name(config, route);
+
+	for (size_t i = 0; relay != NULL && i < relay->query_count; i++)
+		if (strcmp(relay->queries[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static enum err
+consider_target(const struct config *config, const struct target *target,
+    const char *route, struct shown *shown, struct diag *diag)
+{
+	static const char *const names[] = { "token", "ticket" };
+	enum err err = ERR_OK;
+
+	for (size_t i = 0; err == ERR_OK && i < 2; i++) {
+		const char *text = target_find(target, names[i]);
+
+		if (text != NULL && !is_passed_on(config, route, names[i]))
+			err = consider(config, shown, text, strlen(text), true,
+			    diag);
+	}
+	return err;
+}
+
+enum err
+identity_of_tunnel(const struct config *config,
+    const struct wire_headers *headers, const struct target *target,
+    const char *address, const char *route, struct identity *ret,
+    struct diag *diag)
+{
+	const struct access_request access = {
+		.client = address,
+		.upgrade = true,
+		.origin = wire_headers_find(headers, "origin"),
+		.host = wire_headers_find(headers, "host"),
+		.fetch_site = wire_headers_find(headers, "sec-fetch-site"),
+	};
+	struct shown shown = { .text = NULL };
+	enum err err = consider_target(config, target, route, &shown, diag);
+
+	for (size_t i = 0; err == ERR_OK && i < headers->count; i++) {
+		const struct wire_header *header = &headers->items[i];
+
+		if (strcasecmp(header->name, "sec-websocket-protocol") == 0)
+			err =
+			    consider_list(config, &shown, header->value, diag);
+		else if (strcasecmp(header->name, "authorization") == 0)
+			err = consider_bearer(config, &shown, header->value,
+			    false, diag);
+	}
+	if (err == ERR_OK && shown.text == NULL)
+		err = consider_cookie(config, &access,
+		    wire_headers_find(headers, "cookie"), &shown, diag);
+	return err != ERR_OK
+	    ? err
+	    : identify(config, &shown, &access, route, ret, diag);
+}
