@@ -53,6 +53,9 @@ libbroker_a_SOURCES = \
 	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
 	%D%/config/config_value.c %D%/config/config_value.h \
+	%D%/tunnels/ask_queue.c %D%/tunnels/ask_queue.h \
+	%D%/tunnels/control_asks.c %D%/tunnels/control_asks.h \
+	%D%/limits/budget.c %D%/limits/budget.h \
 	%D%/tunnels/control_connection.c %D%/tunnels/control_connection.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
 	%D%/tunnels/control_operator.c %D%/tunnels/control_operator.h \

@@ -32,6 +32,7 @@ enum ws_sender {
 
 /* Close codes that this project sends itself (docs/architecture.md). */
 enum ws_code {
+	WS_CODE_NORMAL = 1000,
 	WS_CODE_GOING_AWAY = 1001,
 	WS_CODE_PROTOCOL = 1002,
 	WS_CODE_BAD_DATA = 1007,

@@ -26,8 +26,10 @@ unit_tests = \
 	%D%/unit/test_anam_token \
 	%D%/unit/test_anam_vendor \
 	%D%/unit/test_answer \
+	%D%/unit/test_asks \
 	%D%/unit/test_broker_link \
 	%D%/unit/test_buckets \
+	%D%/unit/test_budget \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
 	%D%/unit/test_cause \
@@ -52,6 +54,7 @@ unit_tests = \
 	%D%/unit/test_config_socketio \
 	%D%/unit/test_config_users \
 	%D%/unit/test_config_value \
+	%D%/unit/test_control_asks \
 	%D%/unit/test_control_server \
 	%D%/unit/test_crypt \
 	%D%/unit/test_database \

@@ -5,29 +5,46 @@
 #include <stdbool.h>
 
 #include "common/err.h"
-#include "common/wire.h"
 #include "common/loop.h"
+#include "common/wire.h"
 
 /*
- * broker_link: one connection to the broker's control socket.
+ * broker_link: one tunnel's connection to the broker's control socket.
  *
- * It is the lease of one tunnel: it asks, gets an answer, and stays open for
- * as long as the tunnel does.
+ * It is the lease of the tunnel: it asks, gets an answer, and stays for as
+ * long as the tunnel does.  Where the grant has a text to resume with, a broker
+ * that goes away is looked for, again and again, and the lease is taken up
+ * again by the one that is found: whoever has the link sees one.
  */
 struct broker_link;
+
+/* What becomes of a link after a grant. */
+enum broker_link_news {
+	BROKER_LINK_AWAY,   /* the broker is gone, and is looked for */
+	BROKER_LINK_LOST,   /* it is gone, and nothing can be taken up again */
+	BROKER_LINK_DENIED, /* a broker does not take the lease up again */
+};
 
 struct broker_link_events {
 	/*
 	 * The answer to the question: a WIRE_GRANT or WIRE_DENY, which is the
 	 * callee's from now on; or NULL and why there is none (ERR_UNAVAIL).
-	 * Comes exactly once, never inside broker_link_open().
+	 * A grant's resume is not in it any more.  Comes exactly once, never
+	 * inside broker_link_open().
 	 */
 	void (
 	    *answered)(void *arg, struct wire_packet *answer, const char *why);
-	/* After a grant: a WIRE_CLOSE or WIRE_LIMITS, borrowed. */
+	/*
+	 * After a grant, borrowed: a WIRE_CLOSE, WIRE_LIMITS, WIRE_ANSWER or
+	 * WIRE_ACK; or a WIRE_RESUMED: the broker is back, and what it has not
+	 * confirmed has to be sent again.  A WIRE_CLOSE may come in its place.
+	 */
 	void (*told)(void *arg, const struct wire_packet *packet);
-	/* After a grant, once: the broker is gone, or has sent rubbish. */
-	void (*lost)(void *arg, const char *why);
+	/*
+	 * After a grant: the broker is away until there is a WIRE_RESUMED or
+	 * WIRE_CLOSE; or lost or denied, and there will be nothing more.
+	 */
+	void (*changed)(void *arg, enum broker_link_news news, const char *why);
 };
 
 /*
@@ -46,10 +63,15 @@ enum err broker_link_open(struct loop *loop, const char *path,
  */
 int broker_link_take_upstream(struct broker_link *link);
 
+/* The 101 goes out now: what a broker is told when it takes the lease up. */
+void broker_link_note_101(struct broker_link *link);
+
+/* Whether a broker that goes away is looked for. */
+bool broker_link_resumes(const struct broker_link *link);
+
 /*
- * Send a WIRE_USAGE, WIRE_LOG or WIRE_END; false where it cannot be sent at
- * once.  Totals need no second attempt: they are sums, and the next packet has
- * them again.
+ * Send a packet; false where it cannot be sent at once.  Totals need no second
+ * attempt: they are sums, and the next packet has them again.
  */
 bool broker_link_send(struct broker_link *link,
     const struct wire_packet *packet);

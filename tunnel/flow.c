@@ -166,7 +166,8 @@ hand_payload(struct flow *flow, const struct flow_sink *sink,
 /*
  * Handle the frame header that starts at data.  *ret_used is how many bytes
  * are done with; *ret_pass how many of them go to the peer as they are.
- * ERR_AGAIN where more must come first.
+ * ERR_AGAIN where more must come first, ERR_CONFLICT where it may not be taken
+ * now.
  */
 static enum err
 take_header(struct flow *flow, const uint8_t *data, size_t len,
@@ -183,6 +184,8 @@ take_header(struct flow *flow, const uint8_t *data, size_t len,
 		return err;
 	*ret_used = *ret_pass = header.header_len;
 	if (header.opcode < WS_CLOSE) {
+		if (flow->on_hold && header.opcode != WS_CONTINUATION)
+			return ERR_CONFLICT;
 		err = begin_data(flow, &header);
 		if (err != ERR_OK || sink->header == NULL)
 			return err;
@@ -205,17 +208,22 @@ static enum err
 feed_held(struct flow *flow, const uint8_t *data, size_t len,
     const struct flow_sink *sink, size_t *ret_used)
 {
-	size_t used, pass, i;
-	enum err err = ERR_AGAIN;
+	size_t used, pass, i = 0;
+	enum err err;
 
-	for (i = 0; i < len && err == ERR_AGAIN; i++) {
-		flow->held[flow->held_len++] = data[i];
+	for (;;) {
+		/* it may be whole: it was on hold */
 		err = take_header(flow, flow->held, flow->held_len, sink, &used,
 		    &pass);
+		if (err != ERR_AGAIN || i == len)
+			break;
+		flow->held[flow->held_len++] = data[i++];
 	}
 	*ret_used = i;
 	if (err == ERR_AGAIN)
 		return ERR_OK;
+	if (err == ERR_CONFLICT)
+		return err;
 	if (err == ERR_OK && pass > 0 && sink->header == NULL)
 		sink->pass(sink->arg, flow->held, pass);
 	flow->held_len = 0;
@@ -254,6 +262,15 @@ take_payload(struct flow *flow, const struct flow_sink *sink, const uint8_t **p,
 	return hand_payload(flow, sink, from, (size_t)(*p - from));
 }
 
+/* What is not taken has not been paid for either. */
+static enum err
+leave(struct flow *flow, size_t len)
+{
+	flow->left = len;
+	flow->byte_credit += flow->bytes_per_s > 0 ? (int64_t)len * CREDIT : 0;
+	return ERR_OK;
+}
+
 enum err
 flow_feed(struct flow *flow, const uint8_t *data, size_t len, int64_t now_ms,
     const struct flow_sink *sink)
@@ -264,9 +281,12 @@ flow_feed(struct flow *flow, const uint8_t *data, size_t len, int64_t now_ms,
 	enum err err;
 
 	refill(flow, now_ms);
+	flow->left = 0;
 	flow->byte_credit -= flow->bytes_per_s > 0 ? (int64_t)len * CREDIT : 0;
 	if (flow->held_len > 0) {
 		err = feed_held(flow, p, len, sink, &used);
+		if (err == ERR_CONFLICT)
+			return leave(flow, len - used);
 		if (err != ERR_OK)
 			return err;
 		run = p += used;
@@ -295,6 +315,8 @@ flow_feed(struct flow *flow, const uint8_t *data, size_t len, int64_t now_ms,
 			memcpy(flow->held, p, flow->held_len);
 			return ERR_OK;
 		}
+		if (err == ERR_CONFLICT)
+			return leave(flow, (size_t)(end - p));
 		if (err != ERR_OK)
 			return err;
 		p += used;
@@ -304,6 +326,12 @@ flow_feed(struct flow *flow, const uint8_t *data, size_t len, int64_t now_ms,
 	if (!flow->closed)
 		pass_run(sink, run, p);
 	return ERR_OK;
+}
+
+void
+flow_hold(struct flow *flow, bool on_hold)
+{
+	flow->on_hold = on_hold;
 }
 
 void

@@ -24,16 +24,18 @@
 struct flow {
 	/* read-only for others */
 	struct wire_totals totals; /* data messages begun; payload bytes */
-	bool closed;      /* a close frame has passed: what follows is dropped */
-	int violation;    /* close code of the violation, or 0 */
-	const char *why;  /* static text of the violation */
+	bool closed;	 /* a close frame has passed: what follows is dropped */
+	int violation;	 /* close code of the violation, or 0 */
+	const char *why; /* static text of the violation */
+	size_t left; /* bytes that flow_feed() did not take: see flow_hold() */
 
 	/* private */
+	bool on_hold;
 	enum ws_sender sender;
-	uint64_t message_max;   /* bytes, 0 for no limit */
+	uint64_t message_max;	/* bytes, 0 for no limit */
 	uint64_t message_bytes; /* of the message under way */
-	bool in_message;        /* between the first and the FIN frame */
-	uint64_t payload_left;  /* of the data frame under way */
+	bool in_message;	/* between the first and the FIN frame */
+	uint64_t payload_left;	/* of the data frame under way */
 	uint8_t held[WS_CONTROL_FRAME_MAX]; /* a cut header, a control frame */
 	size_t held_len;
 	/* token buckets; see flow_set_rates() */
@@ -67,6 +69,14 @@ struct flow_sink {
 	const char *(
 	    *payload)(void *arg, const uint8_t *data, size_t len, bool last);
 };
+
+/*
+ * While it is on hold a flow takes no new data message, but what is before
+ * one: the rest of a message that has begun, and control frames.  flow_feed()
+ * stops in front of it then, and left says how many of the bytes have to be
+ * fed again, first of all, when it is no longer on hold.
+ */
+void flow_hold(struct flow *flow, bool on_hold);
 
 void flow_init(struct flow *flow, enum ws_sender sender, uint64_t message_max);
 

@@ -10,6 +10,8 @@
 /* control frames, and our own head, beside one read's worth of bytes */
 #define QUEUE_EXTRA_BYTES (32 * 1024)
 
+#define FLOODED "too many refused messages"
+
 /* ---- towards the peer -------------------------------------------------- */
 
 static void
@@ -62,8 +64,11 @@ leg_send(struct leg *leg, const void *data, size_t len, int64_t now_ms)
 static bool
 is_between_messages(const struct leg *source)
 {
-	return source->mode == TRANSFORM_REPLACE ||
-	    (flow_at_boundary(&source->in) && !source->in.in_message);
+	if (source->mode != TRANSFORM_REPLACE)
+		return flow_at_boundary(&source->in) && !source->in.in_message;
+	/* of the vendor's they are whole */
+	return source->side == SIDE_UPSTREAM ||
+	    !transform_in_message(source->transform);
 }
 
 /* Whether a frame of our own may be: what is replaced is in whole frames. */
@@ -218,6 +223,7 @@ struct run {
 	struct leg *from;
 	int64_t now_ms;
 	uint8_t *base; /* what is being fed */
+	bool aside;    /* of nothing that is being fed: what it makes waits */
 	bool flooded;  /* with answers of ours that the peer does not take */
 	const uint8_t *data;
 	size_t len;
@@ -328,7 +334,8 @@ on_frame(void *arg, enum cause_side to, enum ws_opcode opcode, bool fin,
 		memcpy(frame, header, header_len);
 	if (mask != NULL)
 		ws_mask(data, len, mask, 0);
-	if (dest == from) {
+	if (dest == from ||
+	    (run->aside && transform_in_message(from->transform))) {
 		if (insert(dest, frame, header_len + len, run->now_ms) !=
 		    ERR_OK)
 			run->flooded = true;
@@ -354,24 +361,44 @@ on_message(void *arg, struct message_log_entry *entry, const void *text,
 	news->message(news->arg, entry, text, len);
 }
 
-static struct transform_sink
+static void
+on_ask(void *arg, int64_t n)
+{
+	const struct leg_news *news = ((struct run *)arg)->from->news;
+
+	news->ask(news->arg, n);
+}
+
+static struct sink
 sink_of(struct run *run)
 {
-	return (struct transform_sink){ .frame = on_frame,
+	return (struct sink){ .frame = on_frame,
 		.usage = on_usage,
 		.message = on_message,
+		.ask = on_ask,
 		.arg = run };
+}
+
+/* While something waits at the gate, no other message may begin. */
+static void
+hold_client(struct leg *leg)
+{
+	struct leg *client = leg->side == SIDE_CLIENT ? leg : leg->other;
+
+	if (gate_is_closed(transform_gate(leg->transform)))
+		flow_hold(&client->in, true);
 }
 
 static const char *
 feed_transform(struct run *run, uint8_t *data, size_t len, bool last)
 {
-	const struct transform_sink sink = sink_of(run);
+	const struct sink sink = sink_of(run);
 	struct leg *from = run->from;
 	const char *why =
 	    transform_feed(from->transform, from->side, data, len, last, &sink);
 
-	return why == NULL && run->flooded ? "too many refused messages" : why;
+	hold_client(from);
+	return why == NULL && run->flooded ? FLOODED : why;
 }
 
 static void
@@ -413,6 +440,18 @@ read_masked(struct run *run, const uint8_t *data, size_t len, bool last)
 	return why;
 }
 
+/* A message has ended. */
+static void
+put_inserts(struct run *run)
+{
+	struct leg *to = run->from->other;
+
+	if (to->inserts == NULL)
+		return;
+	run_send(run);
+	try_inserts(to, run->now_ms);
+}
+
 /* Payload passes, and is read on the side. */
 static const char *
 on_payload_read(void *arg, const uint8_t *data, size_t len, bool last)
@@ -428,10 +467,8 @@ on_payload_read(void *arg, const uint8_t *data, size_t len, bool last)
 	else if (last || transform_wants_more(from->transform, from->side))
 		why = feed_transform(run,
 		    len > 0 ? run->base + (data - run->base) : NULL, len, last);
-	if (last && from->other->inserts != NULL) {
-		run_send(run);
-		try_inserts(from->other, run->now_ms);
-	}
+	if (last)
+		put_inserts(run);
 	return why;
 }
 
@@ -441,6 +478,7 @@ on_payload_replaced(void *arg, const uint8_t *data, size_t len, bool last)
 {
 	struct run *run = arg;
 	struct leg *from = run->from;
+	const char *why;
 	uint8_t *own = NULL;
 
 	from->data_ms = run->now_ms;
@@ -450,7 +488,10 @@ on_payload_replaced(void *arg, const uint8_t *data, size_t len, bool last)
 			ws_mask(own, len, from->mask, from->mask_offset);
 		from->mask_offset += len;
 	}
-	return feed_transform(run, own, len, last);
+	why = feed_transform(run, own, len, last);
+	if (last)
+		put_inserts(run);
+	return why;
 }
 
 static void
@@ -468,12 +509,82 @@ void
 leg_start_transform(struct leg *client, int64_t now_ms)
 {
 	struct run run;
-	const struct transform_sink sink = sink_of(&run);
+	const struct sink sink = sink_of(&run);
 
 	begin_run(&run, client, NULL, now_ms);
 	transform_start(client->transform, &sink);
 	run_send(&run);
 }
+
+/* ---- beside what passes ------------------------------------------------ */
+
+bool
+leg_answer(struct leg *client, const struct wire_answer *answer, int64_t now_ms,
+    const char **ret_why)
+{
+	struct run run;
+	const struct sink sink = sink_of(&run);
+	bool spent;
+
+	begin_run(&run, client, NULL, now_ms);
+	run.aside = true;
+	spent = gate_answer(transform_gate(client->transform), answer, &sink);
+	run_send(&run);
+	*ret_why = run.flooded ? FLOODED : NULL;
+	if (!spent)
+		leg_release(client, now_ms);
+	return spent;
+}
+
+void
+leg_tell_expiry(struct leg *client, int64_t expires_at, int64_t remaining_s,
+    const char *reason, int64_t now_ms)
+{
+	struct run run;
+	const struct sink sink = sink_of(&run);
+
+	begin_run(&run, client, NULL, now_ms);
+	sink_expiring(&sink, expires_at, remaining_s, reason);
+	run_send(&run);
+}
+
+/* What is behind a message that waits at the gate waits, too. */
+static void
+keep_rest(struct leg *leg, const uint8_t *data, size_t len)
+{
+	size_t size;
+
+	(void)loop_scratch(leg->loop, &size);
+	leg->rest = buf_new(size);
+	/* it is of one read, and nothing is read while it is there */
+	if (buf_add(leg->rest, data, len) != ERR_OK)
+		leg->lost = true;
+}
+
+void
+leg_release(struct leg *client, int64_t now_ms)
+{
+	struct buf *rest = client->rest;
+	const uint8_t *data;
+	uint8_t *scratch;
+	size_t size, len = 0;
+
+	if (!client->in.on_hold ||
+	    gate_is_closed(transform_gate(client->transform)))
+		return;
+	flow_hold(&client->in, false);
+	client->rest = NULL;
+	scratch = loop_scratch(client->loop, &size);
+	if (rest != NULL) {
+		data = buf_peek(rest, &len);
+		memcpy(scratch, data, len);
+		buf_free(rest);
+	}
+	/* a header that is whole may be all that there is */
+	leg_feed(client, scratch, len, now_ms);
+}
+
+/* ---- reading ----------------------------------------------------------- */
 
 /* Feed what may be fed at once; ERR_PROTO as flow_feed(). */
 static enum err
@@ -500,7 +611,7 @@ leg_feed(struct leg *leg, uint8_t *data, size_t len, int64_t now_ms)
 {
 	int64_t wait_ms;
 
-	while (len > 0 && !leg->in_ended) {
+	while (!leg->in_ended) {
 		size_t n = len;
 
 		/* our close frame goes between this frame and the next */
@@ -512,6 +623,10 @@ leg_feed(struct leg *leg, uint8_t *data, size_t len, int64_t now_ms)
 			leg->in_ended = true;
 		data += n;
 		len -= n;
+		if (leg->in.left > 0)
+			keep_rest(leg, data - leg->in.left, len + leg->in.left);
+		if (leg->in.left > 0 || len == 0)
+			break;
 	}
 	leg_try_end(leg->other, now_ms);
 	wait_ms = flow_wait_ms(&leg->in, now_ms);
@@ -549,7 +664,7 @@ may_read(const struct leg *leg, int64_t now_ms)
 {
 	const struct leg *other = leg->other;
 
-	if (leg->in_ended || leg->lost)
+	if (leg->in_ended || leg->lost || leg->rest != NULL)
 		return false;
 	/* what it sends goes nowhere: only its close frame is waited for */
 	if (other->out == LEG_CLOSED || other->lost || other->deaf)
@@ -608,9 +723,10 @@ leg_done(struct leg *leg)
 	stream_free(leg->stream);
 	buf_free(leg->queue);
 	buf_free(leg->inserts);
+	buf_free(leg->rest);
 	leg->watch = NULL;
 	leg->stream = NULL;
-	leg->queue = leg->inserts = NULL;
+	leg->queue = leg->inserts = leg->rest = NULL;
 	leg->queued = 0;
 	leg->lost = true;
 }

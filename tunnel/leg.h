@@ -7,10 +7,10 @@
 #include <stdint.h>
 
 #include "common/buf.h"
+#include "common/loop.h"
 #include "common/wire.h"
 #include "tunnel/cause.h"
 #include "tunnel/flow.h"
-#include "common/loop.h"
 #include "tunnel/stream.h"
 #include "tunnel/transform.h"
 
@@ -27,10 +27,11 @@ enum leg_out {
 
 /* What is read of messages, for the relay's owner. */
 struct leg_news {
-	/* as transform_sink's */
+	/* as sink's */
 	void (*usage)(void *arg, json_t *event);
 	void (*message)(void *arg, struct message_log_entry *entry,
 	    const void *text, size_t len);
+	void (*ask)(void *arg, int64_t n);
 	void *arg;
 };
 
@@ -74,7 +75,8 @@ struct leg {
 	struct buf *queue; /* NULL while none is needed */
 	/* messages of ours that wait for the end of one, NULL while none do */
 	struct buf *inserts;
-	bool masked; /* the frame that it sends now, and how */
+	struct buf *rest; /* came behind what the gate holds; NULL: nothing */
+	bool masked;	  /* the frame that it sends now, and how */
 	uint8_t mask[4];
 	uint64_t mask_offset;
 	bool ping_out; /* a pong with this payload is ours */
@@ -93,6 +95,21 @@ void leg_feed(struct leg *leg, uint8_t *data, size_t len, int64_t now_ms);
 
 /* Read once and pass on.  True if the connection is still readable. */
 void leg_read(struct leg *leg, int64_t now_ms);
+
+/*
+ * Hand an answer of the broker to the client's gate, and go on with what waited
+ * behind it.  True where the budget is spent: gate_answer(); *ret_why is why
+ * the client has to be closed (1008), a static text, or NULL.
+ */
+bool leg_answer(struct leg *client, const struct wire_answer *answer,
+    int64_t now_ms, const char **ret_why) MUST_CHECK;
+
+/* Go on with what waited behind the client's gate, if that is open. */
+void leg_release(struct leg *client, int64_t now_ms);
+
+/* Tell the client as sink_expiring(), if it takes what it is told. */
+void leg_tell_expiry(struct leg *client, int64_t expires_at,
+    int64_t remaining_s, const char *reason, int64_t now_ms);
 
 /* Send to this peer, or queue. */
 void leg_send(struct leg *leg, const void *data, size_t len, int64_t now_ms);

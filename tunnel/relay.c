@@ -42,6 +42,7 @@ struct relay {
 	int64_t close_ms;  /* when RELAY_CLOSING is over at the latest */
 	int64_t usage_ms;  /* when the next usage is due, or NEVER */
 	int64_t trim_ms;   /* when queues are looked at, or NEVER */
+	int64_t warned_ms; /* of which end the client has been told */
 	int64_t rested_ms; /* when memory was given back last */
 	uint64_t reported; /* bytes and messages in the last usage */
 	struct linger *lingers[2];
@@ -58,6 +59,7 @@ close_relay(struct relay *relay, const struct relay_end *end)
 		return;
 	relay->state = RELAY_CLOSING;
 	relay->end = *end;
+	gate_end(transform_gate(relay->transform));
 	relay->close_ms = clock_ms() +
 	    (end->cause == CAUSE_TOO_SLOW || end->cause == CAUSE_NO_PONG
 		    ? CLOSE_DEAD_MS
@@ -79,7 +81,10 @@ close_both(struct relay *relay, enum cause cause, enum cause_side side,
 	    reason != NULL ? reason : cause_text(cause));
 	close_relay(relay, &end);
 	leg_end(&relay->client, end.code, end.reason, now);
-	leg_end(&relay->upstream, end.code, end.reason, now);
+	if (end.code == WS_CODE_BUDGET) /* that is no matter of the vendor's */
+		leg_end(&relay->upstream, WS_CODE_NORMAL, "", now);
+	else
+		leg_end(&relay->upstream, end.code, end.reason, now);
 }
 
 static bool
@@ -277,6 +282,36 @@ last_data_ms(const struct relay *relay)
 	    : relay->upstream.data_ms;
 }
 
+/* When its time is over, and by whose limit; NEVER where there is none. */
+static int64_t
+expiry_ms(const struct relay *relay, const char **ret_reason)
+{
+	const struct wire_limits *limits = &relay->limits;
+	int64_t at = NEVER, of_site;
+
+	earliest(&at, relay->started_ms, limits->lifetime_ms);
+	of_site = at;
+	earliest(&at, relay->started_ms, limits->vendor_ms);
+	*ret_reason = at < of_site ? "vendor" : "site";
+	return at;
+}
+
+/* When the client is to be told of that; of a short time, in its middle. */
+static int64_t
+warning_ms(const struct relay *relay)
+{
+	const char *reason;
+	int64_t at = expiry_ms(relay, &reason), ahead;
+
+	if (relay->limits.warn_ms == 0 || at == NEVER ||
+	    at == relay->warned_ms ||
+	    !transform_speaks_events(relay->transform))
+		return NEVER;
+	ahead = (at - relay->started_ms) / 2;
+	return at -
+	    (relay->limits.warn_ms < ahead ? relay->limits.warn_ms : ahead);
+}
+
 static int64_t
 next_deadline(const struct relay *relay, int64_t now)
 {
@@ -292,6 +327,8 @@ next_deadline(const struct relay *relay, int64_t now)
 		earliest(&at, last_data_ms(relay), REST_MS);
 	earliest_of_leg(relay, &relay->client, now, &at);
 	earliest_of_leg(relay, &relay->upstream, now, &at);
+	if (warning_ms(relay) < at)
+		at = warning_ms(relay);
 	if (relay->usage_ms < at)
 		at = relay->usage_ms;
 	return relay->trim_ms < at ? relay->trim_ms : at;
@@ -361,6 +398,18 @@ report_usage(struct relay *relay, int64_t now)
 }
 
 static void
+warn(struct relay *relay, int64_t now)
+{
+	const char *reason;
+	int64_t at = expiry_ms(relay, &reason), left_s;
+
+	left_s = at > now ? (at - now + 999) / 1000 : 0;
+	relay->warned_ms = at;
+	leg_tell_expiry(&relay->client, clock_unix() + left_s, left_s, reason,
+	    now);
+}
+
+static void
 check_time(struct relay *relay, int64_t now)
 {
 	const struct wire_limits *limits = &relay->limits;
@@ -375,6 +424,8 @@ check_time(struct relay *relay, int64_t now)
 		    "the vendor has not taken the session in time");
 	check_leg_time(relay, &relay->client, now);
 	check_leg_time(relay, &relay->upstream, now);
+	if (now >= warning_ms(relay))
+		warn(relay, now);
 	if (now >= relay->usage_ms)
 		report_usage(relay, now);
 	if (last_data_ms(relay) > relay->rested_ms &&
@@ -407,6 +458,7 @@ advance(struct relay *relay, int64_t now)
 	if (relay->state == RELAY_CLOSING) {
 		if (client->paused)
 			hear_in_vain(relay, now);
+		leg_release(client, now);
 		answer_for(relay, client, now);
 		answer_for(relay, upstream, now);
 		if (leg_is_done(client))
@@ -515,7 +567,8 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	relay->arg = arg;
 	relay->limits = *limits;
 	relay->transform = streams->transform;
-	relay->news = (struct leg_news){ events->event, events->message, arg };
+	relay->news = (struct leg_news){ events->event, events->message,
+		events->ask, arg };
 	relay->timer = loop_timer_new(loop, on_timer, relay);
 	relay->timer_ms = relay->trim_ms = NEVER;
 	relay->started_ms = now;
@@ -573,6 +626,31 @@ relay_close(struct relay *relay, enum cause cause, enum cause_side side,
 	close_both(relay, cause, side, code, reason);
 	relay->timer_ms = clock_ms();
 	loop_timer_set(relay->timer, 0);
+}
+
+void
+relay_answer(struct relay *relay, const struct wire_answer *answer)
+{
+	int64_t now = clock_ms();
+	const char *why = NULL;
+
+	if (relay->state != RELAY_OPEN)
+		return;
+	if (leg_answer(&relay->client, answer, now, &why))
+		close_both(relay, CAUSE_BUDGET, SIDE_BROKER, 0,
+		    answer->message);
+	else if (why != NULL)
+		close_both(relay, CAUSE_VIOLATION, SIDE_CLIENT, WS_CODE_POLICY,
+		    why);
+	/* what follows from it comes from the loop */
+	relay->timer_ms = now;
+	loop_timer_set(relay->timer, 0);
+}
+
+void
+relay_get_asks(const struct relay *relay, struct wire_usage *usage)
+{
+	gate_get_asks(transform_gate(relay->transform), usage);
 }
 
 void

@@ -5,12 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/wire.h"
-#include "tunnel/cause.h"
 #include "common/loop.h"
+#include "common/wire.h"
+#include "common/ws_frame.h"
+#include "tunnel/cause.h"
 #include "tunnel/stream.h"
 #include "tunnel/transform.h"
-#include "common/ws_frame.h"
 
 /*
  * relay: two WebSocket connections become one.
@@ -23,7 +23,8 @@
  *
  * It also pings silent peers, keeps the limits, and ends the conversation: the
  * close frame of a peer passes to the other and the answer passes back; a
- * close of our own goes to both.
+ * close of our own goes to both.  Ahead of the end of its time, by the vendor's
+ * limit or ours, the client is told, where it understands that.
  */
 struct relay;
 
@@ -39,9 +40,11 @@ struct relay_events {
 	void (*usage)(void *arg);
 	/* The vendor told of usage: struct wire_usage, events; the callee's. */
 	void (*event)(void *arg, json_t *event);
-	/* For the route's log: as transform_sink's. */
+	/* For the route's log: as sink's. */
 	void (*message)(void *arg, struct message_log_entry *entry,
 	    const void *text, size_t len);
+	/* As sink's: a response is asked for, or is over. */
+	void (*ask)(void *arg, int64_t n);
 	/* The conversation is over; the connections are being closed. */
 	void (*ended)(void *arg, const struct relay_end *end);
 	/* They are closed: the relay may be freed, in this call too. */
@@ -77,11 +80,21 @@ void relay_start(struct relay *relay, const void *head, size_t head_len,
 void relay_close(struct relay *relay, enum cause cause, enum cause_side side,
     int code, const char *reason);
 
+/*
+ * An answer of the broker to a question of ask(), or one in its place.  Only
+ * ask() and message() may come in this call.
+ */
+void relay_answer(struct relay *relay, const struct wire_answer *answer);
+
+/* Deadlines move with them, and so does the warning ahead of the end. */
 void relay_set_limits(struct relay *relay, const struct wire_limits *limits);
 
 /* What each side has sent so far. */
 void relay_get_totals(const struct relay *relay, struct wire_totals *client,
     struct wire_totals *upstream);
+
+/* asked, open and open_count of a report. */
+void relay_get_asks(const struct relay *relay, struct wire_usage *usage);
 
 /* NULL is allowed. */
 void relay_free(struct relay *relay);

@@ -2,7 +2,6 @@
 #include "tunnel/session.h"
 
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@
 #include "tunnel/dial.h"
 #include "tunnel/http_head.h"
 #include "tunnel/linger.h"
+#include "tunnel/question.h"
 #include "tunnel/relay.h"
 #include "tunnel/reply.h"
 #include "tunnel/report.h"
@@ -39,6 +39,7 @@ enum session_phase {
 	SESSION_DIAL,	/* the vendor is being connected */
 	SESSION_RELAY,	/* it is a WebSocket */
 	SESSION_REFUSE, /* an HTTP refusal is on its way */
+	SESSION_REPORT, /* the broker is still to be told of the end */
 	SESSION_OVER,
 };
 
@@ -56,7 +57,8 @@ struct session {
 	struct buf *early; /* frames that came before our 101 */
 	size_t early_len;
 	struct broker_link *link;
-	struct report *report; /* while there are a grant and a link */
+	struct report *report; /* from the grant until the end is told */
+	bool stopping;
 	struct wire_packet *grant;
 	struct transform *transform; /* until the relay has it */
 	struct dial *dial;
@@ -85,10 +87,13 @@ on_over(void *arg)
 	session->done(session->arg, session);
 }
 
-/* Tell the owner, from the loop. */
+/* Tell the owner, from the loop, once the broker has been told of the end. */
 static void
 finish(struct session *session)
 {
+	session->phase = SESSION_REPORT;
+	if (session->report != NULL)
+		return;
 	session->phase = SESSION_OVER;
 	loop_timer_free(session->timer);
 	session->timer = loop_timer_new(session->env->loop, on_over, session);
@@ -114,14 +119,62 @@ drop_head(struct session *session)
 	session->head = NULL;
 }
 
+static const char *
+route_name(const struct session *session)
+{
+	return session->grant != NULL ? session->grant->grant.route : "-";
+}
+
 /* The lease ends here. */
 static void
 drop_link(struct session *session)
 {
+	uint64_t lost = 0;
+
+	if (session->report != NULL)
+		lost = report_lost_events(session->report);
+	if (lost > 0)
+		log_warning("tunnel.usage_lost",
+		    "session=%s route=%s events=%llu",
+		    session->grant->grant.session, route_name(session),
+		    (unsigned long long)lost);
 	report_free(session->report);
 	session->report = NULL;
 	broker_link_free(session->link);
 	session->link = NULL;
+}
+
+/*
+ * The conversation, or what might have become one, is over: tell the broker.
+ * Where it cannot be told now, the link is kept until it is.
+ */
+static void
+end_lease(struct session *session, const struct relay_end *end)
+{
+	if (session->report != NULL && !report_end(session->report, end)) {
+		if (session->stopping)
+			report_hurry(session->report);
+		return;
+	}
+	drop_link(session);
+}
+
+static void
+end_grant(struct session *session, enum cause cause, enum cause_side side)
+{
+	const struct relay_end end = { .cause = cause, .side = side };
+
+	end_lease(session, &end);
+}
+
+static void
+on_delivered(void *arg)
+{
+	struct session *session = arg;
+
+	drop_link(session);
+	if (session->phase == SESSION_REPORT)
+		finish(session);
 }
 
 /* Nothing but the client's connection, if that, is needed any more. */
@@ -130,26 +183,15 @@ drop_all(struct session *session)
 {
 	dial_free(session->dial);
 	session->dial = NULL;
-	drop_link(session);
 	transform_free(session->transform);
 	session->transform = NULL;
-	wire_packet_free(session->grant);
-	session->grant = NULL;
 	buf_free(session->early);
 	session->early = NULL;
 	session->early_len = 0;
 	drop_head(session);
+	if (session->grant != NULL)
+		wire_headers_done(&session->grant->grant.upstream.headers);
 	loop_timer_stop(session->timer);
-}
-
-/* There was a grant and it comes to nothing. */
-static void
-end_grant(struct session *session, enum cause cause, enum cause_side side)
-{
-	const struct relay_end end = { .cause = cause, .side = side };
-
-	if (session->report != NULL)
-		report_end(session->report, &end);
 }
 
 /* ---- refusals ---------------------------------------------------------- */
@@ -162,12 +204,6 @@ struct refusal {
 	unsigned retry_after_s; /* 0: none */
 	const char *why;	/* for the log, ours */
 };
-
-static const char *
-route_name(const struct session *session)
-{
-	return session->grant != NULL ? session->grant->grant.route : "-";
-}
 
 /* Answer, and be done with everything else. */
 static void
@@ -286,6 +322,15 @@ on_relay_message(void *arg, struct message_log_entry *entry, const void *text,
 }
 
 static void
+on_relay_ask(void *arg, int64_t n)
+{
+	struct session *session = arg;
+
+	if (session->report != NULL)
+		report_ask(session->report, n);
+}
+
+static void
 on_relay_ended(void *arg, const struct relay_end *end)
 {
 	struct session *session = arg;
@@ -311,17 +356,8 @@ on_relay_ended(void *arg, const struct relay_end *end)
 		log_warning("upstream.session_refused",
 		    "session=%s route=%s reason=%s", grant->session,
 		    grant->route, reason);
-	if (session->report != NULL) {
-		report_end(session->report, end);
-		if (report_lost_events(session->report) > 0)
-			log_warning("tunnel.usage_lost",
-			    "session=%s route=%s events=%llu", grant->session,
-			    grant->route,
-			    (unsigned long long)report_lost_events(
-				session->report));
-	}
 	/* what follows is TCP's farewell */
-	drop_link(session);
+	end_lease(session, end);
 }
 
 static void
@@ -329,6 +365,8 @@ on_relay_closed(void *arg)
 {
 	struct session *session = arg;
 
+	relay_free(session->relay);
+	session->relay = NULL;
 	finish(session);
 }
 
@@ -336,6 +374,7 @@ static const struct relay_events relay_events = {
 	.usage = on_relay_usage,
 	.event = on_relay_event,
 	.message = on_relay_message,
+	.ask = on_relay_ask,
 	.ended = on_relay_ended,
 	.closed = on_relay_closed,
 };
@@ -372,6 +411,7 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 	session->relay = relay_new(session->env->loop, &streams, &grant->limits,
 	    &relay_events, session);
 	report_set_relay(session->report, session->relay);
+	broker_link_note_101(session->link);
 	relay_start(session->relay, head, head_len, early, early_len,
 	    upstream->early, upstream->early_len);
 	free(head);
@@ -381,6 +421,8 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 	session->early = NULL;
 	dial_free(session->dial);
 	session->dial = NULL;
+	/* the vendor's key has been used */
+	wire_headers_done(&grant->upstream.headers);
 }
 
 /* ---- dialling ---------------------------------------------------------- */
@@ -429,6 +471,20 @@ use_passed(struct session *session)
 /* ---- the broker -------------------------------------------------------- */
 
 static void
+on_asked(void *arg, const struct wire_answer *answer)
+{
+	struct session *session = arg;
+
+	if (session->phase == SESSION_RELAY)
+		relay_answer(session->relay, answer);
+}
+
+static const struct report_events report_events = {
+	.answer = on_asked,
+	.delivered = on_delivered,
+};
+
+static void
 on_answer(void *arg, struct wire_packet *answer, const char *why)
 {
 	struct session *session = arg;
@@ -455,7 +511,8 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 		return;
 	}
 	session->grant = answer;
-	session->report = report_new(session->env->loop, session->link);
+	session->report = report_new(session->env->loop, session->link,
+	    &report_events, session);
 	err = transform_new(&answer->grant.messages,
 	    answer->grant.limits.upstream_message_bytes, &session->transform,
 	    &diag);
@@ -473,91 +530,89 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 }
 
 static void
+set_limits(struct session *session, const struct wire_limits *limits)
+{
+	session->grant->grant.limits = *limits;
+	if (session->phase == SESSION_RELAY)
+		relay_set_limits(session->relay, limits);
+}
+
+/* The broker wants it to end. */
+static void
+take_back(struct session *session, const struct wire_close *close)
+{
+	enum cause cause =
+	    close->code == WS_CODE_BUDGET ? CAUSE_BUDGET : CAUSE_BROKER_CLOSE;
+
+	if (session->phase == SESSION_RELAY)
+		relay_close(session->relay, cause, SIDE_BROKER, close->code,
+		    close->reason);
+	else if (session->phase == SESSION_DIAL)
+		refuse_err(session, ERR_DENIED, NULL,
+		    "the broker took the grant back");
+}
+
+/* There is a broker again. */
+static void
+take_up(struct session *session, const struct wire_limits *limits)
+{
+	log_notice("broker.resumed", "session=%s route=%s",
+	    session->grant->grant.session, route_name(session));
+	set_limits(session, limits);
+	report_resumed(session->report);
+}
+
+static void
 on_told(void *arg, const struct wire_packet *packet)
 {
 	struct session *session = arg;
 
-	if (packet->type == WIRE_LIMITS) {
-		session->grant->grant.limits = packet->limits;
-		if (session->phase == SESSION_RELAY)
-			relay_set_limits(session->relay, &packet->limits);
-	} else if (session->phase == SESSION_RELAY) {
-		relay_close(session->relay, CAUSE_BROKER_CLOSE, SIDE_BROKER,
-		    packet->close.code, packet->close.reason);
-	} else if (session->phase == SESSION_DIAL) {
-		refuse_err(session, ERR_DENIED, NULL,
-		    "the broker took the grant back");
-	}
+	if (packet->type == WIRE_CLOSE)
+		take_back(session, &packet->close);
+	else if (packet->type == WIRE_LIMITS)
+		set_limits(session, &packet->limits);
+	else if (packet->type == WIRE_RESUMED)
+		take_up(session, &packet->limits);
+	else
+		report_told(session->report, packet);
+}
+
+/* No broker will know of this tunnel, so that none could limit or end it. */
+static void
+end_denied(struct session *session)
+{
+	if (session->phase == SESSION_RELAY)
+		relay_close(session->relay, CAUSE_RESTART, SIDE_BROKER, 0,
+		    NULL);
+	else if (session->phase == SESSION_DIAL)
+		refuse_unavailable(session, "the lease was not taken up again");
 }
 
 static void
-on_broker_lost(void *arg, const char *why)
+on_changed(void *arg, enum broker_link_news news, const char *why)
 {
 	struct session *session = arg;
 
 	/* what has been granted goes on: the broker may be restarting */
-	log_warning("broker.lost", "session=%s route=%s reason=\"%s\"",
-	    session->grant->grant.session, route_name(session), why);
+	log_warning(news == BROKER_LINK_DENIED ? "broker.denied"
+					       : "broker.lost",
+	    "session=%s route=%s reason=\"%s\"", session->grant->grant.session,
+	    route_name(session), why);
+	if (news == BROKER_LINK_AWAY) {
+		report_away(session->report);
+		return;
+	}
+	if (news == BROKER_LINK_DENIED)
+		end_denied(session);
+	if (session->report != NULL)
+		report_lost(session->report);
 }
 
 static const struct broker_link_events broker_events = {
 	.answered = on_answer,
 	.told = on_told,
-	.lost = on_broker_lost,
+	.changed = on_changed,
 };
-
-/* Who the peer is: a Unix socket's has no address. */
-static void
-describe_peer(const struct session *session, struct wire_open *open)
-{
-	struct sockaddr_storage addr;
-	socklen_t len = sizeof(addr);
-	char host[NI_MAXHOST];
-	const char *text = host;
-
-	open->peer_local = true;
-	if (getpeername(stream_fd(session->stream), (void *)&addr, &len) ==
-		-1 ||
-	    (addr.ss_family != AF_INET && addr.ss_family != AF_INET6) ||
-	    getnameinfo((void *)&addr, len, host, sizeof(host), NULL, 0,
-		NI_NUMERICHOST) != 0)
-		return;
-	if (strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.') != NULL)
-		text += 7; /* IPv4 on a socket of both kinds */
-	host[strcspn(host, "%")] = '\0';
-	open->peer_local = false;
-	open->peer_address = xstrdup(text);
-}
-
-/* ERR_LIMIT, or ERR_PROTO where a header cannot be put into JSON. */
-static enum err
-make_question(const struct session *session, const struct http_head *head,
-    struct wire_packet **ret)
-{
-	struct wire_packet *packet = wire_packet_new(WIRE_OPEN);
-	struct wire_open *open = &packet->open;
-	enum err err = ERR_OK;
-
-	open->method = xstrndup(head->method.data, head->method.len);
-	open->target = xstrndup(head->target.data, head->target.len);
-	for (size_t i = 0; i < head->header_count && err == ERR_OK; i++) {
-		const struct http_header *header = &head->headers[i];
-		char *name = xstrndup(header->name.data, header->name.len);
-		char *value = xstrndup(header->value.data, header->value.len);
-
-		err = wire_headers_add(&open->headers, name, value);
-		explicit_bzero(value, header->value.len);
-		free(value);
-		free(name);
-	}
-	if (err != ERR_OK) {
-		wire_packet_free(packet);
-		return err;
-	}
-	describe_peer(session, open);
-	*ret = packet;
-	return ERR_OK;
-}
 
 /* ---- the request ------------------------------------------------------- */
 
@@ -589,7 +644,7 @@ take_request(struct session *session, const struct http_head *head)
 		return;
 	}
 	crypt_ws_accept(key.data, key.len, session->accept);
-	err = make_question(session, head, &question);
+	err = question_make(head, stream_fd(session->stream), &question);
 	keep_early(session, session->head + head->head_len,
 	    session->head_len - head->head_len);
 	drop_head(session);
@@ -618,6 +673,22 @@ on_head_timeout(void *arg)
 		refuse_err(session, ERR_TIMEOUT, NULL, "slow request head");
 }
 
+/* Not with realloc(): what it leaves behind may be credentials. */
+static void
+grow_head(struct session *session)
+{
+	size_t len = session->head_len;
+	char *head;
+
+	session->head_size = session->head_size == 0 ? FIRST_HEAD_BYTES
+						     : HTTP_HEAD_MAX_BYTES + 1;
+	head = xcalloc(1, session->head_size);
+	if (len > 0)
+		memcpy(head, session->head, len);
+	drop_head(session);
+	session->head = head;
+}
+
 static void
 read_head(struct session *session)
 {
@@ -627,13 +698,8 @@ read_head(struct session *session)
 	enum err err;
 	size_t n;
 
-	if (session->head_len == session->head_size) {
-		session->head_size = session->head_size == 0
-		    ? FIRST_HEAD_BYTES
-		    : HTTP_HEAD_MAX_BYTES + 1;
-		session->head =
-		    xreallocarray(session->head, session->head_size, 1);
-	}
+	if (session->head_len == session->head_size)
+		grow_head(session);
 	result = stream_read(session->stream, session->head + session->head_len,
 	    session->head_size - session->head_len, &n);
 	if (result == STREAM_WAIT)
@@ -709,6 +775,9 @@ session_start(const struct session_env *env, int fd, session_done done,
 void
 session_stop(struct session *session)
 {
+	session->stopping = true;
+	if (session->report != NULL)
+		report_hurry(session->report);
 	if (session->phase == SESSION_RELAY)
 		relay_close(session->relay, CAUSE_RESTART, SIDE_TUNNEL, 0,
 		    NULL);
@@ -727,6 +796,9 @@ session_free(struct session *session)
 	loop_watch_free(session->watch);
 	stream_free(session->stream);
 	relay_free(session->relay);
+	report_free(session->report);
+	broker_link_free(session->link);
+	wire_packet_free(session->grant);
 	linger_free(session->linger);
 	loop_timer_free(session->timer);
 	free(session);

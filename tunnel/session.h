@@ -9,7 +9,9 @@
  * session: one client's connection, from its first byte to its last.
  *
  * Reads the request, asks the broker, dials the vendor, answers, and relays.
- * Until the 101 whatever goes wrong is answered with an HTTP status.
+ * Until the 101 whatever goes wrong is answered with an HTTP status.  A session
+ * whose end cannot be reported yet, because the broker is away, stays without
+ * its clients until it is, for some minutes at most.
  */
 struct session;
 
@@ -29,7 +31,10 @@ typedef void (*session_done)(void *arg, struct session *session);
 struct session *session_start(const struct session_env *env, int fd,
     session_done done, void *arg);
 
-/* End it: close 1012 to both peers, or 503 where there was no 101 yet. */
+/*
+ * End it: close 1012 to both peers, or 503 where there was no 101 yet; and what
+ * waits for the broker does so for some seconds at most.
+ */
 void session_stop(struct session *session);
 
 void session_free(struct session *session);

@@ -2,7 +2,6 @@
 #include "tunnel/text_chat.h"
 
 #include <jansson.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,13 +101,25 @@ make_item(const struct text_chat *chat, const struct message *message)
 	    "input_text", "text", json_stringn(message->text, message->len));
 }
 
+bool
+text_chat_has_turn(const struct text_chat *chat)
+{
+	return chat->turn == TURN_NONE && chat->count > 0;
+}
+
+void
+text_chat_skip_turn(struct text_chat *chat)
+{
+	drop_first(chat);
+}
+
 char *
 text_chat_next(struct text_chat *chat, size_t *ret_len)
 {
 	char name[48], *text;
 	json_t *event;
 
-	if (chat->turn == TURN_NONE && chat->count > 0) {
+	if (text_chat_has_turn(chat)) {
 		chat->turns++;
 		event = make_item(chat, &chat->waiting[chat->first]);
 		drop_first(chat);
@@ -142,7 +153,7 @@ is_refusal(const struct text_chat *chat, const char *event_id)
 	return event_id[0] == '\0' || strcmp(event_id, name) == 0;
 }
 
-void
+bool
 text_chat_hear(struct text_chat *chat, const char *type,
     const char *error_event_id)
 {
@@ -156,5 +167,7 @@ text_chat_hear(struct text_chat *chat, const char *type,
 	} else if (strcmp(type, "error") == 0 &&
 	    is_refusal(chat, error_event_id)) {
 		chat->turn = TURN_NONE;
+		return true;
 	}
+	return false;
 }

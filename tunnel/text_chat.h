@@ -2,6 +2,7 @@
 #ifndef TUNNEL_TEXT_CHAT_H
 #define TUNNEL_TEXT_CHAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/err.h"
@@ -35,11 +36,18 @@ enum err text_chat_say(struct text_chat *chat, const void *text,
  */
 char *text_chat_next(struct text_chat *chat, size_t *ret_len);
 
+/* Whether text_chat_next() would begin with a message. */
+bool text_chat_has_turn(const struct text_chat *chat);
+
+/* There is one, and it comes to nothing: forget it. */
+void text_chat_skip_turn(struct text_chat *chat);
+
 /*
  * What the vendor says: the type of an event, and of an error the event that
- * it is about ("" where it names none).
+ * it is about ("" where it names none).  True where it says that the response
+ * that we asked for will not come.
  */
-void text_chat_hear(struct text_chat *chat, const char *type,
+bool text_chat_hear(struct text_chat *chat, const char *type,
     const char *error_event_id);
 
 #endif

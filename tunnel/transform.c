@@ -4,20 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/crypt.h"
 #include "common/json.h"
 #include "common/pin.h"
 #include "common/xalloc.h"
 #include "tunnel/dialect.h"
+#include "tunnel/gate.h"
 #include "tunnel/held.h"
 #include "tunnel/json_peek.h"
 #include "tunnel/text_chat.h"
 #include "tunnel/vendor_event.h"
 
-#define TYPE_BYTES     128
-#define EVENT_ID_BYTES 512 /* of the client's event_id */
-#define SESSION_EVENT  "culvert_session"
-#define APPEND	       "input_audio_buffer.append"
+#define TYPE_BYTES    128
+#define SESSION_EVENT "culvert_session"
+#define APPEND	      "input_audio_buffer.append"
+#define CREATE	      "response.create"
 
 /* Of a message in JSON: how much a value may grow when it is written anew. */
 #define GROWTH 6
@@ -62,7 +62,7 @@ enum client_member {
 
 static const struct json_peek_path client_paths[CLIENT_MEMBERS] = {
 	[CLIENT_TYPE] = { "type", TYPE_BYTES },
-	[CLIENT_EVENT_ID] = { "event_id", EVENT_ID_BYTES },
+	[CLIENT_EVENT_ID] = { "event_id", GATE_EVENT_ID_BYTES },
 };
 
 struct transform {
@@ -77,7 +77,8 @@ struct transform {
 	struct vendor_event *event; /* of the vendor's */
 	enum transform_state state;
 	char refused_param[VENDOR_EVENT_ID_BYTES];
-	uint64_t usages; /* events so far */
+	uint64_t usages;   /* events so far */
+	struct gate *gate; /* NULL: there is neither budget nor chat */
 };
 
 /* ---- making one -------------------------------------------------------- */
@@ -86,7 +87,8 @@ static bool
 is_read(const struct wire_messages *messages)
 {
 	return messages->form != NULL || messages->session != NULL ||
-	    messages->pin != NULL || messages->usage || messages->log != NULL;
+	    messages->pin != NULL || messages->usage ||
+	    messages->budget != NULL || messages->log != NULL;
 }
 
 static enum log
@@ -141,6 +143,8 @@ transform_new(const struct wire_messages *messages, uint64_t upstream_max,
 	transform->event = vendor_event_new();
 	if (transform->form == FORM_TEXT)
 		transform->chat = text_chat_new(transform->client_max);
+	if (messages->budget != NULL || transform->chat != NULL)
+		transform->gate = gate_new(messages->budget, transform->chat);
 	*ret = transform;
 	return ERR_OK;
 }
@@ -156,12 +160,20 @@ transform_free(struct transform *transform)
 	held_drop(&transform->upstream.copy);
 	json_peek_free(transform->peek);
 	vendor_event_free(transform->event);
+	gate_free(transform->gate);
 	text_chat_free(transform->chat);
 	pin_free(transform->pin);
 	free(transform);
 }
 
 /* ---- what it is -------------------------------------------------------- */
+
+/* Whether what a client says has to be what it seems to be. */
+static bool
+is_checked(const struct transform *transform)
+{
+	return transform->pin != NULL || transform->messages->budget != NULL;
+}
 
 enum transform_mode
 transform_mode(const struct transform *transform, enum cause_side from)
@@ -171,7 +183,7 @@ transform_mode(const struct transform *transform, enum cause_side from)
 	if (from == SIDE_UPSTREAM) /* it is known where a message ends there */
 		return transform->form == FORM_BETA ? TRANSFORM_REPLACE
 						    : TRANSFORM_READ;
-	if (transform->form != FORM_VENDOR || transform->pin != NULL)
+	if (transform->form != FORM_VENDOR || is_checked(transform))
 		return TRANSFORM_REPLACE;
 	return transform->log != LOG_NONE ? TRANSFORM_READ : TRANSFORM_PASS;
 }
@@ -213,47 +225,21 @@ transform_refused_param(const struct transform *transform)
 
 /* ---- what is sent ------------------------------------------------------ */
 
-/* A whole message of ours; text is freed. */
-static void
-emit_text(const struct transform_sink *sink, enum cause_side to, char *text,
-    size_t len)
-{
-	struct held held = { NULL, 0, 0 };
-	struct piece whole;
-
-	held_add(&held, text, len, len);
-	whole = held_peek(&held);
-	sink->frame(sink->arg, to, WS_TEXT, true, whole.data, whole.len);
-	held_drop(&held);
-	explicit_bzero(text, len);
-	free(text);
-}
-
-static void
-emit_json(const struct transform_sink *sink, enum cause_side to,
-    const json_t *event)
-{
-	size_t len;
-	char *text = json_text(event, &len);
-
-	emit_text(sink, to, text, len);
-}
-
 /* Let a message go on as it is: one frame more of it. */
 static void
-emit_piece(struct message *message, const struct transform_sink *sink,
-    enum cause_side to, const struct piece *piece)
+emit_piece(struct message *message, const struct sink *sink, enum cause_side to,
+    const struct piece *piece)
 {
 	if (piece->len == 0 && !piece->last)
 		return;
 	sink->frame(sink->arg, to,
 	    message->begun ? WS_CONTINUATION : message->opcode, piece->last,
 	    piece->data, piece->len);
-	message->begun = true;
+	message->begun = !piece->last;
 }
 
 void
-transform_start(struct transform *transform, const struct transform_sink *sink)
+transform_start(struct transform *transform, const struct sink *sink)
 {
 	json_t *event;
 
@@ -261,7 +247,7 @@ transform_start(struct transform *transform, const struct transform_sink *sink)
 		return;
 	event = json_pack("{s:s, s:s, s:O}", "type", "session.update",
 	    "event_id", SESSION_EVENT, "session", transform->messages->session);
-	emit_json(sink, SIDE_UPSTREAM, event);
+	sink_json(sink, SIDE_UPSTREAM, event);
 	json_decref(event);
 	transform->state = TRANSFORM_WAITING;
 }
@@ -291,34 +277,29 @@ refuse(struct message *message, const char *code, const char *text,
 	held_drop(&message->held);
 }
 
-static json_t *
-text_or_null(const char *text)
+/* The name that the client gave its event, or "". */
+static void
+get_event_id(const struct transform *transform, char id[GATE_EVENT_ID_BYTES])
 {
-	return text[0] != '\0' ? json_string(text) : json_null();
+	if (transform->form == FORM_TEXT ||
+	    json_peek_state(transform->peek, CLIENT_EVENT_ID) !=
+		JSON_PEEK_FOUND ||
+	    !json_peek_string(transform->peek, CLIENT_EVENT_ID, id,
+		GATE_EVENT_ID_BYTES))
+		id[0] = '\0';
 }
 
 /* The client learns why, in the vendor's own shape. */
 static void
-answer_refusal(struct transform *transform, const struct transform_sink *sink)
+answer_refusal(struct transform *transform, const struct sink *sink)
 {
 	const struct pin_refusal *refusal = &transform->client.refusal;
-	char id[EVENT_ID_BYTES], ours[6 + 2 * 12 + 1] = "event_";
-	json_t *event;
+	char id[GATE_EVENT_ID_BYTES];
+	const struct sink_error error = { "invalid_request_error",
+		refusal->code, refusal->message, refusal->param, id };
 
-	if (transform->form == FORM_TEXT ||
-	    json_peek_state(transform->peek, CLIENT_EVENT_ID) !=
-		JSON_PEEK_FOUND ||
-	    !json_peek_string(transform->peek, CLIENT_EVENT_ID, id, sizeof(id)))
-		id[0] = '\0';
-	crypt_random_hex(ours + 6, 12);
-	event = json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:o, s:o}}", "type",
-	    "error", "event_id", ours, "error", "type", "invalid_request_error",
-	    "code", refusal->code, "message", refusal->message, "param",
-	    text_or_null(refusal->param), "event_id", text_or_null(id));
-	if (event == NULL)
-		return; /* an event_id that is no text */
-	emit_json(sink, SIDE_CLIENT, event);
-	json_decref(event);
+	get_event_id(transform, id);
+	sink_error(sink, &error);
 }
 
 static void
@@ -344,12 +325,15 @@ known_of_type(const struct transform *transform, const char *type)
 {
 	enum pin_need need;
 
-	if (transform->pin == NULL) /* to be translated, but for the sound */
-		return strcmp(type, APPEND) == 0 ? KNOWN_TYPE : KNOWN_ALL;
+	/* what the pin does not look at may have to be changed even so */
+	bool whole = transform->form == FORM_BETA
+	    ? strcmp(type, APPEND) != 0
+	    : transform->messages->budget != NULL && strcmp(type, CREATE) == 0;
+
+	if (transform->pin == NULL)
+		return whole ? KNOWN_ALL : KNOWN_TYPE;
 	need = pin_needs(transform->pin, type);
-	/* what the pin does not look at may have to be translated even so */
-	if (need == PIN_TYPE && transform->form == FORM_BETA &&
-	    strcmp(type, APPEND) != 0)
+	if (need == PIN_TYPE && whole)
 		return KNOWN_ALL;
 	return need == PIN_TYPE ? KNOWN_TYPE
 	    : need == PIN_ALL	? KNOWN_ALL
@@ -393,20 +377,60 @@ refuse_fault(struct message *message)
 		    "Binary messages are not taken here.", "");
 }
 
+/* A response.create, as the vendor is to get it. */
+static void
+hold_create(struct transform *transform, const void *text, size_t len,
+    const struct sink *sink)
+{
+	char id[GATE_EVENT_ID_BYTES];
+
+	get_event_id(transform, id);
+	gate_hold(transform->gate, text, len, id, sink);
+}
+
+static bool
+is_create(const json_t *event)
+{
+	const char *type = json_string_value(json_object_get(event, "type"));
+
+	return type != NULL && strcmp(type, CREATE) == 0;
+}
+
+static void
+pass_event(struct transform *transform, const json_t *event,
+    const struct sink *sink)
+{
+	size_t len;
+	char *text;
+
+	if (transform->messages->budget == NULL || !is_create(event)) {
+		sink_json(sink, SIDE_UPSTREAM, event);
+		return;
+	}
+	text = json_text(event, &len);
+	hold_create(transform, text, len, sink);
+	explicit_bzero(text, len);
+	free(text);
+}
+
 /* A whole event: what the vendor reads is what was checked. */
 static void
 pass_checked(struct transform *transform, struct piece *text,
-    const struct transform_sink *sink)
+    const struct sink *sink)
 {
 	struct message *message = &transform->client;
 	struct pin_refusal refusal;
 	json_t *event = NULL;
 	enum err err;
 
+	if (transform->form == FORM_VENDOR && transform->pin == NULL) {
+		hold_create(transform, text->data, text->len, sink);
+		return;
+	}
 	err = json_parse(text->data, text->len, &event, NULL);
 	if (err == ERR_OK && !json_is_object(event))
 		err = ERR_PROTO;
-	if (err != ERR_OK && transform->pin == NULL) {
+	if (err != ERR_OK && !is_checked(transform)) {
 		/* no event, so nothing to translate: the vendor will say so */
 		emit_piece(message, sink, SIDE_UPSTREAM, text);
 	} else if (err != ERR_OK) {
@@ -419,7 +443,7 @@ pass_checked(struct transform *transform, struct piece *text,
 			refuse(message, refusal.code, refusal.message,
 			    refusal.param);
 		else
-			emit_json(sink, SIDE_UPSTREAM, event);
+			pass_event(transform, event, sink);
 	}
 	json_decref(event);
 }
@@ -434,7 +458,7 @@ hold_max(const struct transform *transform, enum known known)
 
 static void
 hold_event(struct transform *transform, const struct piece *piece,
-    enum known known, const struct transform_sink *sink)
+    enum known known, const struct sink *sink)
 {
 	struct message *message = &transform->client;
 	size_t max = hold_max(transform, known);
@@ -465,11 +489,11 @@ hold_event(struct transform *transform, const struct piece *piece,
 
 static const char *
 feed_event(struct transform *transform, const struct piece *piece,
-    const struct transform_sink *sink)
+    const struct sink *sink)
 {
 	struct message *message = &transform->client;
 	enum known known = look(transform, piece);
-	bool checked = transform->pin != NULL;
+	bool checked = is_checked(transform);
 
 	if (message->course == COURSE_STREAM) {
 		if (checked && known != KNOWN_TYPE)
@@ -490,18 +514,8 @@ feed_event(struct transform *transform, const struct piece *piece,
 /* ---- plain text of the client ------------------------------------------ */
 
 static void
-send_next_turn(struct transform *transform, const struct transform_sink *sink)
-{
-	size_t len;
-	char *text;
-
-	while ((text = text_chat_next(transform->chat, &len)) != NULL)
-		emit_text(sink, SIDE_UPSTREAM, text, len);
-}
-
-static void
 say(struct transform *transform, const struct piece *text,
-    const struct transform_sink *sink)
+    const struct sink *sink)
 {
 	struct message *message = &transform->client;
 	enum err err = text_chat_say(transform->chat, text->data, text->len);
@@ -515,12 +529,12 @@ say(struct transform *transform, const struct piece *text,
 		refuse(message, "queue_full",
 		    "Too many messages wait for their answers.", "");
 	else
-		send_next_turn(transform, sink);
+		gate_next_turn(transform->gate, sink);
 }
 
 static void
 feed_text(struct transform *transform, const struct piece *piece,
-    const struct transform_sink *sink)
+    const struct sink *sink)
 {
 	struct message *message = &transform->client;
 	size_t max = transform->client_max;
@@ -543,7 +557,7 @@ feed_text(struct transform *transform, const struct piece *piece,
 
 static const char *
 feed_client(struct transform *transform, const struct piece *piece,
-    const struct transform_sink *sink)
+    const struct sink *sink)
 {
 	struct message *message = &transform->client;
 	const char *why = NULL;
@@ -566,7 +580,7 @@ feed_client(struct transform *transform, const struct piece *piece,
 
 static const char *
 translate(struct transform *transform, const struct piece *piece,
-    const struct transform_sink *sink)
+    const struct sink *sink)
 {
 	struct message *message = &transform->upstream;
 	size_t max = transform->upstream_max;
@@ -585,7 +599,7 @@ translate(struct transform *transform, const struct piece *piece,
 	    !json_is_object(event))
 		emit_piece(message, sink, SIDE_CLIENT, &text);
 	else if (dialect_to_beta(event))
-		emit_json(sink, SIDE_CLIENT, event);
+		sink_json(sink, SIDE_CLIENT, event);
 	json_decref(event);
 	held_drop(&message->held);
 	return NULL;
@@ -607,34 +621,48 @@ hear_of_session(struct transform *transform, const char *type,
 	}
 }
 
-/* An event of the vendor has passed. */
+/* And, if it is not 0, the ask that is over by it. */
 static void
-hear(struct transform *transform, const struct transform_sink *sink)
+tell_usage(struct transform *transform, int64_t done, const struct sink *sink)
 {
-	const char *type = vendor_event_type(transform->event);
-	char id[VENDOR_EVENT_ID_BYTES], param[VENDOR_EVENT_ID_BYTES];
-	json_t *usage;
+	json_t *usage = NULL;
 
-	vendor_event_error(transform->event, id, param);
-	hear_of_session(transform, type, id, param);
-	if (transform->chat != NULL) {
-		text_chat_hear(transform->chat, type, id);
-		send_next_turn(transform, sink);
+	if (transform->messages->usage)
+		usage = vendor_event_usage(transform->event);
+	if (usage == NULL) {
+		if (done > 0)
+			sink->ask(sink->arg, 0);
+		return;
 	}
-	if (!transform->messages->usage)
-		return;
-	usage = vendor_event_usage(transform->event);
-	if (usage == NULL)
-		return;
 	transform->usages++;
 	json_object_set_new(usage, "n",
 	    json_integer((json_int_t)transform->usages));
+	if (done > 0)
+		json_object_set_new(usage, "ask",
+		    json_integer((json_int_t)done));
 	sink->usage(sink->arg, usage);
+}
+
+/* An event of the vendor has passed. */
+static void
+hear(struct transform *transform, const struct sink *sink)
+{
+	const char *type = vendor_event_type(transform->event);
+	char about[VENDOR_EVENT_ID_BYTES], param[VENDOR_EVENT_ID_BYTES];
+	char id[VENDOR_EVENT_ID_BYTES];
+	int64_t done;
+
+	vendor_event_error(transform->event, about, param);
+	hear_of_session(transform, type, about, param);
+	vendor_event_response_id(transform->event, id);
+	done = gate_hear(transform->gate, type, id, about, sink);
+	tell_usage(transform, done, sink);
+	gate_next_turn(transform->gate, sink);
 }
 
 static const char *
 feed_upstream(struct transform *transform, const struct piece *piece,
-    const struct transform_sink *sink)
+    const struct sink *sink)
 {
 	bool is_event = transform->upstream.opcode == WS_TEXT;
 	const char *why = NULL;
@@ -650,6 +678,31 @@ feed_upstream(struct transform *transform, const struct piece *piece,
 }
 
 /* ---- both -------------------------------------------------------------- */
+
+struct gate *
+transform_gate(struct transform *transform)
+{
+	return transform != NULL ? transform->gate : NULL;
+}
+
+bool
+transform_in_message(const struct transform *transform)
+{
+	return transform->client.begun;
+}
+
+bool
+transform_speaks_events(const struct transform *transform)
+{
+	const struct wire_messages *messages;
+
+	if (transform == NULL || transform->form == FORM_TEXT)
+		return false;
+	messages = transform->messages;
+	/* whoever only keeps a log may speak any language */
+	return messages->usage || messages->form != NULL ||
+	    messages->session != NULL || is_checked(transform);
+}
 
 void
 transform_begin(struct transform *transform, enum cause_side from,
@@ -685,7 +738,7 @@ note_piece(struct transform *transform, struct message *message,
 
 static void
 tell_log(struct transform *transform, enum cause_side from,
-    const struct transform_sink *sink)
+    const struct sink *sink)
 {
 	struct message *message = message_of(transform, from);
 	struct piece copy = held_peek(&message->copy);
@@ -707,7 +760,7 @@ tell_log(struct transform *transform, enum cause_side from,
 
 const char *
 transform_feed(struct transform *transform, enum cause_side from, uint8_t *data,
-    size_t len, bool last, const struct transform_sink *sink)
+    size_t len, bool last, const struct sink *sink)
 {
 	const struct piece piece = { data, len, last };
 	const char *why;

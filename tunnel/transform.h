@@ -2,16 +2,16 @@
 #ifndef TUNNEL_TRANSFORM_H
 #define TUNNEL_TRANSFORM_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "common/err.h"
 #include "common/wire.h"
-#include "tunnel/cause.h"
-#include "tunnel/message_log.h"
 #include "common/ws_frame.h"
+#include "tunnel/cause.h"
+#include "tunnel/gate.h"
+#include "tunnel/sink.h"
 
 /*
  * transform: what is read, and made, of the messages of one tunnel, as its
@@ -22,14 +22,19 @@
  * frames that the transform makes.
  *
  * A direction that is replaced is the client's, where it may not say all
- * (a pin) or speaks otherwise than the vendor (a form), and the vendor's where
- * the client understands another dialect.  A message is held until it is
- * known to be allowed, and most until their end.  What needs to be known of an
- * event by its type alone is held up to TRANSFORM_HOLD_BYTES; what is longer
- * streams from there on, frame by frame, and is read on: if it turns out not
- * to be what it was taken for, it never gets its last frame and the
+ * (a pin, a budget) or speaks otherwise than the vendor (a form), and the
+ * vendor's where the client understands another dialect.  A message is held
+ * until it is known to be allowed, and most until their end.  What needs to be
+ * known of an event by its type alone is held up to TRANSFORM_HOLD_BYTES; what
+ * is longer streams from there on, frame by frame, and is read on: if it turns
+ * out not to be what it was taken for, it never gets its last frame and the
  * connection ends.  What is refused is answered with an error event in
  * OpenAI's shape, and the session goes on.
+ *
+ * Where there is a budget, a response.create, or a turn of plain text, waits
+ * until the broker has answered, and the client's next message with it; what
+ * passes then is what the client sent.  A response that the vendor begins by
+ * itself is asked for while it runs, and cancelled where it may not be.
  */
 struct transform;
 
@@ -42,26 +47,6 @@ enum transform_mode {
 	TRANSFORM_PASS,
 	TRANSFORM_READ,
 	TRANSFORM_REPLACE,
-};
-
-struct transform_sink {
-	/*
-	 * A frame of a data message for this peer.  In front of data there are
-	 * WS_HEADER_MAX_BYTES bytes that may be written to, as data itself
-	 * may; where len is 0 there is neither.  Nothing of it is kept.
-	 */
-	void (*frame)(void *arg, enum cause_side to, enum ws_opcode opcode,
-	    bool fin, uint8_t *data, size_t len);
-	/* An event of struct wire_usage, numbered; the callee's. */
-	void (*usage)(void *arg, json_t *event);
-	/*
-	 * A message of a route that keeps a log, once all of it has come; its
-	 * time is the callee's to say.  text is its beginning, up to
-	 * TRANSFORM_LOG_BYTES; NULL where the log is not full.
-	 */
-	void (*message)(void *arg, struct message_log_entry *entry,
-	    const void *text, size_t len);
-	void *arg;
 };
 
 /*
@@ -87,8 +72,7 @@ size_t transform_insert_bytes(const struct transform *transform,
     enum cause_side to);
 
 /* Before anything else: what the vendor must get first. */
-void transform_start(struct transform *transform,
-    const struct transform_sink *sink);
+void transform_start(struct transform *transform, const struct sink *sink);
 
 enum transform_state {
 	TRANSFORM_OPEN,
@@ -101,6 +85,15 @@ enum transform_state transform_state(const struct transform *transform);
 /* Of a vendor that refused: which member of the session it was, or "". */
 const char *transform_refused_param(const struct transform *transform);
 
+/* Where the client's responses wait; NULL: they do not. */
+struct gate *transform_gate(struct transform *transform);
+
+/* Whether a message to the vendor has begun and has not ended. */
+bool transform_in_message(const struct transform *transform);
+
+/* Whether the client understands an event in the manner of OpenAI's. */
+bool transform_speaks_events(const struct transform *transform);
+
 /* A data message of this peer begins. */
 void transform_begin(struct transform *transform, enum cause_side from,
     enum ws_opcode opcode);
@@ -112,7 +105,7 @@ void transform_begin(struct transform *transform, enum cause_side from,
  * on, a static text (close 1008), or NULL.
  */
 const char *transform_feed(struct transform *transform, enum cause_side from,
-    uint8_t *data, size_t len, bool last, const struct transform_sink *sink);
+    uint8_t *data, size_t len, bool last, const struct sink *sink);
 
 /* Whether the rest of the message of this peer would tell it anything. */
 bool transform_wants_more(const struct transform *transform,

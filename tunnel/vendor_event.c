@@ -40,6 +40,7 @@ static const struct {
 	    MEMBER_RESPONSE_USAGE },
 	{ "conversation.item.input_audio_transcription.completed",
 	    MEMBER_ITEM_ID, MEMBERS, MEMBER_USAGE },
+	{ "response.created", MEMBER_RESPONSE_ID, MEMBERS, MEMBERS },
 	{ "error", MEMBERS, MEMBERS, MEMBERS },
 };
 
@@ -133,6 +134,13 @@ vendor_event_error(const struct vendor_event *event,
 	get_string(event, MEMBER_ERROR_EVENT_ID, event_id,
 	    VENDOR_EVENT_ID_BYTES);
 	get_string(event, MEMBER_ERROR_PARAM, param, VENDOR_EVENT_ID_BYTES);
+}
+
+void
+vendor_event_response_id(const struct vendor_event *event,
+    char id[VENDOR_EVENT_ID_BYTES])
+{
+	get_string(event, MEMBER_RESPONSE_ID, id, VENDOR_EVENT_ID_BYTES);
 }
 
 json_t *

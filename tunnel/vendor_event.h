@@ -13,7 +13,7 @@
  *
  * An event is fed in pieces and not kept.  Of most events the type alone is of
  * interest; of those that end a response or a transcription their usage, of
- * errors what they are about.
+ * errors what they are about, of those that begin a response its name.
  */
 struct vendor_event;
 
@@ -38,6 +38,10 @@ const char *vendor_event_type(const struct vendor_event *event);
 /* Of an error that has been fed whole: what it is about, or "". */
 void vendor_event_error(const struct vendor_event *event,
     char event_id[VENDOR_EVENT_ID_BYTES], char param[VENDOR_EVENT_ID_BYTES]);
+
+/* Of a response.created or response.done that has been fed whole, or "". */
+void vendor_event_response_id(const struct vendor_event *event,
+    char id[VENDOR_EVENT_ID_BYTES]);
 
 /*
  * The usage in an event that has been fed whole, as struct wire_usage has it,

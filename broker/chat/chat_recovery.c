@@ -6,6 +6,7 @@
 
 #include "broker/chat/chat_cost.h"
 #include "broker/chat/sse_text.h"
+#include "broker/limits/budget.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -117,15 +118,19 @@ end_one(struct store *store, const struct config *config,
 		.replay_s =
 		    config->chat == NULL ? REPLAY_S : config->chat->replay_s,
 	};
+	const struct subjects nobody = { .count = 0 };
 	struct store_finished finished;
 	enum err err;
 
 	memcpy(row.tokens, bill.tokens, sizeof(row.tokens));
+	/* from where it came is not known any more, but its reservation is */
+	budget_fill_usage(config, &nobody, generation->id, &row);
 	err = store->ops->finish(store, &finish, &finished, diag);
 	if (err == ERR_OK)
 		log_notice("chat.recovered",
 		    "generation=%s bytes=%zu charge=%lld", generation->id,
 		    strlen(generation->content), (long long)finished.charged);
+	free(row.reservation);
 	free(events);
 	return err;
 }

@@ -12,6 +12,7 @@
 #include "broker/chat/scribe.h"
 #include "broker/chat/stream_log.h"
 #include "broker/hub/hub.h"
+#include "broker/limits/budget.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -363,6 +364,7 @@ make_row(struct generation *generation)
 	const struct completion_usage *said =
 	    completion_usage(chat_upstream_completion(generation->upstream));
 	struct store_usage *row = &generation->row;
+	struct subjects subjects;
 
 	*row = (struct store_usage){
 		.lease = xstrdup(spec->id),
@@ -381,6 +383,8 @@ make_row(struct generation *generation)
 				       : json_text(said->raw, &(size_t){ 0 }),
 	};
 	memcpy(row->tokens, bill->tokens, sizeof(row->tokens));
+	caller_subjects(&spec->caller, spec->config, &subjects);
+	budget_fill_usage(spec->config, &subjects, spec->id, row);
 }
 
 /* ---- the end has been written ------------------------------------------- */

@@ -19,6 +19,7 @@
 #include "broker/http/parked.h"
 #include "broker/hub/hub.h"
 #include "broker/limits/admission.h"
+#include "broker/limits/budget.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/json.h"
@@ -168,17 +169,45 @@ read_question(struct question *question, struct ask *ask, struct diag *diag)
 
 struct payment {
 	const struct question *question;
-	const struct price *price;
+	const struct price *price;    /* NULL: nobody pays of a balance */
+	struct store_reserve *budget; /* to be filled */
 };
+
+/* Forgotten so long after the longest answer, if nobody ends it. */
+#define BUDGET_SPARE_S 900
+
+static void
+reserve_budget(const struct payment *payment, uint64_t input_bytes)
+{
+	const struct question *question = payment->question;
+	const struct config *config = question->config;
+	const char *model = question->body.model;
+	uint64_t output = question->body.output_tokens;
+	const struct budget_ask ask = {
+		.id = question->generation,
+		.subjects = &question->subjects,
+		.config = config,
+		.model = model,
+		.max_tokens = (int64_t)(input_bytes + output),
+		.max_money = chat_cost_bound(config_find_price(config, model),
+		    input_bytes, output),
+		.now = clock_unix(),
+	};
+
+	budget_fill_reserve(&ask,
+	    config->chat->total_ms / 1000 + BUDGET_SPARE_S, payment->budget);
+}
 
 static int64_t
 reserve(const struct store_messages *history, void *arg)
 {
 	const struct payment *payment = arg;
 	const struct question *question = payment->question;
+	uint64_t input_bytes =
+	    chat_request_bytes(question->config->chat, history);
 
-	return chat_cost_bound(payment->price,
-	    chat_request_bytes(question->config->chat, history),
+	reserve_budget(payment, input_bytes);
+	return chat_cost_bound(payment->price, input_bytes,
 	    question->body.output_tokens);
 }
 
@@ -190,8 +219,10 @@ begin_in_store(const struct question *question, const struct caller *caller,
 	struct store *store = store_current();
 	struct store_allowance allowance = caller_allowance(caller, chat);
 	bool pays = chat->balance && caller->is_user;
+	struct store_reserve budget = { .id = question->generation };
 	struct payment payment = {
 		.question = question,
+		.budget = &budget,
 		.price = pays
 		    ? config_find_price(question->config, question->body.model)
 		    : NULL,
@@ -219,6 +250,7 @@ begin_in_store(const struct question *question, const struct caller *caller,
 		.history_bytes = chat->history_bytes,
 		.reserve = reserve,
 		.arg = &payment,
+		.budget = &budget,
 	};
 
 	return store->ops->begin(store, &in, ret, diag);
@@ -293,6 +325,17 @@ refuse(struct ask *ask, enum err err, const char *code, const struct diag *diag)
 		refusal->retry_after_s = RETRY_S;
 }
 
+/* Seconds until it may be tried again; 0 or less: not said. */
+static int64_t
+wait_of(enum err err, const struct store_begun *begun)
+{
+	if (err == ERR_RATE)
+		return begun->allowance.resets - clock_unix();
+	if (err == ERR_BUDGET)
+		return begun->budget.resets - clock_unix();
+	return err == ERR_AGAIN ? RETRY_S : 0;
+}
+
 /* What the store said: its reason is for the log where it is its own. */
 static void
 refuse_for_store(struct ask *ask, enum err err, const struct store_begun *begun,
@@ -300,15 +343,18 @@ refuse_for_store(struct ask *ask, enum err err, const struct store_begun *begun,
 {
 	static const struct diag none = { "" };
 	const struct caller *caller = &ask->spec.caller;
-	int64_t wait_s = begun->allowance.resets - clock_unix();
+	int64_t wait_s = wait_of(err, begun);
 
 	if (err == ERR_UNAVAIL || err == ERR_SYS)
 		log_warning("chat.not_begun", "reason=\"%s\"", diag->text);
-	refuse(ask, err, chat_json_code(err, caller),
-	    err == ERR_UNAVAIL || err == ERR_SYS ? &none : diag);
-	if (err == ERR_RATE && wait_s > 0)
+	if (err == ERR_AGAIN) /* it is a limit's, and no fault of ours */
+		refuse(ask, ERR_RATE, "BUDGET_IN_USE", diag);
+	else
+		refuse(ask, err, chat_json_code(err, caller),
+		    err == ERR_UNAVAIL || err == ERR_SYS ? &none : diag);
+	if (wait_s > 0)
 		ask->refusal.retry_after_s = wait_s;
-	if (err == ERR_RATE || err == ERR_PAYMENT)
+	if (err == ERR_RATE || err == ERR_PAYMENT || err == ERR_BUDGET)
 		notify_event(caller->owner, "assistant_error",
 		    chat_json_error(err, caller,
 			diag->text[0] == '\0' ? NULL : diag->text));

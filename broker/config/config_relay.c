@@ -12,6 +12,9 @@
 #include "common/str.h"
 #include "common/xalloc.h"
 
+#define OPENAI_LIMIT_MS	  (3600 * 1000) /* of one session */
+#define OPENAI_WARNING_MS (300 * 1000)
+
 static struct config_relay *
 add_relay(struct config *config, const char *name)
 {
@@ -639,17 +642,32 @@ build_openai(struct conf_section *section, const struct relay_limits *tunnel,
 	return err;
 }
 
+/* What OpenAI is known to do, unless the site says otherwise for all. */
+static struct relay_limits
+limits_of_openai(struct conf_section *tunnel, const struct relay_limits *base)
+{
+	struct relay_limits limits = *base;
+
+	if (!conf_given(tunnel, "vendor_limit"))
+		limits.wire.vendor_ms = OPENAI_LIMIT_MS;
+	if (!conf_given(tunnel, "limit_warning"))
+		limits.wire.warn_ms = OPENAI_WARNING_MS;
+	return limits;
+}
+
 enum err
 config_relay_build(struct conf_section *root, struct config *config,
     struct diag *diag)
 {
 	struct conf_section *openai = conf_section(root, "openai", 0);
-	struct relay_limits base = { .max_connections = 0 };
-	enum err err = value_get_limits(conf_section(root, "tunnel", 0), NULL,
-	    &base, diag);
+	struct conf_section *tunnel = conf_section(root, "tunnel", 0);
+	struct relay_limits base = { .max_connections = 0 }, of_openai;
+	enum err err = value_get_limits(tunnel, NULL, &base, diag);
 
-	if (err == ERR_OK && openai != NULL)
-		err = build_openai(openai, &base, config, diag);
+	if (err == ERR_OK && openai != NULL) {
+		of_openai = limits_of_openai(tunnel, &base);
+		err = build_openai(openai, &of_openai, config, diag);
+	}
 	for (size_t i = 0;
 	     err == ERR_OK && i < conf_section_count(root, "relay"); i++)
 		err = build_relay(conf_section(root, "relay", i), &base, config,

@@ -27,9 +27,28 @@ struct budget_ask {
 	int64_t now;
 };
 
+/* What is reserved for it, where as much is left; money in micro-units.  Pure.
+ */
+void budget_estimate(const struct budget_ask *ask, int64_t *ret_tokens,
+    int64_t *ret_money);
+
+/*
+ * What a store is asked for it; expires_s from now on it is forgotten.  It
+ * borrows of the ask.  Pure.
+ */
+void budget_fill_reserve(const struct budget_ask *ask, int64_t expires_s,
+    struct store_reserve *ret);
+
 /* Waits for the store.  ERR_BUDGET, ERR_AGAIN, ERR_UNAVAIL: store.h. */
 enum err budget_reserve(const struct budget_ask *ask,
     struct store_budget_state *ret, struct diag *diag) MUST_CHECK;
+
+/*
+ * Most that tokens of a model cost, by its dearest price; the dearest of all
+ * where the model is not known.  0 where there are no prices.  Pure.
+ */
+int64_t budget_dearest(const struct config *config, const char *model,
+    int64_t tokens);
 
 /* Fill what the row is counted for: subjects, money, reservation. */
 void budget_fill_usage(const struct config *config,

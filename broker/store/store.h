@@ -94,7 +94,8 @@ struct store_usage {
 	char *raw;	       /* the vendor's usage object, as it came */
 	/*
 	 * Whose budgets it is counted in, when it is booked, and by how much
-	 * money; total_tokens are the tokens.  With it ends the reservation.
+	 * money; total_tokens are the tokens.  With it ends the reservation;
+	 * where there are no subjects, those that it is of are counted.
 	 */
 	char *subjects[STORE_SUBJECTS_MAX]; /* up to the first NULL */
 	int64_t money;			    /* micro-units; 0: no price known */
@@ -301,6 +302,9 @@ struct store_begin {
 	 */
 	int64_t (*reserve)(const struct store_messages *history, void *arg);
 	void *arg;
+	/* In whose budgets, too, under the generation's id; reserve() may fill
+	   it in.  NULL: in none. */
+	const struct store_reserve *budget;
 };
 
 struct store_begun {
@@ -320,6 +324,8 @@ struct store_begun {
 	struct store_messages history;
 	/* filled with ERR_RATE, too */
 	struct store_allowance_state allowance;
+	/* filled with ERR_BUDGET and ERR_AGAIN, too */
+	struct store_budget_state budget;
 };
 void store_begun_done(struct store_begun *begun);
 
@@ -497,9 +503,10 @@ struct store_ops {
 	 * such chat or message, or not an answer, or what the key began has
 	 * been deleted; ERR_CONFLICT: an answer of this chat runs; ERR_RATE:
 	 * the allowance is used up; ERR_PAYMENT: the balance is too low;
+	 * ERR_BUDGET, ERR_AGAIN: as reserve();
 	 * ERR_LIMIT: max_chats, max_turns, STORE_VERSIONS_MAX; ERR_DENIED: an
 	 * id that ought to be new is not.  Then *ret is empty, but for the
-	 * allowance, and nothing is counted, reserved or kept.
+	 * allowance or the budget, and nothing is counted, reserved or kept.
 	 *
 	 * A key is kept for key_s, and while what it began still runs.
 	 */
@@ -512,7 +519,8 @@ struct store_ops {
 	enum err (*add_pieces)(struct store *store,
 	    const struct store_piece *pieces, size_t count, struct diag *diag);
 	/*
-	 * End it: the message, the ledger, the account, in one transaction.
+	 * End it: the message, the ledger, the account, what is reserved in
+	 * budgets under its id, in one transaction.
 	 * What is finished already stays as it is, and is no error.
 	 * ERR_NOTFOUND; ERR_LIMIT for a row as in add_usage, or a charge below
 	 * 0.

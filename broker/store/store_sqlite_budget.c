@@ -120,8 +120,7 @@ check(struct database *db, const struct store_budgets *budgets, int64_t now,
 		    is_spent(budget->max_money, state->money) ||
 		    is_spent(budget->max_seconds, state->seconds)) {
 			*ret = *state;
-			diag_set(diag, "the budget of %s is used up",
-			    budget->subject);
+			diag_set(diag, "the budget of this day is spent");
 			return ERR_BUDGET;
 		}
 	}
@@ -186,12 +185,13 @@ fit_budget(struct database *db, const struct store_reserve *in,
 	by_money = fit(budget->max_money, state->money, state->reserved_money,
 	    alone, &money);
 	if (by_tokens == ERR_BUDGET || by_money == ERR_BUDGET) {
-		diag_set(diag, "the budget of %s is used up", budget->subject);
+		diag_set(diag, "the budget of this day is spent");
 		return ERR_BUDGET;
 	}
 	if (by_tokens == ERR_AGAIN || by_money == ERR_AGAIN) {
-		diag_set(diag, "what is left of the budget of %s is reserved",
-		    budget->subject);
+		diag_set(diag,
+		    "what is left of the budget of this day is in use: try "
+		    "again");
 		return ERR_AGAIN;
 	}
 	*ret_tokens = tokens;
@@ -244,28 +244,37 @@ reserve(struct database *db, const struct store_reserve *in,
 }
 
 enum err
-store_sqlite_reserve_budgets(struct store *store,
-    const struct store_reserve *in, struct store_budget_state *ret,
-    struct diag *diag)
+store_sqlite_reserve_within(struct database *db, const struct store_reserve *in,
+    struct store_budget_state *ret, struct diag *diag)
 {
-	struct database *db = ((struct store_sqlite *)store)->db;
-	struct store_budget_state state = { .subject = "" };
-	enum err err = ERR_OK;
+	enum err err;
 
 	if (in->tokens < 0 || in->tokens > STORE_TOKENS_MAX || in->money < 0 ||
 	    in->money > STORE_BALANCE_MAX) {
 		diag_set(diag, "more than can be reserved");
 		return ERR_LIMIT;
 	}
-	err = database_begin(db, diag);
-	if (err != ERR_OK)
-		return err;
 	err = database_find(db, IS_RESERVED,
 	    PARAMS(TEXT(in->id), NUMBER(in->now)), diag);
 	if (err == ERR_OK)
 		database_release(db);
 	else if (err == ERR_NOTFOUND)
-		err = reserve(db, in, &state, diag);
+		err = reserve(db, in, ret, diag);
+	return err;
+}
+
+enum err
+store_sqlite_reserve_budgets(struct store *store,
+    const struct store_reserve *in, struct store_budget_state *ret,
+    struct diag *diag)
+{
+	struct database *db = ((struct store_sqlite *)store)->db;
+	struct store_budget_state state = { .subject = "" };
+	enum err err = database_begin(db, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = store_sqlite_reserve_within(db, in, &state, diag);
 	err = database_end(db, err, diag);
 	if (err == ERR_OK || err == ERR_AGAIN || err == ERR_BUDGET)
 		*ret = state;
@@ -291,17 +300,24 @@ enum err
 store_sqlite_settle_budgets(struct database *db, const struct store_usage *row,
     struct diag *diag)
 {
+	int64_t day = day_of(row->at), tokens = (int64_t)row->total_tokens;
 	enum err err = ERR_OK;
 
 	for (int i = 0; err == ERR_OK && i < STORE_SUBJECTS_MAX &&
 	     row->subjects[i] != NULL;
 	     i++)
 		err = database_run(db, ADD_COUNTER,
-		    PARAMS(TEXT(row->subjects[i]), NUMBER(day_of(row->at)),
-			NUMBER((int64_t)row->total_tokens), NUMBER(row->money),
-			NUMBER(0)),
+		    PARAMS(TEXT(row->subjects[i]), NUMBER(day), NUMBER(tokens),
+			NUMBER(row->money), NUMBER(0)),
 		    diag);
-	if (err == ERR_OK && row->reservation != NULL)
+	if (err != ERR_OK || row->reservation == NULL)
+		return err;
+	if (row->subjects[0] == NULL)
+		err = database_run(db, ADD_TO_RESERVED,
+		    PARAMS(TEXT(row->reservation), NUMBER(day), NUMBER(tokens),
+			NUMBER(row->money)),
+		    diag);
+	if (err == ERR_OK)
 		err = database_run(db, END_RESERVATION,
 		    PARAMS(TEXT(row->reservation)), diag);
 	return err;

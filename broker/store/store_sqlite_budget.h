@@ -18,6 +18,12 @@ enum err store_sqlite_check_budgets(struct store *store,
     const struct store_budgets *budgets, int64_t now,
     struct store_budget_state *ret, struct diag *diag) MUST_CHECK;
 
+/* Within a transaction: reserve; *ret is filled with ERR_OK, ERR_AGAIN and
+   ERR_BUDGET alone. */
+enum err store_sqlite_reserve_within(struct database *db,
+    const struct store_reserve *in, struct store_budget_state *ret,
+    struct diag *diag) MUST_CHECK;
+
 /* Within a transaction: count a row that was booked; its reservation ends. */
 enum err store_sqlite_settle_budgets(struct database *db,
     const struct store_usage *row, struct diag *diag) MUST_CHECK;

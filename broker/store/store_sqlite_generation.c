@@ -6,6 +6,7 @@
 
 #include "broker/store/store_sqlite_account.h"
 #include "broker/store/store_sqlite_base.h"
+#include "broker/store/store_sqlite_budget.h"
 #include "broker/store/store_sqlite_chat.h"
 #include "broker/store/store_sqlite_usage.h"
 #include "common/xalloc.h"
@@ -131,11 +132,18 @@ static enum err
 reserve(struct database *db, const struct store_begin *in,
     struct store_begun *begun, struct diag *diag)
 {
-	if (in->user == NULL || in->reserve == NULL)
+	int64_t amount;
+	enum err err = ERR_OK;
+
+	if (in->reserve == NULL)
 		return ERR_OK;
-	begun->reserved = in->reserve(&begun->history, in->arg);
-	if (begun->reserved < 0)
-		begun->reserved = 0;
+	amount = in->reserve(&begun->history, in->arg);
+	if (in->budget != NULL)
+		err = store_sqlite_reserve_within(db, in->budget,
+		    &begun->budget, diag);
+	if (err != ERR_OK || in->user == NULL)
+		return err;
+	begun->reserved = amount < 0 ? 0 : amount;
 	return store_sqlite_reserve(db, in->user, begun->reserved, diag);
 }
 
@@ -223,6 +231,8 @@ store_sqlite_begin(struct store *store, const struct store_begin *in,
 	}
 	if (err == ERR_RATE)
 		ret->allowance = begun.allowance;
+	if (err == ERR_BUDGET || err == ERR_AGAIN)
+		ret->budget = begun.budget;
 	store_begun_done(&begun);
 	return err;
 }
@@ -520,6 +530,9 @@ end_generation(struct database *db, const struct store_finish *in,
 		    diag);
 	if (err == ERR_OK && in->usage != NULL)
 		err = store_sqlite_insert_usage(db, in->usage, diag);
+	if (err == ERR_OK) /* where it was not charged, too */
+		err = database_run(db, END_RESERVATION,
+		    PARAMS(TEXT(in->generation)), diag);
 	if (err == ERR_OK && user != NULL)
 		err = store_sqlite_settle(db, in->generation, user,
 		    found->generation.reserved, in->charge, in->now_ms / 1000,

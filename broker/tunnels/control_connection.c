@@ -89,6 +89,11 @@ control_connection_drop(struct control_server *srv,
     struct control_connection *conn, enum control_cause cause,
     const struct wire_usage *end)
 {
+	if (conn->end != NULL) {
+		/* whatever it is that has ended the connection since then */
+		end = &conn->end->usage;
+		cause = CONTROL_ENDED;
+	}
 	control_log_end(&conn->peer.cred,
 	    conn->lease == NULL ? NULL : lease_peek(conn->lease), cause, end);
 	if (conn->state == CONTROL_STATE_ASKING)
@@ -96,17 +101,23 @@ control_connection_drop(struct control_server *srv,
 	if (conn->job != NULL)
 		conn->job->conn = NULL;
 	tunnel_route_free(conn->route);
+	if (conn->lease != NULL)
+		control_asks_leave(srv->asks, lease_peek(conn->lease),
+		    cause == CONTROL_ENDED	   ? CONTROL_ASKS_ENDED
+			: cause == CONTROL_STOPPED ? CONTROL_ASKS_STOPPED
+						   : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
 	leave_state(srv, conn);
 	/* close() alone would not do where a forked child has it too */
 	(void)epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
 	(void)close(conn->fd);
+	wire_packet_free(conn->end);
 	free(conn);
 	if (!srv->accepting)
 		srv->accept_again_ms = clock_ms();
 }
 
-void
+bool
 control_connection_send_with(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet, int fd)
 {
@@ -121,23 +132,24 @@ control_connection_send_with(struct control_server *srv,
 		log_error("control.format", "type=%d reason=\"%s\"",
 		    (int)packet->type, err_text(err));
 		control_connection_drop(srv, conn, CONTROL_INTERNAL, NULL);
-		return;
+		return false;
 	}
 	sent = control_peer_send(conn->fd, text, len, fd);
 	error = errno;
 	wire_text_free(text, len);
-	if (!sent)
-		control_connection_drop(srv, conn,
-		    error == EAGAIN ? CONTROL_NOT_READING
-				    : CONTROL_DISCONNECTED,
-		    NULL);
+	/* of one that has left, what it sent last is still to be read */
+	if (sent || error == EPIPE || error == ECONNRESET)
+		return true;
+	control_connection_drop(srv, conn,
+	    error == EAGAIN ? CONTROL_NOT_READING : CONTROL_DISCONNECTED, NULL);
+	return false;
 }
 
-void
+bool
 control_connection_send(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet)
 {
-	control_connection_send_with(srv, conn, packet, -1);
+	return control_connection_send_with(srv, conn, packet, -1);
 }
 
 void

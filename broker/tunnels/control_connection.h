@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "broker/config/config.h"
+#include "broker/tunnels/control_asks.h"
 #include "broker/tunnels/control_jobs.h"
 #include "broker/tunnels/control_log.h"
 #include "broker/tunnels/control_peer.h"
@@ -51,6 +52,8 @@ struct control_connection {
 	struct tunnel_route *route; /* while resolving or completing */
 	struct control_job *job;    /* while deciding */
 	struct lease *lease;
+	int64_t events, acked;	   /* the last number of each */
+	struct wire_packet *end;   /* has come; the last ack has not gone */
 	bool revoked;		   /* was told to close */
 	bool superseded;	   /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
@@ -67,6 +70,8 @@ struct control_server {
 	struct refusals *refusals;
 	struct control_questions *questions;
 	struct control_jobs *jobs;
+	struct control_asks *asks;
+	bool asked;   /* there is something to be sent of them */
 	bool decided; /* some of them are done */
 	/* revocations: when they are read next, and how that went */
 	int64_t load_ms, load_failed_ms;
@@ -107,11 +112,11 @@ void control_connection_drop(struct control_server *srv,
 /*
  * Send one packet, with a descriptor or -1, or drop the peer.  Nothing is ever
  * queued: what a peer may be sent before it has read the last is less than its
- * socket holds.
+ * socket holds.  False where it was dropped.
  */
-void control_connection_send_with(struct control_server *srv,
+bool control_connection_send_with(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet, int fd);
-void control_connection_send(struct control_server *srv,
+bool control_connection_send(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet);
 
 /* Have a tunnel end itself; that of another connection than the event's. */

@@ -52,10 +52,11 @@ handle(struct control_server *srv, struct control_connection *conn,
 		control_operator_obey(srv, conn, packet);
 		return;
 	}
-	if (conn->state == CONTROL_STATE_LEASED)
+	if (conn->state == CONTROL_STATE_LEASED) {
 		control_tunnel_take(srv, conn, packet);
-	else if (conn->state == CONTROL_STATE_IDLE &&
-	    packet->type == WIRE_RESUME)
+		return;
+	}
+	if (conn->state == CONTROL_STATE_IDLE && packet->type == WIRE_RESUME)
 		control_tunnel_resume(srv, conn, &packet->resume);
 	else
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
@@ -83,7 +84,12 @@ read_packet(struct control_server *srv, struct control_connection *conn)
 	struct wire_packet *packet;
 	enum err err;
 
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+	/*
+	 * A peer that died with packets of ours unread is a reset, once, and
+	 * what it sent before is still to be read.
+	 */
+	if (n == -1 &&
+	    (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
 		return;
 	if (n <= 0) {
 		control_connection_drop(srv, conn, CONTROL_DISCONNECTED, NULL);
@@ -211,6 +217,8 @@ dispatch(struct control_server *srv, void *source)
 		accept_all(srv);
 	} else if (source == &srv->questions) {
 		srv->answered = true;
+	} else if (source == &srv->asks) {
+		srv->asked = true;
 	} else if (source == &srv->jobs) {
 		srv->decided = true;
 	} else if (source == &srv->resolver) {
@@ -231,6 +239,10 @@ tick(struct control_server *srv, int64_t now_ms)
 {
 	if (srv->answered)
 		control_operator_answer(srv);
+	if (srv->asked) {
+		srv->asked = false;
+		control_tunnel_answer(srv);
+	}
 	if (srv->decided) {
 		srv->decided = false;
 		control_jobs_finish(srv->jobs, srv);
@@ -282,6 +294,7 @@ server_free(struct control_server *srv)
 	drop_all(srv, &srv->leased);
 	/* what they decide now is for nobody any more */
 	control_jobs_free(srv->jobs, srv);
+	control_asks_free(srv->asks);
 	control_questions_free(srv->questions);
 	resolver_free(srv->resolver);
 	leases_free(srv->leases);
@@ -306,6 +319,9 @@ server_start(struct control_server *srv,
 		err = control_questions_new(&srv->questions, diag);
 	if (err == ERR_OK)
 		err = control_jobs_new(&srv->jobs, diag);
+	if (err == ERR_OK)
+		err =
+		    control_asks_new(&control_asks_defaults, &srv->asks, diag);
 	if (err != ERR_OK)
 		return err;
 	srv->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -318,6 +334,8 @@ server_start(struct control_server *srv,
 		&srv->resolver) ||
 	    !control_connection_watch(srv, control_questions_fd(srv->questions),
 		&srv->questions) ||
+	    !control_connection_watch(srv, control_asks_fd(srv->asks),
+		&srv->asks) ||
 	    !control_connection_watch(srv, control_jobs_fd(srv->jobs),
 		&srv->jobs)) {
 		diag_set(diag, "the control server cannot start: %s",

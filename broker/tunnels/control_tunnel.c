@@ -9,7 +9,6 @@
 #include "broker/anam/anam_route.h"
 #include "broker/config/config.h"
 #include "broker/limits/subjects.h"
-#include "broker/store/ledger.h"
 #include "broker/store/message_file.h"
 #include "broker/tunnels/lease_resume.h"
 #include "broker/tunnels/tunnel_route.h"
@@ -55,6 +54,7 @@ hold(struct control_server *srv, struct control_connection *conn,
 	conn->lease = lease;
 	conn->limits = *limits;
 	control_connection_set(srv, conn, CONTROL_STATE_LEASED);
+	control_asks_join(srv->asks, lease_peek(lease), conn);
 }
 
 static void
@@ -278,6 +278,8 @@ free_lost(struct control_server *srv, const char *id)
 			break;
 	if (conn == NULL || !has_hung_up(conn))
 		return false;
+	control_asks_leave(srv->asks, lease_peek(conn->lease),
+	    CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
 	conn->lease = NULL;
 	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
@@ -360,10 +362,21 @@ control_tunnel_resume(struct control_server *srv,
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void
-book(const struct control_connection *conn, const struct wire_usage *usage)
+book(struct control_server *srv, struct control_connection *conn,
+    const struct wire_usage *usage)
 {
+	const json_t *event;
+	size_t i;
+
+	json_array_foreach(usage->events, i, event)
+	{
+		int64_t n = json_integer_value(json_object_get(event, "n"));
+
+		if (n > conn->events)
+			conn->events = n;
+	}
 	lease_update(conn->lease, usage);
-	ledger_add(lease_peek(conn->lease), usage->events);
+	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
 
 /* A report: limits that a reload has changed are the answer to it. */
@@ -383,7 +396,7 @@ take_usage(struct control_server *srv, struct control_connection *conn,
 	struct subjects subjects;
 	struct wire_limits limits;
 
-	book(conn, usage);
+	book(srv, conn, usage);
 	subjects_of(config, &who, &subjects);
 	if (limits_of_now(config, &subjects, info->route, &limits) &&
 	    memcmp(&limits, &conn->limits, sizeof(limits)) != 0) {
@@ -414,19 +427,76 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 	config_unref(config);
 }
 
-void
-control_tunnel_take(struct control_server *srv, struct control_connection *conn,
+static void
+take_ask(struct control_server *srv, struct control_connection *conn,
+    const struct wire_ask *ask)
+{
+	struct diag diag = { "" };
+
+	if (control_asks_ask(srv->asks, lease_peek(conn->lease), ask->n,
+		&diag) != ERR_OK)
+		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+}
+
+static void
+answer(struct control_server *srv, struct control_connection *conn,
     const struct wire_packet *packet)
 {
-	if (packet->type == WIRE_USAGE) {
+	bool is_last = false;
+
+	if (packet->type == WIRE_ACK) {
+		conn->acked = packet->ack.n;
+		is_last = conn->end != NULL && conn->acked >= conn->events;
+	}
+	/* a tunnel that does not read is dropped, and has left then */
+	if (control_connection_send(srv, conn, packet) && is_last)
+		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+}
+
+void
+control_tunnel_answer(struct control_server *srv)
+{
+	struct wire_packet *packet;
+	void *owner;
+
+	while (control_asks_take(srv->asks, &owner, &packet)) {
+		answer(srv, owner, packet);
+		wire_packet_free(packet);
+	}
+}
+
+/*
+ * A tunnel that has ended stays until it knows that its last events are in the
+ * ledger: if we die before, it tells the next broker.
+ */
+static void
+take_end(struct control_server *srv, struct control_connection *conn,
+    struct wire_packet *packet)
+{
+	book(srv, conn, &packet->usage);
+	conn->end = packet;
+	if (conn->acked >= conn->events)
+		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+}
+
+void
+control_tunnel_take(struct control_server *srv, struct control_connection *conn,
+    struct wire_packet *packet)
+{
+	if (packet->type == WIRE_END && conn->end == NULL) {
+		take_end(srv, conn, packet);
+		return;
+	}
+	if (conn->end != NULL) {
+		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+	} else if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
+	} else if (packet->type == WIRE_ASK) {
+		take_ask(srv, conn, &packet->ask);
 	} else if (packet->type == WIRE_LOG) {
 		take_log(conn, &packet->log);
-	} else if (packet->type == WIRE_END) {
-		book(conn, &packet->usage);
-		control_connection_drop(srv, conn, CONTROL_ENDED,
-		    &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 	}
+	wire_packet_free(packet);
 }

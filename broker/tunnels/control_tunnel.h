@@ -19,9 +19,12 @@ void control_tunnel_open(struct control_server *srv,
 void control_tunnel_resume(struct control_server *srv,
     struct control_connection *conn, const struct wire_resume *resume);
 
-/* A packet of one in CONTROL_STATE_LEASED. */
+/* A packet of one in CONTROL_STATE_LEASED, which is this function's. */
 void control_tunnel_take(struct control_server *srv,
-    struct control_connection *conn, const struct wire_packet *packet);
+    struct control_connection *conn, struct wire_packet *packet);
+
+/* Send what is to be sent of budgets and of what has been booked. */
+void control_tunnel_answer(struct control_server *srv);
 
 /* Ask again for those whose upstream's name was not known yet. */
 void control_tunnel_retry(struct control_server *srv);

@@ -75,7 +75,7 @@ on_usage(void *arg, json_t *event)
 }
 
 static void
-say(struct transform *transform, const struct transform_sink *sink,
+say(struct transform *transform, const struct sink *sink,
     enum cause_side from, enum ws_opcode opcode, const uint8_t *text,
     size_t len)
 {
@@ -103,7 +103,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_messages messages = { .form = (char[]){ "text" },
 		.inspect_bytes = 256 };
 	struct output out = { 0, 0, 0 };
-	const struct transform_sink sink = { .frame = on_frame,
+	const struct sink sink = { .frame = on_frame,
 		.usage = on_usage,
 		.arg = &out };
 	const uint8_t *end = data + size;

@@ -109,7 +109,7 @@ on_usage(void *arg, json_t *event)
 
 /* False where the connection would be ended. */
 static bool
-say(struct transform *transform, const struct transform_sink *sink,
+say(struct transform *transform, const struct sink *sink,
     enum cause_side from, enum ws_opcode opcode, const uint8_t *text,
     size_t len, size_t step)
 {
@@ -148,7 +148,7 @@ expand(const uint8_t *line, size_t len, size_t step, uint8_t out[ROOM])
 }
 
 static void
-converse(struct transform *transform, const struct transform_sink *sink,
+converse(struct transform *transform, const struct sink *sink,
     const uint8_t *data, size_t size, size_t step)
 {
 	static uint8_t text[ROOM];
@@ -178,7 +178,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_messages messages = { .usage = true,
 		.inspect_bytes = 1024 };
 	struct output out = { NULL, NULL, 0, { false, false } };
-	const struct transform_sink sink = { .frame = on_frame,
+	const struct sink sink = { .frame = on_frame,
 		.usage = on_usage,
 		.arg = &out };
 	struct transform *transform;

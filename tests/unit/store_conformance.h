@@ -127,6 +127,9 @@ void expire_at(struct store *store, int64_t now); /* keeps all chats */
 	TEST(ends_a_reservation_with_its_row)                \
 	TEST(counts_a_row_once_in_its_budgets)               \
 	TEST(counts_the_usage_of_an_answer_with_its_end)     \
+	TEST(begins_no_answer_that_no_budget_has_room_for)   \
+	TEST(counts_an_answer_where_it_was_reserved)         \
+	TEST(frees_what_an_answer_did_not_use)               \
 	TEST(reserves_once_for_an_id)                        \
 	TEST(forgets_a_reservation_that_nobody_settles)      \
 	TEST(begins_each_day_with_nothing_used)              \

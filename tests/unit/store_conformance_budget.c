@@ -324,6 +324,92 @@ counts_the_usage_of_an_answer_with_its_end(void **state)
 	assert_standing(pair->one, &ann, 120, 7, 0, 0);
 }
 
+/* Fills in what is known when the history is. */
+static int64_t
+fill_in(const struct store_messages *history, void *arg)
+{
+	struct store_reserve *budget = arg;
+
+	assert_int_equal(history->count, 1);
+	*budget = (struct store_reserve){
+		.id = "g1",
+		.budgets = { .items = { ann, route }, .count = 2 },
+		.tokens = 300,
+		.money = 50,
+		.now = NOW,
+		.expires = NOW + 600,
+	};
+	return 0;
+}
+
+static enum err
+begin_answer(struct store *store, struct store_begun *ret)
+{
+	struct store_reserve budget = { .id = NULL };
+	struct beginning one;
+	struct diag diag;
+
+	beginning_init(&one, NULL, 1);
+	one.in.reserve = fill_in;
+	one.in.arg = &budget;
+	one.in.budget = &budget;
+	return OPS(store, begin, &one.in, ret, &diag);
+}
+
+void
+begins_no_answer_that_no_budget_has_room_for(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_budget_state now;
+	struct store_begun begun;
+
+	assert_int_equal(reserve(pair->one, "l:1", 800, 0, NOW, &now), ERR_OK);
+	assert_int_equal(begin_answer(pair->one, &begun), ERR_AGAIN);
+	assert_string_equal(begun.budget.subject, "u:ann");
+	assert_int_equal(begun.budget.reserved_tokens, 800);
+	settle(pair->one, "l:1", 1, 1000, 0, NOW);
+	assert_int_equal(begin_answer(pair->one, &begun), ERR_BUDGET);
+	assert_string_equal(begun.budget.subject, "u:ann");
+	assert_int_equal(begun.budget.tokens, 1000);
+	assert_int_equal(begun.budget.resets, NOW + DAY);
+	now = standing(pair->other, &route, NOW, ERR_OK);
+	assert_int_equal(now.reserved_tokens, 0);
+}
+
+void
+counts_an_answer_where_it_was_reserved(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_usage row = usage("g1", 1, 120, 7, NOW);
+	struct store_finish in = ending("g1", "Hi");
+	struct store_begun begun;
+
+	assert_int_equal(begin_answer(pair->one, &begun), ERR_OK);
+	store_begun_done(&begun);
+	assert_standing(pair->other, &ann, 0, 0, 300, 50);
+	/* as one who does not know any more for whom it was */
+	row.subjects[0] = NULL;
+	row.reservation = TEXT("g1");
+	in.usage = &row;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(end(pair->other, &in).was_running, i == 0);
+	assert_standing(pair->one, &ann, 120, 7, 0, 0);
+	assert_standing(pair->one, &route, 120, 7, 0, 0);
+}
+
+void
+frees_what_an_answer_did_not_use(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_finish in = ending("g1", "");
+	struct store_begun begun;
+
+	assert_int_equal(begin_answer(pair->one, &begun), ERR_OK);
+	store_begun_done(&begun);
+	assert_true(end(pair->other, &in).was_running);
+	assert_standing(pair->one, &ann, 0, 0, 0, 0);
+}
+
 void
 begins_each_day_with_nothing_used(void **state)
 {

@@ -37,6 +37,15 @@
 	"\"route\":\"socket.io\",\"upstream\":{\"passed\":true,"           \
 	"\"tls\":false,\"addresses\":[],\"port\":0,\"headers\":[],"        \
 	"\"subprotocols\":[]},\"limits\":" LIMITS_ "}"
+#define RESUMABLE                                                          \
+	"{\"v\":1,\"type\":\"grant\",\"lease\":\"l1\",\"session\":\"s1\"," \
+	"\"route\":\"/echo\",\"upstream\":{\"tls\":false,"                 \
+	"\"addresses\":[\"192.0.2.1\"],\"port\":9,\"name\":\"a.example\"," \
+	"\"host\":\"a.example\",\"target\":\"/\",\"headers\":[],"          \
+	"\"subprotocols\":[]},\"limits\":" LIMITS_ ",\"resume\":\"text\"}"
+#define RESUMED "{\"v\":1,\"type\":\"resumed\",\"limits\":" LIMITS_ "}"
+#define ANSWER	"{\"v\":1,\"type\":\"answer\",\"n\":1,\"allowed\":true}"
+#define ACK	"{\"v\":1,\"type\":\"ack\",\"n\":1}"
 #define DENY                                                        \
 	"{\"v\":1,\"type\":\"deny\",\"status\":403,\"code\":\"x\"," \
 	"\"message\":\"no\",\"headers\":[]}"
@@ -60,6 +69,7 @@ struct fixture {
 	struct broker_link *link;
 	/* what came */
 	int answers, orders, losses;
+	enum broker_link_news news; /* the last loss */
 	struct wire_packet *answer;
 	enum wire_type order;
 	int order_code;
@@ -116,11 +126,12 @@ on_told(void *arg, const struct wire_packet *packet)
 }
 
 static void
-on_lost(void *arg, const char *why)
+on_changed(void *arg, enum broker_link_news news, const char *why)
 {
 	struct fixture *fix = arg;
 
 	fix->losses++;
+	fix->news = news;
 	(void)snprintf(fix->why, sizeof(fix->why), "%s", why);
 	on_event(fix);
 }
@@ -128,7 +139,7 @@ on_lost(void *arg, const char *why)
 static const struct broker_link_events events = {
 	.answered = on_answered,
 	.told = on_told,
-	.lost = on_lost,
+	.changed = on_changed,
 };
 
 static void
@@ -716,6 +727,261 @@ a_question_that_fits_no_packet_is_refused_at_once(void **state)
 	wire_packet_free(question);
 }
 
+/* ---- another broker ----------------------------------------------------- */
+
+static void
+be_resumable(struct fixture *fix)
+{
+	ask_and_take(fix);
+	tell(fix, RESUMABLE);
+	run(fix);
+	assert_non_null(fix->answer);
+	/* it is the link's alone */
+	assert_null(fix->answer->grant.resume);
+	assert_true(broker_link_resumes(fix->link));
+}
+
+/* The broker leaves. */
+static void
+be_left(struct fixture *fix)
+{
+	int losses = fix->losses;
+
+	hang_up(fix);
+	run(fix);
+	assert_int_equal(fix->losses, losses + 1);
+	assert_int_equal(fix->news, BROKER_LINK_AWAY);
+}
+
+static void
+listen_again(struct fixture *fix)
+{
+	(void)unlink(fix->addr.sun_path);
+	start_broker(fix, 8);
+}
+
+static void
+stop_listening(struct fixture *fix)
+{
+	(void)close(fix->listener);
+	fix->listener = -1;
+}
+
+/* A broker that is there is asked for the lease, and for nothing else. */
+static int64_t
+take_resume(struct fixture *fix)
+{
+	struct loop_watch *watch =
+	    loop_watch_new(fix->loop, fix->listener, on_connection, fix);
+	struct wire_packet *usage = wire_packet_new(WIRE_USAGE), *packet;
+	int64_t elapsed_ms;
+	char c;
+
+	loop_watch_set(watch, true, false);
+	run(fix);
+	loop_watch_free(watch);
+	if (fix->broker != -1)
+		hang_up(fix);
+	fix->broker = accept(fix->listener, NULL, NULL);
+	assert_int_not_equal(fix->broker, -1);
+	packet = receive(fix);
+	assert_int_equal(packet->type, WIRE_RESUME);
+	assert_string_equal(packet->resume.resume, "text");
+	elapsed_ms = packet->resume.elapsed_ms;
+	wire_packet_free(packet);
+	assert_false(broker_link_send(fix->link, usage));
+	wire_packet_free(usage);
+	assert_int_equal(recv(fix->broker, &c, 1, MSG_DONTWAIT), -1);
+	return elapsed_ms;
+}
+
+static void
+another_broker_takes_the_lease_up(void **state)
+{
+	struct fixture *fix = *state;
+	struct wire_packet *usage = wire_packet_new(WIRE_USAGE), *got;
+
+	be_resumable(fix);
+	broker_link_note_101(fix->link);
+	clock_skipped_ms += 7000;
+	for (int i = 1; i <= 3; i++) {
+		be_left(fix);
+		assert_false(broker_link_send(fix->link, usage));
+		assert_true(take_resume(fix) >= 7000);
+		tell(fix, RESUMED);
+		run(fix);
+		expect(fix, 1, i, i);
+		assert_int_equal(fix->order, WIRE_RESUMED);
+		assert_true(broker_link_send(fix->link, usage));
+		got = receive(fix);
+		assert_int_equal(got->type, WIRE_USAGE);
+		wire_packet_free(got);
+	}
+	wire_packet_free(usage);
+	/* it is a lease as any other */
+	clock_skipped_ms += 10 * DEADLINE_MS;
+	tell(fix, ANSWER);
+	run(fix);
+	assert_int_equal(fix->order, WIRE_ANSWER);
+	tell(fix, ACK);
+	run(fix);
+	assert_int_equal(fix->order, WIRE_ACK);
+	expect(fix, 1, 5, 3);
+}
+
+static void
+before_the_101_no_time_has_passed(void **state)
+{
+	struct fixture *fix = *state;
+
+	be_resumable(fix);
+	clock_skipped_ms += 7000;
+	be_left(fix);
+	assert_int_equal(take_resume(fix), 0);
+}
+
+static void
+a_broker_is_looked_for_until_there_is_one(void **state)
+{
+	struct fixture *fix = *state;
+
+	be_resumable(fix);
+	stop_listening(fix);
+	be_left(fix);
+	/* many attempts, and nobody is told of them */
+	loop_timer_set(fix->timer, 500);
+	assert_int_equal(loop_run(fix->loop), ERR_OK);
+	assert_true(fix->timed_out);
+	fix->timed_out = false;
+	expect(fix, 1, 0, 1);
+	listen_again(fix);
+	(void)take_resume(fix);
+	tell(fix, RESUMED);
+	run(fix);
+	expect(fix, 1, 1, 1);
+}
+
+/* One that cannot take the lease is asked again, and so is the next. */
+static void
+a_broker_that_is_not_well_is_asked_again(void **state)
+{
+	static const char *const says[] = {
+		"{\"v\":1,\"type\":\"deny\",\"status\":503,\"code\":\"x\","
+		"\"message\":\"no\",\"headers\":[]}",
+		"garbage", LIMITS, GRANT, ANSWER, NULL, /* it leaves */
+		"",					/* it says nothing */
+	};
+	struct fixture *fix = *state;
+
+	be_resumable(fix);
+	be_left(fix);
+	for (size_t i = 0; i < sizeof(says) / sizeof(says[0]); i++) {
+		(void)take_resume(fix);
+		if (says[i] == NULL)
+			hang_up(fix);
+		else if (says[i][0] == '\0')
+			clock_skipped_ms += DEADLINE_MS + 1;
+		else
+			tell(fix, says[i]);
+	}
+	(void)take_resume(fix);
+	expect(fix, 1, 0, 1);
+	tell(fix, RESUMED);
+	run(fix);
+	expect(fix, 1, 1, 1);
+}
+
+static void
+a_lease_may_be_denied(void **state)
+{
+	struct fixture *fix = *state;
+	struct wire_packet *usage = wire_packet_new(WIRE_USAGE);
+
+	be_resumable(fix);
+	be_left(fix);
+	(void)take_resume(fix);
+	tell(fix, DENY);
+	run(fix);
+	expect(fix, 1, 0, 2);
+	assert_int_equal(fix->news, BROKER_LINK_DENIED);
+	assert_false(broker_link_resumes(fix->link));
+	assert_false(broker_link_send(fix->link, usage));
+	wire_packet_free(usage);
+}
+
+/* Revoked while there was no broker: the tunnel still has a report to make. */
+static void
+a_lease_that_is_taken_up_may_be_ended_at_once(void **state)
+{
+	struct fixture *fix = *state;
+	struct wire_packet *usage = wire_packet_new(WIRE_USAGE);
+
+	be_resumable(fix);
+	be_left(fix);
+	(void)take_resume(fix);
+	tell(fix, CLOSE);
+	run(fix);
+	expect(fix, 1, 1, 1);
+	assert_int_equal(fix->order, WIRE_CLOSE);
+	assert_int_equal(fix->order_code, 4001);
+	assert_true(broker_link_send(fix->link, usage));
+	wire_packet_free(usage);
+}
+
+static void
+what_cannot_be_resumed_is_lost(void **state)
+{
+	static const char passed[] = "\"resume\":\"text\",";
+	struct fixture *fix = *state;
+	char text[1024];
+	int pipe_fds[2], fd;
+
+	be_granted(fix);
+	assert_false(broker_link_resumes(fix->link));
+	hang_up(fix);
+	run(fix);
+	assert_int_equal(fix->news, BROKER_LINK_LOST);
+	(void)tear_down(state);
+	(void)set_up(state);
+	fix = *state;
+	/* what the broker passed has died with it */
+	(void)snprintf(text, sizeof(text), "{%s%s", passed, PASSED + 1);
+	ask_and_take(fix);
+	pass(fix, text, 1, pipe_fds);
+	run(fix);
+	assert_non_null(fix->answer);
+	fd = broker_link_take_upstream(fix->link);
+	(void)close(fd);
+	assert_is_closed(pipe_fds[0]);
+	assert_false(broker_link_resumes(fix->link));
+	hang_up(fix);
+	run(fix);
+	assert_int_equal(fix->news, BROKER_LINK_LOST);
+}
+
+static void
+the_link_may_be_freed_while_it_is_away(void **state)
+{
+	struct fixture *fix = *state;
+
+	be_resumable(fix);
+	fix->free_at_once = true;
+	be_left(fix);
+	assert_null(fix->link);
+	for (int i = 0; i < 2; i++) {
+		(void)tear_down(state);
+		(void)set_up(state);
+		fix = *state;
+		be_resumable(fix);
+		be_left(fix);
+		fix->free_at_once = true;
+		(void)take_resume(fix);
+		tell(fix, i == 0 ? RESUMED : DENY);
+		run(fix);
+		assert_null(fix->link);
+	}
+}
+
 /* ---- being freed -------------------------------------------------------- */
 
 static void
@@ -781,6 +1047,14 @@ main(void)
 		TEST(usage_reaches_the_broker_while_there_is_one),
 		TEST(a_broker_that_does_not_read_is_not_waited_for),
 		TEST(a_question_that_fits_no_packet_is_refused_at_once),
+		TEST(another_broker_takes_the_lease_up),
+		TEST(before_the_101_no_time_has_passed),
+		TEST(a_broker_is_looked_for_until_there_is_one),
+		TEST(a_broker_that_is_not_well_is_asked_again),
+		TEST(a_lease_may_be_denied),
+		TEST(a_lease_that_is_taken_up_may_be_ended_at_once),
+		TEST(what_cannot_be_resumed_is_lost),
+		TEST(the_link_may_be_freed_while_it_is_away),
 		TEST(freeing_the_link_ends_the_lease),
 		TEST(the_link_may_be_freed_by_whom_it_calls),
 	};

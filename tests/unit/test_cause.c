@@ -36,6 +36,7 @@ codes_are_those_that_clients_are_told_of(void **state)
 		{ CAUSE_NO_PONG, 4102 },
 		{ CAUSE_IDLE, 4103 },
 		{ CAUSE_LIFETIME, 4200 },
+		{ CAUSE_BUDGET, 4003 },
 		{ CAUSE_RESTART, 1012 },
 		{ CAUSE_SESSION_REFUSED, 1011 },
 		{ CAUSE_BROKER_CLOSE, 1008 },

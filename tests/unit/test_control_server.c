@@ -324,6 +324,23 @@ hear_end(int fd)
 	(void)close(fd);
 }
 
+/* It ends when all events up to this one are in the ledger, and known to be. */
+static void
+hear_ack_and_end(int fd, int64_t n)
+{
+	struct wire_packet *packet;
+	int64_t acked = 0;
+
+	while ((packet = hear(fd)) != NULL) {
+		assert_int_equal(packet->type, WIRE_ACK);
+		assert_true(acked < n);
+		acked = packet->ack.n;
+		wire_packet_free(packet);
+	}
+	assert_int_equal(acked, n);
+	(void)close(fd);
+}
+
 /* Leases that the operator sees. */
 static json_int_t
 count_leases(const struct world *world)
@@ -523,7 +540,7 @@ keeps_what_a_tunnel_reported_before_it_died(void **state)
 	hear_grant(fd);
 	say(fd, USAGE_OF(EVENT(1, 300)));
 	say(fd, END_OF(EVENT(1, 300) "," EVENT(2, 4000)));
-	hear_end(fd);
+	hear_ack_and_end(fd, 2);
 	control_server_stop();
 	ledger_stop();
 	assert_usage(store, 4, 4330);

@@ -398,6 +398,79 @@ tells_what_is_left_of_a_frame(void **state)
 	assert_int_equal(flow_frame_left(&flow), 0);
 }
 
+/*
+ * The rest of a message and control frames pass, a new message does not,
+ * however it is cut; what is left, fed again, makes all of it.
+ */
+static void
+on_hold_no_new_message_passes(void **state)
+{
+	static const char text[] = "\x81\x81\0\0\0\0b"
+				   "\x89\x80\0\0\0\0"
+				   "\x81\x80\0\0\0\0"
+				   "\x82\xfe\0\x7e\0\0\0\0";
+	static const uint8_t payload[126] = { 'x' };
+	uint8_t all[sizeof(text) - 1 + sizeof(payload)];
+	const size_t before = 7 + 6; /* up to the new message */
+
+	(void)state;
+	memcpy(all, text, sizeof(text) - 1);
+	memcpy(all + sizeof(text) - 1, payload, sizeof(payload));
+	for (size_t cut = 1; cut < sizeof(all); cut++) {
+		struct record rec;
+		struct flow_sink sink = sink_of(&rec);
+		struct flow flow;
+		size_t left;
+
+		flow_init(&flow, WS_FROM_CLIENT, 0);
+		flow_set_rates(&flow, 0, 1000, 0);
+		/* the first message is under way */
+		assert_int_equal(flow_feed(&flow,
+				     B("\x01\x81\0\0\0\0a\x80\x80\0\0\0"), 0,
+				     &sink),
+		    ERR_OK);
+		flow_hold(&flow, true);
+		assert_int_equal(flow_feed(&flow, B("\0\x89\x80\0\0\0\0"), 0,
+				     &sink),
+		    ERR_OK);
+		assert_int_equal(flow.left, 0);
+		assert_int_equal(flow.totals.messages, 1);
+		assert_int_equal(rec.len, 7 + 6 + 6);
+		flow_hold(&flow, false);
+		assert_int_equal(flow_feed(&flow, all, 7, 0, &sink), ERR_OK);
+		flow_hold(&flow, true);
+		assert_int_equal(flow_feed(&flow, all + 7, 6, 0, &sink),
+		    ERR_OK);
+		assert_int_equal(flow.totals.messages, 2);
+		if (cut <= before)
+			continue;
+		assert_int_equal(flow_feed(&flow, all + before, cut - before, 0,
+				     &sink),
+		    ERR_OK);
+		left = flow.left;
+		assert_int_equal(flow.totals.messages, 2);
+		assert_int_equal(rec.len, 19 + before);
+		assert_true(left <= cut - before);
+		/* still on hold: nothing is taken but what is held */
+		assert_int_equal(flow_feed(&flow, all + cut - left, left, 0,
+				     &sink),
+		    ERR_OK);
+		assert_int_equal(rec.len, 19 + before);
+		left = flow.left;
+		flow_hold(&flow, false);
+		assert_int_equal(flow_feed(&flow, all + cut - left,
+				     sizeof(all) - cut + left, 0, &sink),
+		    ERR_OK);
+		assert_int_equal(flow.left, 0);
+		assert_int_equal(rec.len, 19 + sizeof(all));
+		assert_memory_equal(rec.bytes + 19, all, sizeof(all));
+		assert_int_equal(flow.totals.messages, 4);
+		/* each byte has been paid for once */
+		assert_int_equal(flow.byte_credit,
+		    (1000 - 19 - (int64_t)sizeof(all)) * 1000);
+	}
+}
+
 int
 main(void)
 {
@@ -416,6 +489,7 @@ main(void)
 		cmocka_unit_test(bytes_over_the_rate_make_the_reader_wait),
 		cmocka_unit_test(maximum_may_shrink_within_a_message),
 		cmocka_unit_test(tells_what_is_left_of_a_frame),
+		cmocka_unit_test(on_hold_no_new_message_passes),
 	};
 
 	return cmocka_run_group_tests_name("flow", tests, NULL, NULL);

@@ -150,7 +150,7 @@ report(int64_t n, unsigned count, const char *type)
 		(void)json_array_append_new(events,
 		    json_pack("{sI ss s{si}}", "n", (json_int_t)(n + i), "type",
 			type, "usage", "input_tokens", 5));
-	ledger_add(&lease, events);
+	ledger_add(&lease, events, NULL);
 	json_decref(events);
 }
 
@@ -168,7 +168,7 @@ static void
 books_what_is_reported_in_order(void **state)
 {
 	(void)state;
-	ledger_add(&lease, NULL);
+	ledger_add(&lease, NULL, NULL);
 	for (int i = 0; i < 20; i++) {
 		report(1 + 3 * i, 3, "response.done");
 		assert_booked(1, 3 * (i + 1));
@@ -182,7 +182,7 @@ skips_what_is_no_event(void **state)
 	    "type", "a", "n", (json_int_t)2, "type", "a", "usage");
 
 	(void)state;
-	ledger_add(&lease, events);
+	ledger_add(&lease, events, NULL);
 	json_decref(events);
 	assert_booked(2, 1);
 }
@@ -231,7 +231,7 @@ bounds_the_bytes_that_wait(void **state)
 		    json_pack("{sI ss s{ss}}", "n", n, "type", "a", "usage",
 			"x", n == 4 ? "" : text));
 	set(ERR_UNAVAIL, false);
-	ledger_add(&lease, events);
+	ledger_add(&lease, events, NULL);
 	json_decref(events);
 	set(ERR_OK, false);
 	wait_for(&fake.booked_count, 3);

@@ -35,7 +35,8 @@ struct fixture {
 	struct wire_messages messages;
 	struct relay_end end;
 	bool ended, closed, timed_out;
-	size_t until; /* stop the loop at this many bytes in total */
+	int64_t asked; /* the last number */
+	size_t until;  /* stop the loop at this many bytes in total */
 };
 
 static bool
@@ -111,8 +112,18 @@ on_message(void *arg, struct message_log_entry *entry, const void *text,
 	(void)len;
 }
 
+static void
+on_ask(void *arg, int64_t n)
+{
+	struct fixture *fix = arg;
+
+	if (n > 0)
+		fix->asked = n;
+	loop_stop(fix->loop);
+}
+
 static const struct relay_events events = { on_usage, on_event, on_message,
-	on_ended, on_closed };
+	on_ask, on_ended, on_closed };
 
 static void
 on_give_up(void *arg)
@@ -788,6 +799,346 @@ a_vendor_that_closes_before_it_has_the_session_closes_both(void **state)
 	assert_int_equal(fix->end.cause, CAUSE_UPSTREAM_CLOSED);
 }
 
+/* ---- budgets ------------------------------------------------------------ */
+
+#define CREATE "{\"type\":\"response.create\"}"
+#define ITEM   "{\"type\":\"conversation.item.create\"}"
+
+static void
+start_budget(struct fixture *fix, char *budget)
+{
+	struct diag diag;
+
+	fix->messages.budget = budget;
+	fix->messages.usage = true;
+	fix->messages.inspect_bytes = 4096;
+	assert_int_equal(transform_new(&fix->messages, 0,
+			     &fix->streams.transform, &diag),
+	    ERR_OK);
+	start(fix);
+}
+
+static void
+answer(struct fixture *fix, int64_t n, char *code, char *message)
+{
+	const struct wire_answer answered = { .n = n,
+		.allowed = code == NULL,
+		.code = code,
+		.message = message };
+
+	relay_answer(fix->relay, &answered);
+}
+
+/* Until it has been asked for this response. */
+static void
+run_until_asked(struct fixture *fix, int64_t n)
+{
+	loop_timer_set(fix->timer, GIVE_UP_MS);
+	while (fix->asked < n && !fix->timed_out)
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+	assert_int_equal(fix->asked, n);
+}
+
+/* While a response waits, so does what is behind it, and nothing else does. */
+static void
+what_is_behind_a_response_waits_with_it(void **state)
+{
+	static char budget[] = "error";
+	struct fixture *fix = *state;
+	const char *texts[] = { ITEM, CREATE, ITEM, CREATE, APPEND };
+	struct ws_header header;
+	struct wire_usage usage = { .asked = 0 };
+	uint8_t all[1024];
+	size_t len = 0;
+
+	start_budget(fix, budget);
+	/* all of it in one read, and a ping in front of what has to wait */
+	for (size_t i = 0; i < 5; i++) {
+		static const uint8_t mask[4] = { 1, 2, 3, 4 };
+		size_t n = strlen(texts[i]);
+
+		len += ws_header_put(all + len, WS_TEXT, true, mask, n);
+		memcpy(all + len, texts[i], n);
+		ws_mask(all + len, n, mask, 0);
+		len += n;
+		if (i == 1)
+			len += ws_control_put(all + len, WS_PING, mask, "p", 1);
+	}
+	say(&fix->client, all, len);
+	expect_text(fix, &fix->upstream, ITEM);
+	assert_string_equal(take_frame(fix, &fix->upstream, &header), "p");
+	assert_int_equal(header.opcode, WS_PING);
+	run_until_asked(fix, 1);
+	say(&fix->upstream, B("\x8a\x01p\x81\x02hi"));
+	run_until(fix, 3 + 4);
+	assert_got(&fix->client, B("\x8a\x01p\x81\x02hi"));
+	assert_int_equal(fix->upstream.len, 0);
+	answer(fix, 1, NULL, NULL);
+	expect_text(fix, &fix->upstream, CREATE);
+	expect_text(fix, &fix->upstream, ITEM);
+	run_until_asked(fix, 2);
+	assert_int_equal(fix->upstream.len, 0);
+	relay_get_asks(fix->relay, &usage);
+	assert_int_equal(usage.asked, 2);
+	assert_int_equal(usage.open_count, 2);
+	answer(fix, 2, NULL, NULL);
+	expect_text(fix, &fix->upstream, CREATE);
+	expect_text(fix, &fix->upstream, APPEND);
+	assert_int_equal(fix->client.len, 0);
+}
+
+/* It is read no further than the first message that has to wait. */
+static void
+a_client_that_floods_while_it_waits_is_held_up(void **state)
+{
+	static char budget[] = "error";
+	static const uint8_t audio[4096] = { 0 };
+	struct fixture *fix = *state;
+	size_t sent = 0, held;
+	uint8_t header[WS_HEADER_MAX_BYTES];
+	static const uint8_t mask[4];
+	ssize_t n;
+
+	start_budget(fix, budget);
+	say_text(&fix->client, CREATE);
+	run_until_asked(fix, 1);
+	n = (ssize_t)ws_header_put(header, WS_TEXT, true, mask, 64 << 20);
+	say(&fix->client, header, (size_t)n);
+	/* until nobody takes any more of it */
+	for (int idle = 0; idle < 20;) {
+		n = send(fix->client.fd, audio, sizeof(audio),
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent += n > 0 ? (size_t)n : 0;
+		idle = n > 0 ? 0 : idle + 1;
+		loop_timer_set(fix->timer, 0);
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+		fix->timed_out = false;
+	}
+	(void)loop_scratch(fix->loop, &held);
+	assert_true(sent < 8 << 20);
+	assert_false(fix->ended);
+	answer(fix, 1, NULL, NULL);
+	expect_text(fix, &fix->upstream, CREATE);
+}
+
+static void
+a_client_may_leave_while_it_waits(void **state)
+{
+	static char budget[] = "error";
+	struct fixture *fix = *state;
+
+	start_budget(fix, budget);
+	say_text(&fix->client, CREATE);
+	run_until_asked(fix, 1);
+	say(&fix->client, B("\x88\x82\0\0\0\0\x0f\xa0"));
+	run_until(fix, 8);
+	assert_int_equal(fix->upstream.got[0], 0x88);
+	answer(fix, 1, NULL, NULL);
+	say(&fix->upstream, B("\x88\x02\x0f\xa0"));
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_int_equal(fix->upstream.len, 8);
+	assert_int_equal(fix->end.cause, CAUSE_CLIENT_CLOSED);
+}
+
+/* What waits does not hold up the end: its close frame is behind it. */
+static void
+a_vendor_may_leave_while_a_response_waits(void **state)
+{
+	static char budget[] = "error";
+	struct fixture *fix = *state;
+	struct wire_usage usage = { .asked = 0 };
+
+	start_budget(fix, budget);
+	say_text(&fix->client, CREATE);
+	run_until_asked(fix, 1);
+	say_text(&fix->client, CREATE);
+	say(&fix->client, B("\x88\x82\0\0\0\0\x0f\xa0"));
+	say(&fix->upstream, B("\x88\x02\x0f\xa0"));
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_close_code(&fix->client, 4000);
+	assert_int_equal(fix->upstream.len, 8);
+	assert_int_equal(fix->upstream.got[0], 0x88);
+	assert_int_equal(fix->end.cause, CAUSE_UPSTREAM_CLOSED);
+	relay_get_asks(fix->relay, &usage);
+	assert_int_equal(usage.asked, 1);
+	assert_int_equal(usage.open_count, 0);
+}
+
+static void
+a_spent_budget_is_4003_to_the_client_alone(void **state)
+{
+	static char budget[] = "close";
+	static char code[] = "budget_spent", why[] = "Nothing is left today.";
+	struct fixture *fix = *state;
+
+	start_budget(fix, budget);
+	say_text(&fix->client, CREATE);
+	run_until_asked(fix, 1);
+	answer(fix, 1, code, why);
+	run_until(fix, 26 + 8);
+	assert_close_code(&fix->client, 4003);
+	assert_memory_equal(fix->client.got + 4, why, strlen(why));
+	ws_mask(fix->upstream.got + 6, 2, fix->upstream.got + 2, 0);
+	assert_memory_equal(fix->upstream.got + 6, "\x03\xe8", 2);
+	say(&fix->upstream, B("\x88\x02\x03\xe8"));
+	(void)shutdown(fix->upstream.fd, SHUT_WR);
+	say(&fix->client, B("\x88\x82\0\0\0\0\x0f\xa3"));
+	run_until_closed(fix);
+	assert_int_equal(fix->end.cause, CAUSE_BUDGET);
+	assert_int_equal(fix->end.code, 4003);
+	assert_string_equal(fix->end.reason, why);
+}
+
+/* Let happen what can, and take what the vendor gets. */
+static size_t
+drain(struct fixture *fix, uint8_t *out, size_t size)
+{
+	size_t len = 0;
+
+	for (int idle = 0; idle < 20; idle++) {
+		ssize_t n =
+		    recv(fix->upstream.fd, out + len, size - len, MSG_DONTWAIT);
+
+		if (n > 0) {
+			len += (size_t)n;
+			idle = 0;
+		}
+		loop_timer_set(fix->timer, 0);
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+		fix->timed_out = false;
+	}
+	return len;
+}
+
+/* A cancel of ours goes between two messages of the client. */
+static void
+a_cancel_waits_for_the_end_of_a_message(void **state)
+{
+	static char budget[] = "error", code[] = "budget_spent", why[] = "No.";
+	static const char head[] = "{\"type\":\"input_audio_buffer.append\","
+				   "\"audio\":\"";
+	static const uint8_t mask[4];
+	static uint8_t audio[70 * 1024], got[80 * 1024];
+	struct fixture *fix = *state;
+	size_t len = sizeof(head) - 1 + sizeof(audio) + 2, n, total = 0;
+	uint8_t header[WS_HEADER_MAX_BYTES];
+	struct ws_header frame;
+	const char *wrong;
+
+	memset(audio, 'A', sizeof(audio));
+	start_budget(fix, budget);
+	loop_watch_set(fix->upstream.watch, false, false);
+	n = ws_header_put(header, WS_TEXT, true, mask, len);
+	say(&fix->client, header, n);
+	say(&fix->client, head, sizeof(head) - 1);
+	say(&fix->client, audio, sizeof(audio));
+	/* it streams: it has begun, and its end is not there */
+	n = drain(fix, got, sizeof(got));
+	assert_true(n > 64 * 1024);
+	say_text(&fix->upstream,
+	    "{\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}");
+	run_until_asked(fix, 1);
+	answer(fix, 1, code, why);
+	expect_text(fix, &fix->client, "response.created");
+	expect_text(fix, &fix->client, "\"insufficient_quota\"");
+	n += drain(fix, got + n, sizeof(got) - n);
+	say(&fix->client, "\"}", 2);
+	n += drain(fix, got + n, sizeof(got) - n);
+	for (size_t i = 0; total < len; i += (size_t)frame.payload_len) {
+		assert_int_equal(ws_header_parse(got + i, n - i, WS_FROM_CLIENT,
+				     &frame, &wrong),
+		    ERR_OK);
+		assert_int_equal(frame.opcode,
+		    total == 0 ? WS_TEXT : WS_CONTINUATION);
+		i += frame.header_len;
+		total += (size_t)frame.payload_len;
+		assert_int_equal(frame.fin, total == len);
+		if (total == len) {
+			i += (size_t)frame.payload_len;
+			assert_true(i + 40 < n);
+			memcpy(fix->upstream.got, got + i, n - i);
+			fix->upstream.len = n - i;
+			break;
+		}
+	}
+	expect_text(fix, &fix->upstream, "\"response.cancel\"");
+}
+
+/* ---- the end of the time ------------------------------------------------ */
+
+static void
+a_client_is_told_ahead_of_the_end(void **state)
+{
+	static const struct {
+		int64_t lifetime_ms, vendor_ms;
+		const char *reason;
+	} cases[] = {
+		{ 0, 400, "\"reason\":\"vendor\"" },
+		{ 400, 0, "\"reason\":\"site\"" },
+		{ 400, 5000, "\"reason\":\"site\"" },
+		{ 5000, 400, "\"reason\":\"vendor\"" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture *fix;
+		struct diag diag;
+
+		(void)tear_down(state);
+		(void)set_up(state);
+		fix = *state;
+		fix->messages.usage = true;
+		fix->limits.lifetime_ms = cases[i].lifetime_ms;
+		fix->limits.vendor_ms = cases[i].vendor_ms;
+		fix->limits.warn_ms = 300;
+		assert_int_equal(transform_new(&fix->messages, 0,
+				     &fix->streams.transform, &diag),
+		    ERR_OK);
+		start(fix);
+		/* not within a message */
+		say(&fix->upstream, B("\x01\x01x"));
+		run_until(fix, 3);
+		assert_got(&fix->client, B("\x01\x01x"));
+		loop_timer_set(fix->timer, 250);
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+		assert_true(fix->timed_out);
+		fix->timed_out = false;
+		assert_int_equal(fix->client.len, 0);
+		say(&fix->upstream, B("\x80\x01y"));
+		run_until(fix, 3);
+		assert_memory_equal(fix->client.got, "\x80\x01y", 3);
+		fix->client.len -= 3;
+		memmove(fix->client.got, fix->client.got + 3, fix->client.len);
+		expect_text(fix, &fix->client, cases[i].reason);
+		assert_int_equal(fix->client.len, 0);
+	}
+}
+
+static void
+other_limits_move_the_warning(void **state)
+{
+	struct fixture *fix = *state;
+	struct diag diag;
+
+	fix->messages.usage = true;
+	fix->limits.lifetime_ms = 3600 * 1000;
+	fix->limits.warn_ms = 1000;
+	assert_int_equal(transform_new(&fix->messages, 0,
+			     &fix->streams.transform, &diag),
+	    ERR_OK);
+	start(fix);
+	fix->limits.lifetime_ms = 2000;
+	relay_set_limits(fix->relay, &fix->limits);
+	expect_text(fix, &fix->client, "\"remaining_seconds\":1,");
+	/* told of that end, and of another one anew */
+	fix->limits.lifetime_ms = 3000;
+	relay_set_limits(fix->relay, &fix->limits);
+	expect_text(fix, &fix->client, "culvert.session.expiring");
+	run_until(fix, 4);
+	assert_close_code(&fix->client, 4200);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -819,6 +1170,14 @@ main(void)
 		TEST(
 		    a_vendor_that_closes_before_it_has_the_session_closes_both),
 		TEST(the_last_words_of_a_peer_that_takes_no_more_arrive),
+		TEST(what_is_behind_a_response_waits_with_it),
+		TEST(a_client_that_floods_while_it_waits_is_held_up),
+		TEST(a_client_may_leave_while_it_waits),
+		TEST(a_vendor_may_leave_while_a_response_waits),
+		TEST(a_spent_budget_is_4003_to_the_client_alone),
+		TEST(a_cancel_waits_for_the_end_of_a_message),
+		TEST(a_client_is_told_ahead_of_the_end),
+		TEST(other_limits_move_the_warning),
 	};
 
 	return cmocka_run_group_tests_name("relay", tests, NULL, NULL);

@@ -41,6 +41,8 @@ struct fixture {
 	size_t logged;
 	struct message_log_entry entry; /* the last one */
 	char type[64], text[512];
+	int64_t asks[64]; /* in their order; 0: one is over */
+	size_t ask_count, ask_read;
 };
 
 static void
@@ -95,6 +97,15 @@ on_message(void *arg, struct message_log_entry *entry, const void *text,
 	    text != NULL ? (const char *)text : "-");
 }
 
+static void
+on_ask(void *arg, int64_t n)
+{
+	struct fixture *fix = arg;
+
+	assert_true(fix->ask_count < 64);
+	fix->asks[fix->ask_count++] = n;
+}
+
 static int
 set_up(void **state)
 {
@@ -139,12 +150,13 @@ tear_down(void **state)
 	return 0;
 }
 
-static struct transform_sink
+static struct sink
 sink_of(struct fixture *fix)
 {
-	return (struct transform_sink){ .frame = on_frame,
+	return (struct sink){ .frame = on_frame,
 		.usage = on_usage,
 		.message = on_message,
+		.ask = on_ask,
 		.arg = fix };
 }
 
@@ -152,7 +164,7 @@ static void
 start(struct fixture *fix, const char *form, const char *pin,
     const char *session)
 {
-	struct transform_sink sink = sink_of(fix);
+	struct sink sink = sink_of(fix);
 	struct diag diag;
 
 	drop(fix);
@@ -172,7 +184,7 @@ static const char *
 piece(struct fixture *fix, enum cause_side from, const char *data, size_t len,
     bool last)
 {
-	struct transform_sink sink = sink_of(fix);
+	struct sink sink = sink_of(fix);
 	uint8_t *copy = malloc(WS_HEADER_MAX_BYTES + len + 1);
 	const char *why;
 
@@ -734,6 +746,396 @@ a_log_tells_of_each_message_as_it_came(void **state)
 	expect_logged(fix, true, "-", "hello", 5);
 }
 
+/* ---- budgets ------------------------------------------------------------ */
+
+#define CREATE_ "{\"type\":\"response.create\",\"event_id\":\"mine\"}"
+#define PLAIN	"{\"type\":\"response.create\"}"
+#define CREATED(id) \
+	"{\"type\":\"response.created\",\"response\":{\"id\":\"" id "\"}}"
+#define DONE(id)                                                       \
+	"{\"type\":\"response.done\",\"response\":{\"id\":\"" id "\"," \
+	"\"status\":\"completed\",\"usage\":{\"total_tokens\":5}}}"
+
+static void
+start_budget(struct fixture *fix, const char *budget, const char *form,
+    const char *pin)
+{
+	fix->messages.budget = (char *)(uintptr_t)budget;
+	fix->messages.usage = true;
+	fix->ask_count = fix->ask_read = 0;
+	json_array_clear(fix->usage);
+	start(fix, form, pin, NULL);
+}
+
+static struct gate *
+gate_of(struct fixture *fix)
+{
+	return transform_gate(fix->transform);
+}
+
+/* The next question is this one, or 0: one was over. */
+static void
+expect_ask(struct fixture *fix, int64_t n)
+{
+	assert_true(fix->ask_read < fix->ask_count);
+	assert_int_equal(fix->asks[fix->ask_read++], n);
+}
+
+static void
+expect_no_ask(const struct fixture *fix)
+{
+	assert_int_equal(fix->ask_read, fix->ask_count);
+}
+
+/* code NULL: it is allowed.  Whether the tunnel has to end. */
+static bool
+answer(struct fixture *fix, int64_t n, const char *code)
+{
+	struct sink sink = sink_of(fix);
+	struct wire_answer answered = { .n = n, .allowed = code == NULL };
+
+	answered.code = (char *)(uintptr_t)code;
+	answered.message = code == NULL ? NULL : (char[]){ "No more." };
+	return gate_answer(gate_of(fix), &answered, &sink);
+}
+
+static void
+expect_error(struct fixture *fix, const char *type, const char *code,
+    const char *about)
+{
+	json_t *event = json_loads(next(&fix->client), 0, NULL), *error, *id;
+
+	error = json_object_get(event, "error");
+	assert_string_equal(json_string_value(json_object_get(error, "type")),
+	    type);
+	assert_string_equal(json_string_value(json_object_get(error, "code")),
+	    code);
+	assert_string_equal(json_string_value(
+				json_object_get(error, "message")),
+	    "No more.");
+	id = json_object_get(error, "event_id");
+	assert_true(about == NULL ? json_is_null(id)
+				  : strcmp(json_string_value(id), about) == 0);
+	json_decref(event);
+	expect_nothing(&fix->client);
+}
+
+/* The last usage event settles this question; 0: none. */
+static void
+expect_settled(const struct fixture *fix, size_t count, int64_t n)
+{
+	const json_t *event;
+
+	assert_int_equal(json_array_size(fix->usage), count);
+	event = json_array_get(fix->usage, count - 1);
+	assert_int_equal(json_integer_value(json_object_get(event, "ask")), n);
+	assert_int_equal(json_object_get(event, "ask") != NULL, n > 0);
+}
+
+static void
+a_response_waits_for_its_answer_and_passes_as_it_came(void **state)
+{
+	/* spaces and order would not survive being written anew */
+	static const char create[] = "{ \"response\" : {\"b\":1,\"a\":2.50},"
+				     "\t\"type\":\"response\\u002ecreate\"}";
+	static const char item[] =
+	    "{ \"type\" : \"conversation.item.create\" }";
+	static const size_t steps[] = { 1, 7, 1000 };
+	struct fixture *fix = *state;
+
+	for (size_t i = 0; i < 3; i++) {
+		start_budget(fix, "error", NULL, NULL);
+		assert_int_equal(transform_mode(fix->transform, SIDE_CLIENT),
+		    TRANSFORM_REPLACE);
+		assert_null(say_cut(fix, SIDE_CLIENT, item, steps[i]));
+		assert_string_equal(next(&fix->upstream), item);
+		assert_null(say_cut(fix, SIDE_CLIENT, create, steps[i]));
+		expect_nothing(&fix->upstream);
+		expect_ask(fix, 1);
+		assert_true(gate_is_closed(gate_of(fix)));
+		assert_false(answer(fix, 1, NULL));
+		assert_false(gate_is_closed(gate_of(fix)));
+		assert_string_equal(next(&fix->upstream), create);
+		expect_nothing(&fix->upstream);
+		say(fix, SIDE_UPSTREAM, CREATED("resp_1"));
+		say(fix, SIDE_UPSTREAM, DONE("resp_1"));
+		expect_settled(fix, 1, 1);
+		expect_no_ask(fix);
+		expect_nothing(&fix->client);
+	}
+}
+
+static void
+a_response_that_is_refused_is_answered(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_budget(fix, "error", NULL, NULL);
+	say(fix, SIDE_CLIENT, CREATE_);
+	expect_ask(fix, 1);
+	assert_false(answer(fix, 1, "budget_spent"));
+	expect_error(fix, "insufficient_quota", "budget_spent", "mine");
+	assert_false(answer(fix, 1, NULL));
+	expect_nothing(&fix->upstream);
+	say(fix, SIDE_CLIENT, PLAIN);
+	expect_ask(fix, 2);
+	assert_false(answer(fix, 2, "unavailable"));
+	expect_error(fix, "rate_limit_error", "unavailable", NULL);
+	expect_nothing(&fix->upstream);
+}
+
+/* Only a budget that is spent ends a tunnel. */
+static void
+a_spent_budget_ends_a_tunnel_where_it_shall(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_budget(fix, "close", NULL, NULL);
+	say(fix, SIDE_CLIENT, CREATE_);
+	assert_false(answer(fix, 1, "unavailable"));
+	expect_error(fix, "rate_limit_error", "unavailable", "mine");
+	say(fix, SIDE_CLIENT, CREATE_);
+	assert_true(answer(fix, 2, "budget_spent"));
+	gate_end(gate_of(fix));
+	assert_false(gate_is_closed(gate_of(fix)));
+	say(fix, SIDE_CLIENT, CREATE_);
+	assert_false(gate_is_closed(gate_of(fix)));
+	expect_nothing(&fix->upstream);
+	expect_nothing(&fix->client);
+}
+
+/* Nothing that another reader could take for a response.create. */
+static void
+no_response_slips_through(void **state)
+{
+	static const struct {
+		const char *text, *code;
+	} cases[] = {
+		{ "{\"type\":\"session.update\",\"type\":\"response.create\"}",
+		    "invalid_event" },
+		{ "{\"type\":\"response.create\",\"type\":\"session.update\"}",
+		    "invalid_event" },
+		{ PLAIN PLAIN, "invalid_event" },
+		{ "{\"type\":\"session.update\"}" PLAIN, "invalid_event" },
+		{ "[" PLAIN "]", "invalid_event" },
+		{ "\xef\xbb\xbf" PLAIN, "invalid_event" },
+		{ "{\"type\":[\"response.create\"]}", "invalid_event" },
+		{ "{}", "invalid_event" },
+		{ "", "invalid_event" },
+	};
+	static const char *const forms[] = { NULL, "beta" };
+
+	for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture *fix = *state;
+
+		start_budget(fix, "error", forms[i % 2], NULL);
+		assert_null(say_cut(fix, SIDE_CLIENT, cases[i / 2].text, 11));
+		expect_refusal(fix, cases[i / 2].code, NULL);
+		expect_nothing(&fix->upstream);
+		expect_no_ask(fix);
+	}
+}
+
+/* What json_peek takes and json_parse() does not. */
+static void
+no_response_slips_through_the_translation(void **state)
+{
+	static const char deep[] =
+	    "{\"type\":\"response.create\",\"a\":[[[[[[[[[[[[[[[[[[[["
+	    "[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}";
+	static const char twice[] =
+	    "{\"type\":\"response.create\",\"a\":1,\"a\":2}";
+	struct fixture *fix = *state;
+
+	start_budget(fix, "error", "beta", NULL);
+	say(fix, SIDE_CLIENT, deep);
+	expect_refusal(fix, "invalid_event", NULL);
+	say(fix, SIDE_CLIENT, twice);
+	expect_refusal(fix, "invalid_event", NULL);
+	expect_nothing(&fix->upstream);
+	expect_no_ask(fix);
+}
+
+static void
+binary_messages_do_not_pass_a_budget(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_budget(fix, "error", NULL, NULL);
+	transform_begin(fix->transform, SIDE_CLIENT, WS_BINARY);
+	assert_null(piece(fix, SIDE_CLIENT, B(CREATE_), true));
+	expect_refusal(fix, "invalid_event", NULL);
+	expect_nothing(&fix->upstream);
+}
+
+static void
+what_the_vendor_begins_by_itself_is_cancelled(void **state)
+{
+	struct fixture *fix = *state;
+	json_t *event;
+
+	start_budget(fix, "error", NULL, NULL);
+	say(fix, SIDE_UPSTREAM, CREATED("resp_v"));
+	expect_ask(fix, 1);
+	/* nobody waits for it */
+	assert_false(gate_is_closed(gate_of(fix)));
+	assert_false(answer(fix, 1, NULL));
+	expect_nothing(&fix->upstream);
+	say(fix, SIDE_UPSTREAM, DONE("resp_v"));
+	expect_settled(fix, 1, 1);
+	say(fix, SIDE_UPSTREAM, CREATED("resp_w"));
+	expect_ask(fix, 2);
+	assert_false(answer(fix, 2, "budget_spent"));
+	event = json_loads(next(&fix->upstream), 0, NULL);
+	assert_string_equal(json_string_value(json_object_get(event, "type")),
+	    "response.cancel");
+	assert_string_equal(json_string_value(
+				json_object_get(event, "response_id")),
+	    "resp_w");
+	json_decref(event);
+	expect_error(fix, "insufficient_quota", "budget_spent", NULL);
+	/* what it cost is told all the same */
+	say(fix, SIDE_UPSTREAM, DONE("resp_w"));
+	expect_settled(fix, 2, 0);
+}
+
+static void
+a_create_that_the_vendor_refuses_is_over(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_budget(fix, "error", NULL, NULL);
+	say(fix, SIDE_CLIENT, CREATE_);
+	expect_ask(fix, 1);
+	assert_false(answer(fix, 1, NULL));
+	say(fix, SIDE_UPSTREAM,
+	    "{\"type\":\"error\",\"error\":{\"event_id\":\"other\"}}");
+	expect_no_ask(fix);
+	say(fix, SIDE_UPSTREAM,
+	    "{\"type\":\"error\",\"error\":{\"event_id\":\"mine\"}}");
+	expect_ask(fix, 0);
+	expect_no_ask(fix);
+}
+
+static void
+a_response_without_usage_is_over(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_budget(fix, "error", NULL, NULL);
+	say(fix, SIDE_CLIENT, CREATE_);
+	assert_false(answer(fix, 1, NULL));
+	say(fix, SIDE_UPSTREAM, CREATED("resp_1"));
+	expect_ask(fix, 1);
+	expect_no_ask(fix);
+	say(fix, SIDE_UPSTREAM,
+	    "{\"type\":\"response.done\",\"response\":{\"id\":\"resp_1\","
+	    "\"usage\":null}}");
+	expect_ask(fix, 0);
+	assert_int_equal(json_array_size(fix->usage), 0);
+}
+
+/* As many as there may be, and the next one when there is room. */
+static void
+a_question_waits_for_room(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_budget(fix, "error", NULL, NULL);
+	for (int64_t n = 1; n <= WIRE_ASKS_MAX; n++) {
+		say(fix, SIDE_CLIENT, PLAIN);
+		expect_ask(fix, n);
+		assert_false(answer(fix, n, NULL));
+		(void)next(&fix->upstream);
+	}
+	say(fix, SIDE_CLIENT, CREATE_);
+	expect_no_ask(fix);
+	assert_true(gate_is_closed(gate_of(fix)));
+	say(fix, SIDE_UPSTREAM, CREATED("resp_1"));
+	expect_no_ask(fix);
+	say(fix, SIDE_UPSTREAM, DONE("resp_1"));
+	expect_settled(fix, 1, 1);
+	expect_ask(fix, WIRE_ASKS_MAX + 1);
+	assert_false(answer(fix, WIRE_ASKS_MAX + 1, NULL));
+	assert_string_equal(next(&fix->upstream), CREATE_);
+	assert_false(gate_is_closed(gate_of(fix)));
+}
+
+static void
+a_turn_of_plain_text_is_asked_for(void **state)
+{
+	struct fixture *fix = *state;
+
+	start_budget(fix, "error", "text", NULL);
+	say(fix, SIDE_CLIENT, "one");
+	say(fix, SIDE_CLIENT, "two");
+	say(fix, SIDE_CLIENT, "three");
+	expect_ask(fix, 1);
+	expect_no_ask(fix);
+	expect_nothing(&fix->upstream);
+	assert_false(answer(fix, 1, NULL));
+	assert_non_null(strstr(next(&fix->upstream), "\"one\""));
+	assert_non_null(strstr(next(&fix->upstream), "response.create"));
+	expect_nothing(&fix->upstream);
+	say(fix, SIDE_UPSTREAM, CREATED("resp_1"));
+	say(fix, SIDE_UPSTREAM, DONE("resp_1"));
+	expect_settled(fix, 1, 1);
+	expect_ask(fix, 2);
+	/* it comes to nothing, and the next one has its turn */
+	assert_false(answer(fix, 2, "budget_spent"));
+	expect_error(fix, "insufficient_quota", "budget_spent", NULL);
+	expect_ask(fix, 3);
+	assert_false(answer(fix, 3, NULL));
+	assert_non_null(strstr(next(&fix->upstream), "\"three\""));
+	(void)next(&fix->upstream);
+	say(fix, SIDE_UPSTREAM, "{\"type\":\"error\",\"error\":{}}");
+	expect_ask(fix, 0);
+	expect_no_ask(fix);
+}
+
+static void
+what_a_pin_or_a_dialect_makes_of_a_response_is_asked_for(void **state)
+{
+	static const char create[] =
+	    "{\"type\":\"response.create\",\"response\":{\"modalities\":"
+	    "[\"text\"]}}";
+	static const char made[] = "{\"type\":\"response.create\",\"response\":"
+				   "{\"output_modalities\":[\"text\"]}}";
+	struct fixture *fix = *state;
+
+	for (int pinned = 0; pinned < 2; pinned++) {
+		start_budget(fix, "error", "beta", pinned ? PIN : NULL);
+		say(fix, SIDE_CLIENT, create);
+		expect_ask(fix, 1);
+		expect_nothing(&fix->upstream);
+		assert_false(answer(fix, 1, NULL));
+		expect_json(&fix->upstream, made);
+	}
+	start_budget(fix, "error", NULL, PIN);
+	say(fix, SIDE_CLIENT,
+	    "{\"type\":\"response.create\",\"response\":"
+	    "{\"instructions\":\"x\"}}");
+	expect_refusal(fix, "pinned", NULL);
+	expect_no_ask(fix);
+}
+
+static void
+those_who_speak_in_events_can_be_warned(void **state)
+{
+	static char metadata[] = "metadata";
+	struct fixture *fix = *state;
+
+	assert_false(transform_speaks_events(NULL));
+	fix->messages.log = metadata;
+	start(fix, NULL, NULL, NULL);
+	assert_false(transform_speaks_events(fix->transform));
+	fix->messages.usage = true;
+	start(fix, NULL, NULL, NULL);
+	assert_true(transform_speaks_events(fix->transform));
+	start(fix, "text", NULL, NULL);
+	assert_false(transform_speaks_events(fix->transform));
+}
+
 int
 main(void)
 {
@@ -759,6 +1161,19 @@ main(void)
 		T(what_is_no_event_passes_untranslated),
 		T(a_beta_client_is_pinned_after_translation),
 		T(a_pinned_beta_client_has_its_items_translated),
+		T(a_response_waits_for_its_answer_and_passes_as_it_came),
+		T(a_response_that_is_refused_is_answered),
+		T(a_spent_budget_ends_a_tunnel_where_it_shall),
+		T(no_response_slips_through),
+		T(no_response_slips_through_the_translation),
+		T(binary_messages_do_not_pass_a_budget),
+		T(what_the_vendor_begins_by_itself_is_cancelled),
+		T(a_create_that_the_vendor_refuses_is_over),
+		T(a_response_without_usage_is_over),
+		T(a_question_waits_for_room),
+		T(a_turn_of_plain_text_is_asked_for),
+		T(what_a_pin_or_a_dialect_makes_of_a_response_is_asked_for),
+		T(those_who_speak_in_events_can_be_warned),
 	};
 
 	return cmocka_run_group_tests_name("transform", tests, NULL, NULL);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROKER_ASK_QUEUE_H
+#define BROKER_ASK_QUEUE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "broker/limits/budget.h"
+#include "broker/store/ledger.h"
+#include "broker/tunnels/leases.h"
+#include "common/wire.h"
+
+/*
+ * ask_queue: the thread of control_asks, which waits for the store: reserving
+ * and releasing, in the order of the calls, and asks that wait for a budget.
+ *
+ * All of it is called with asks->lock held.
+ */
+#define ASK_QUEUE_BUCKETS 1024
+
+struct control_asks_options {
+	int64_t wait_ms;  /* most that an ask waits */
+	int64_t retry_ms; /* other processes settle, too */
+	int64_t lost_ms;  /* that a lost tunnel has to come back */
+};
+
+/* How far an ask has come. */
+enum stage {
+	ASKED,
+	ALLOWED, /* and the answer is not sent yet */
+	SENT,
+};
+
+struct open {
+	int64_t n;
+	enum stage stage;
+	int64_t tokens, money; /* that were reserved */
+};
+
+/* A lease that has joined; what is about one holds a reference to it. */
+struct member {
+	unsigned refs;
+	struct lease_info info; /* a copy */
+	void *owner;		/* NULL: has left */
+	int64_t lost_ms;	/* when what is open is lost, then */
+	int64_t asked;		/* the last one; 0: none, or not known */
+	struct open open[WIRE_ASKS_MAX];
+	size_t open_count;
+	struct ledger_largest largest; /* response so far */
+	struct result *ack;	       /* that waits to be taken */
+	bool spent;		       /* was told so */
+	LIST_ENTRY(member) entry;
+};
+LIST_HEAD(members, member);
+
+/* What the thread has to do: reserve, or release, for an ask. */
+struct work {
+	struct member *member;
+	int64_t n;
+	bool release;
+	int64_t deadline_ms; /* of a wait */
+	/* while it waits: for whose budget ("": the store), and whether to try
+	   again now */
+	char subject[STORE_SUBJECT_MAX + 1];
+	bool due;
+	TAILQ_ENTRY(work) entry;
+};
+TAILQ_HEAD(works, work);
+
+struct result {
+	struct member *member;
+	struct wire_packet *packet;
+	TAILQ_ENTRY(result) entry;
+};
+
+struct control_asks {
+	struct control_asks_options options;
+	int fd;
+	pthread_t thread;
+	pthread_mutex_t lock; /* over all that follows, and the members */
+	pthread_cond_t wake;
+	struct members members[ASK_QUEUE_BUCKETS];
+	struct works queue, waiting;
+	size_t waiting_count;
+	TAILQ_HEAD(, result) results;
+	uint64_t ends;	  /* of reservations, so far */
+	bool due;	  /* some of those that wait may be */
+	int64_t retry_ms; /* when all that waits is tried again */
+	int64_t lost_ms;  /* when the first lost tunnel is given up */
+	int64_t away_ms;  /* until then the store is not asked */
+	bool stopping;
+};
+
+struct open *ask_queue_find_open(struct member *member, int64_t n);
+void ask_queue_remove_open(struct member *member, struct open *open);
+
+/* What a response of it is expected to come to. */
+struct budget_ask ask_queue_make_ask(const struct member *member,
+    const char *id);
+
+/* Reserve; the answer is posted.  Release; harmless where nothing is. */
+void ask_queue_reserve(struct control_asks *asks, struct member *member,
+    int64_t n);
+void ask_queue_release(struct control_asks *asks, struct member *member,
+    int64_t n);
+void ask_queue_drop(struct work *work);
+
+/* Something of theirs has ended: who waits for one of them may go on. */
+void ask_queue_wake(struct control_asks *asks, const struct subjects *subjects);
+
+/* To be taken; takes the packet. */
+struct result *ask_queue_post(struct control_asks *asks, struct member *member,
+    struct wire_packet *packet);
+
+/* Book what is open as lost. */
+void ask_queue_book_open(const struct member *member);
+void ask_queue_log_spent(const struct member *member,
+    const struct store_budget_state *state);
+
+/* End a reference; take it out of the table. */
+void ask_queue_unref(struct member *member);
+void ask_queue_forget(struct member *member);
+
+/* The thread: until asks->stopping. */
+void *ask_queue_run(void *asks);
+
+#endif
