@@ -7,7 +7,7 @@ import fs from "node:fs";
 
 import { SIM, needs } from "../lib/harness.mjs";
 import * as fcgi from "../lib/fcgi.mjs";
-import { ANAM, INJECTED, LIVEKIT, SECRETS, SEND, Target, bystander }
+import { ANAM, INJECTED, LIVEKIT, SECRETS, SEND, TICKETS, Target, bystander }
 	from "../lib/hostile.mjs";
 import { NAMES } from "../lib/servers.mjs";
 import { skip_all, test } from "../lib/tap.mjs";
@@ -21,6 +21,7 @@ const TAKERS = [
 	["keys", SECRETS, "{}"],
 	["chat", SEND, '{"content":"x"}'],
 	["anam", ANAM, '{"personaId":"persona-1"}'],
+	["tickets", TICKETS, '{"route":"/raw"}'],
 ];
 const each = (fn) => TAKERS.flatMap(([name, target, good]) =>
     fn(target, good).map(([what, ...row]) => [`${name}: ${what}`, ...row]));
@@ -165,6 +166,18 @@ const B = [
 	["keys: a huge life", (o) => o.fcgi("POST", SECRETS, { body:
 	    '{"expires_after":{"anchor":"created_at",' +
 	    '"seconds":9007199254740993}}' }), 400],
+	...[["of no route", "{}"], ["of a route that is not there",
+	    '{"route":"/nothing"}'], ["of a number", '{"route":5}'],
+	    ["for a negative time", '{"route":"/raw","seconds":-1}'],
+	    ["for no time", '{"route":"/raw","seconds":0}'],
+	    ["for 2^53 + 1 s", '{"route":"/raw","seconds":9007199254740993}'],
+	    ["for 1e300 s", '{"route":"/raw","seconds":1e300}'],
+	    ["for a text", '{"route":"/raw","seconds":"60"}'],
+	    ["of another user", '{"route":"/raw","user":"admin"}'],
+	    ["of another plan", '{"route":"/raw","plan":"gold"}'],
+	    ["for an address of another", '{"route":"/raw","address":"::1"}'],
+	].map(([name, body]) => [`tickets: ${name}`, (o) => o.fcgi("POST",
+	    TICKETS, { body }), [400, 403, 404], is_json]),
 	["livekit: someone's identity", (o) => o.fcgi("POST", LIVEKIT,
 	    { body: '{"participant_identity":"admin"}' }), 403],
 	["livekit: a room's configuration", (o) => o.fcgi("POST", LIVEKIT,
@@ -282,6 +295,21 @@ const tokens = [
 	    "..AAAA.AAAA.AAAA"],
 ];
 
+// What was issued for something else.
+const of_ours = (make) => async (o) => o.fcgi("GET", "/api/v1/chats", {
+	headers: { "x-anon-id": null, Authorization: `Bearer ${await make(o)}` },
+});
+const OURS = [
+	["a ticket", async (o) => (await o.fcgi("POST", TICKETS,
+	    { body: '{"route":"/raw"}' })).json.ticket],
+	["a short-lived key", async (o) => (await o.fcgi("POST", SECRETS,
+	    { body: "{}" })).json.value],
+	["that key's token", async (o) => (await o.fcgi("POST", SECRETS,
+	    { body: "{}" })).json.value.slice(3)],
+	["a LiveKit token", async (o) => (await o.fcgi("POST", LIVEKIT,
+	    { body: "{}" })).json.participant_token],
+].map(([name, make]) => [name, of_ours(make), [400, 401], is_json]);
+
 const C = tokens.map(([name, make]) => [name, (o) => o.fcgi("GET",
     "/api/v1/chats", { headers: { Authorization: `Bearer ${make(o)}`,
         "x-anon-id": null } }), [400, 401], is_json]);
@@ -359,7 +387,8 @@ test("tokens that are none", async (t) => {
 	    { headers: ann, body: '{"title":"mine"}' })).status, 201);
 	const good = await target.fcgi("GET", "/api/v1/chats", { headers: ann });
 	assert.equal(good.json?.total, 1, good.body);
-	await target.run("C", [...C, ...AUTHORIZATIONS, ...IDENTITIES]);
+	await target.run("C", [...C, ...OURS, ...AUTHORIZATIONS,
+	    ...IDENTITIES]);
 	target.check_logs();
 }, { timeout: 60000 });
 

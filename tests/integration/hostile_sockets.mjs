@@ -98,6 +98,7 @@ const KEYS = [
 	["16 KiB", () => `ek_${"A".repeat(7000)}`],
 ];
 const FORMS = [
+	["a query", (key) => [`&ticket=${encodeURIComponent(key)}`, {}]],
 	["a header", (key) => ["", { Authorization: `Bearer ${key}` }]],
 	["an item", (key) => ["", { "Sec-WebSocket-Protocol":
 	    `realtime, openai-insecure-api-key.${key}` }]],

@@ -19,6 +19,7 @@ export const INJECTED = "X-Injected";
 export const LIVEKIT = "/api/livekit/token";
 export const SECRETS = "/v1/realtime/client_secrets";
 export const SEND = "/api/v1/messages/send";
+export const TICKETS = "/api/tickets";
 export const ANAM = "/v1/engine/session";
 
 let rows_run = 0;
@@ -113,6 +114,7 @@ livekit {
 		this.other = await site.pair(site.direct(), "/raw", this.vendor);
 		for (const [target, body] of [[LIVEKIT, {}], [SECRETS, {}],
 		    [ANAM, { personaId: "persona-1" }],
+		    [TICKETS, { route: "/raw" }],
 		    [SEND, { content: site.content("prompt") }]])
 			await this.fcgi("POST", target, { body: JSON.stringify(body) });
 		this.fds = fds_of(this.broker.pid);
