@@ -540,8 +540,27 @@ database_end(struct database *db, enum err err, struct diag *diag)
 	return err;
 }
 
+/* Has the log (sqlite.org/wal.html) outgrown what checkpoints leave of it? */
+static enum err
+check_log(const struct database *db, uint64_t max_bytes, struct diag *diag)
+{
+	char *path;
+	struct stat st;
+	int rc;
+
+	path = xasprintf("%s-wal", db->path);
+	rc = stat(path, &st);
+	free(path);
+	if (rc == -1 || (uint64_t)st.st_size <= max_bytes)
+		return ERR_OK;
+	diag_set(diag,
+	    "the store: its -wal has %lld bytes: who reads it for so long?",
+	    (long long)st.st_size);
+	return ERR_UNAVAIL;
+}
+
 enum err
-database_probe(struct database *db, struct diag *diag)
+database_probe(struct database *db, uint64_t log_max_bytes, struct diag *diag)
 {
 	enum err err = database_begin(db, diag);
 	char sql[64];
@@ -555,7 +574,8 @@ database_probe(struct database *db, struct diag *diag)
 	rc = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
 	if (rc != SQLITE_OK)
 		err = fail(db, rc, diag);
-	return database_end(db, err, diag);
+	err = database_end(db, err, diag);
+	return err == ERR_OK ? check_log(db, log_max_bytes, diag) : err;
 }
 
 enum err

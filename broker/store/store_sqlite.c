@@ -171,10 +171,14 @@ expire(struct store *store, const struct store_expiry *in, bool *ret_more,
 	return err;
 }
 
+/* A checkpoint leaves 16 MiB of it: database.c. */
+#define WAL_MAX_BYTES (256 * 1024 * 1024)
+
 static enum err
 probe(struct store *store, struct diag *diag)
 {
-	return database_probe(((struct store_sqlite *)store)->db, diag);
+	return database_probe(((struct store_sqlite *)store)->db, WAL_MAX_BYTES,
+	    diag);
 }
 
 static void

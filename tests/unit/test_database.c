@@ -104,16 +104,19 @@ a_probe_says_whether_it_can_be_written_to(void **state)
 	(void)snprintf(path, sizeof(path), "%s/db", dir);
 	assert_int_equal(database_open(path, &schema, &db, NULL), ERR_OK);
 	assert_int_equal(database_open(path, &schema, &other, NULL), ERR_OK);
-	assert_int_equal(database_probe(db, NULL), ERR_OK);
+	assert_int_equal(database_probe(db, 1 << 30, NULL), ERR_OK);
 	assert_int_equal(database_begin(other, NULL), ERR_OK);
-	assert_int_equal(database_probe(db, &why), ERR_UNAVAIL);
+	assert_int_equal(database_probe(db, 1 << 30, &why), ERR_UNAVAIL);
 	assert_string_not_equal(why.text, "");
 	assert_int_equal(database_end(other, ERR_OK, NULL), ERR_OK);
-	assert_int_equal(database_probe(db, NULL), ERR_OK);
+	assert_int_equal(database_probe(db, 1 << 30, NULL), ERR_OK);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
-	assert_int_equal(database_probe(db, NULL), ERR_UNAVAIL);
+	assert_int_equal(database_probe(db, 1 << 30, NULL), ERR_UNAVAIL);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &empty), 0);
-	assert_int_equal(database_probe(db, NULL), ERR_OK);
+	assert_int_equal(database_probe(db, 1 << 30, NULL), ERR_OK);
+	/* and one whose log is too long */
+	assert_int_equal(database_probe(db, 100, &why), ERR_UNAVAIL);
+	assert_non_null(strstr(why.text, "-wal has"));
 	database_free(other);
 	database_free(db);
 	(void)unlink(path);
