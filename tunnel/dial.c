@@ -563,6 +563,7 @@ static bool
 open_address(struct dial *dial, const char *address)
 {
 	int fd = start_connect(address, dial->grant->upstream.port);
+	uint8_t random;
 	enum err err;
 
 	if (fd == -1) {
@@ -570,6 +571,9 @@ open_address(struct dial *dial, const char *address)
 		diag_set(&dial->why, "cannot connect to %s: %s", address,
 		    strerror(errno));
 		note_failure(dial, err, "cannot connect to the vendor");
+		crypt_random(&random, sizeof(random)); /* not all at once */
+		if (err == ERR_UNAVAIL)
+			dial->refusal.retry_after_s = 1 + random % 5;
 		return false;
 	}
 	dial->stream = stream_new(fd);

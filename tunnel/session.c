@@ -250,27 +250,20 @@ refuse_err(struct session *session, enum err err, const char *message,
 	refuse(session, &refusal);
 }
 
-/* Spread, or all would come back in the same second. */
-static unsigned
-retry_after_s(void)
-{
-	uint8_t random;
-
-	crypt_random(&random, sizeof(random));
-	return RETRY_MIN_S + random % RETRY_SPREAD_S;
-}
-
 static void
 refuse_unavailable(struct session *session, const char *why)
 {
+	uint8_t random;
 	struct refusal refusal = {
 		.status = err_http_status(ERR_UNAVAIL),
 		.code = err_code(ERR_UNAVAIL),
 		.message = err_text(ERR_UNAVAIL),
-		.retry_after_s = retry_after_s(),
 		.why = why,
 	};
 
+	/* spread, or all would come back in the same second */
+	crypt_random(&random, sizeof(random));
+	refusal.retry_after_s = RETRY_MIN_S + random % RETRY_SPREAD_S;
 	refuse(session, &refusal);
 }
 
@@ -449,8 +442,6 @@ on_dialled(void *arg, const struct dial_upstream *upstream,
 		.retry_after_s = refused->retry_after_s,
 		.why = refused->why,
 	};
-	if (refused->status == err_http_status(ERR_UNAVAIL))
-		refusal.retry_after_s = retry_after_s();
 	refuse(session, &refusal);
 }
 
