@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/log.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,20 +73,36 @@ put_prefix(char *line, enum log_level level)
 }
 
 /*
- * Write a whole line, or drop and count it where the reader is stuck.  One
- * thread at a time: the room that poll() saw is for the line that it was asked
- * for.
+ * Not to wait is said with each write: other processes have the same standard
+ * error, and take the room that poll() saw, or mind O_NONBLOCK.  Files and
+ * terminals, and pipes before Linux 6.5, do not know it; they are written to.
+ */
+static ssize_t
+write_now(char *line, size_t len)
+{
+	struct iovec iov = { .iov_base = line, .iov_len = len };
+	ssize_t n = pwritev2(STDERR_FILENO, &iov, 1, -1, RWF_NOWAIT);
+
+	if (n == -1 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		n = write(STDERR_FILENO, line, len);
+	return n;
+}
+
+/*
+ * Write a whole line, or drop it where the reader is stuck, and count what is
+ * missing.  One thread at a time: the room that poll() saw is for the line
+ * that it was asked for.
  */
 static void
-put_line(const char *line, size_t len)
+put_line(char *line, size_t len, unsigned missing)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
 
 	(void)pthread_mutex_lock(&lock);
 	if (poll(&pfd, 1, 0) != 1 || (pfd.revents & POLLOUT) == 0 ||
-	    write(STDERR_FILENO, line, len) != (ssize_t)len)
-		atomic_fetch_add(&log_dropped, 1);
+	    write_now(line, len) != (ssize_t)len)
+		atomic_fetch_add(&log_dropped, missing);
 	(void)pthread_mutex_unlock(&lock);
 }
 
@@ -104,7 +122,7 @@ log_write(enum log_level level, const char *event, const char *fmt, va_list ap)
 		n = put_prefix(line, LOG_LEVEL_WARNING);
 		n += (size_t)snprintf(line + n, LINE_MAX_BYTES - n,
 		    "log.dropped lines=%u\n", dropped);
-		put_line(line, n);
+		put_line(line, n, dropped);
 	}
 	n = put_prefix(line, level);
 	n += (size_t)snprintf(line + n, LINE_MAX_BYTES - n, "%s ", event);
@@ -114,7 +132,7 @@ log_write(enum log_level level, const char *event, const char *fmt, va_list ap)
 	while (n > 0 && line[n - 1] == ' ')
 		n--;
 	line[n++] = '\n';
-	put_line(line, n);
+	put_line(line, n, 1);
 }
 
 #define LOG_FUNCTION(name, level)               \

@@ -67,6 +67,19 @@ check_units() {
 	[ -z "$problems" ]
 }
 
+# Neither a service that crashes again and again nor a storm of connections
+# makes systemd close the sockets.
+check_limits() {
+	local file
+	for file in "$top_builddir"/deploy/systemd/culvert-{broker,tunnel}.service; do
+		grep -q '^StartLimitIntervalSec=0$' "$file" || return 1
+		grep -q '^LimitCORE=0$' "$file" || return 1
+	done
+	for file in "$top_builddir"/deploy/systemd/*.socket; do
+		grep -q '^TriggerLimitIntervalSec=0$' "$file" || return 1
+	done
+}
+
 check_users() {
 	systemd-sysusers --dry-run "$top_builddir/deploy/systemd/culvert.conf"
 }
@@ -127,6 +140,7 @@ check_apache() {
 check "scripts are clean" shellcheck check_scripts
 check "manual pages are clean" mandoc check_manuals
 check "systemd accepts the units" systemd-analyze check_units
+check "and they keep their sockets open, and leave no core" grep check_limits
 check "systemd accepts the users" systemd-sysusers check_users
 check "lighttpd takes the sample" lighttpd check_lighttpd
 check "nginx takes the sample" nginx check_nginx

@@ -174,6 +174,8 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_tunnel_ticket_SOURCES = %D%/unit/test_tunnel_ticket.c \
 	$(ticket_store) $(tunnel_ask)
 
+%C%_unit_test_log_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll
+
 # What every backend of the store has to pass.
 %C%_unit_test_store_sqlite_SOURCES = %D%/unit/test_store_sqlite.c \
 	%D%/unit/store_conformance.c %D%/unit/store_conformance.h \
@@ -195,12 +197,16 @@ integration_tests = \
 	%D%/integration/engineio.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \
+	%D%/integration/faults.mjs \
 	%D%/integration/hostile.mjs \
+	%D%/integration/hostile_http.mjs \
+	%D%/integration/hostile_sockets.mjs \
 	%D%/integration/limits.mjs \
 	%D%/integration/livekit.mjs \
 	%D%/integration/messages.mjs \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
+	%D%/integration/secrets.mjs \
 	%D%/integration/rates.mjs \
 	%D%/integration/resume.mjs \
 	%D%/integration/revoke.mjs \
@@ -342,6 +348,7 @@ EXTRA_DIST += $(integration_tests) $(client_tests) $(chaos_tests) \
 	%D%/clients/lib/browser.mjs %D%/clients/lib/hybrid.js \
 	%D%/clients/lib/openai-talk.mjs %D%/clients/lib/setup.mjs \
 	%D%/lib/chat.mjs %D%/lib/fcgi.mjs %D%/lib/flutter.mjs \
+	%D%/lib/harness.mjs %D%/lib/hostile.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/harness.mjs %D%/lib/issuer.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
 

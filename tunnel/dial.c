@@ -551,16 +551,29 @@ start_connect(const char *text, uint16_t port)
 	return -1;
 }
 
+/* Whether it is this machine that lacks something, and no fault of a vendor. */
+static bool
+is_ours(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM ||
+	    error == ENOBUFS || error == EADDRNOTAVAIL;
+}
+
 static bool
 open_address(struct dial *dial, const char *address)
 {
 	int fd = start_connect(address, dial->grant->upstream.port);
+	uint8_t random;
+	enum err err;
 
 	if (fd == -1) {
+		err = is_ours(errno) ? ERR_UNAVAIL : ERR_UPSTREAM;
 		diag_set(&dial->why, "cannot connect to %s: %s", address,
 		    strerror(errno));
-		note_failure(dial, ERR_UPSTREAM,
-		    "cannot connect to the vendor");
+		note_failure(dial, err, "cannot connect to the vendor");
+		crypt_random(&random, sizeof(random)); /* not all at once */
+		if (err == ERR_UNAVAIL)
+			dial->refusal.retry_after_s = 1 + random % 5;
 		return false;
 	}
 	dial->stream = stream_new(fd);

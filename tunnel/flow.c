@@ -67,6 +67,18 @@ flow_wait_ms(const struct flow *flow, int64_t now_ms)
 	return wait > 0 ? wait : 0;
 }
 
+const char FLOW_NO_TEXT[] = "binary messages are not taken here";
+const char FLOW_NO_UTF8[] = "a message is not valid UTF-8";
+
+/* For what the reader of a message has against it. */
+static int
+code_of(const char *why)
+{
+	if (why == FLOW_NO_TEXT)
+		return WS_CODE_UNSUPPORTED;
+	return why == FLOW_NO_UTF8 ? WS_CODE_BAD_DATA : WS_CODE_POLICY;
+}
+
 static enum err
 violate(struct flow *flow, int code, const char *why)
 {
@@ -160,7 +172,7 @@ hand_payload(struct flow *flow, const struct flow_sink *sink,
 
 	if (len > 0 || last)
 		why = sink->payload(sink->arg, data, len, last);
-	return why != NULL ? violate(flow, WS_CODE_POLICY, why) : ERR_OK;
+	return why != NULL ? violate(flow, code_of(why), why) : ERR_OK;
 }
 
 /*

@@ -11,6 +11,12 @@
 #include "common/ws_frame.h"
 
 /*
+ * What a reader of texts has against a message, and says in these words, for
+ * it to be closed with 1003 and with 1007.
+ */
+extern const char FLOW_NO_TEXT[], FLOW_NO_UTF8[];
+
+/*
  * flow: one direction of a relay, as a pure state machine.
  *
  * It is fed the bytes that were read from one peer and hands on what the

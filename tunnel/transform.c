@@ -8,6 +8,7 @@
 #include "common/pin.h"
 #include "common/xalloc.h"
 #include "tunnel/dialect.h"
+#include "tunnel/flow.h"
 #include "tunnel/gate.h"
 #include "tunnel/held.h"
 #include "tunnel/json_peek.h"
@@ -513,26 +514,26 @@ feed_event(struct transform *transform, const struct piece *piece,
 
 /* ---- plain text of the client ------------------------------------------ */
 
-static void
+static const char *
 say(struct transform *transform, const struct piece *text,
     const struct sink *sink)
 {
 	struct message *message = &transform->client;
 	enum err err = text_chat_say(transform->chat, text->data, text->len);
 
+	if (err == ERR_TYPE)
+		return FLOW_NO_UTF8;
 	if (err == ERR_NOTFOUND)
 		refuse(message, "empty_message", "The message is empty.", "");
-	else if (err == ERR_TYPE)
-		refuse(message, "invalid_message",
-		    "The message is not valid UTF-8.", "");
 	else if (err != ERR_OK)
 		refuse(message, "queue_full",
 		    "Too many messages wait for their answers.", "");
 	else
 		gate_next_turn(transform->gate, sink);
+	return NULL;
 }
 
-static void
+static const char *
 feed_text(struct transform *transform, const struct piece *piece,
     const struct sink *sink)
 {
@@ -541,18 +542,18 @@ feed_text(struct transform *transform, const struct piece *piece,
 	struct piece text;
 
 	if (message->course != COURSE_HOLD)
-		return;
-	if (message->opcode != WS_TEXT) {
-		refuse(message, "invalid_message",
-		    "Binary messages are not taken here.", "");
-	} else if (held_exceeds(&message->held, piece->len, max)) {
+		return NULL;
+	if (message->opcode != WS_TEXT)
+		return FLOW_NO_TEXT;
+	if (held_exceeds(&message->held, piece->len, max)) {
 		refuse_too_large(message);
 	} else if (!piece->last) {
 		held_add(&message->held, piece->data, piece->len, max);
 	} else {
 		text = held_complete(&message->held, piece, max);
-		say(transform, &text, sink);
+		return say(transform, &text, sink);
 	}
+	return NULL;
 }
 
 static const char *
@@ -565,7 +566,7 @@ feed_client(struct transform *transform, const struct piece *piece,
 	if (transform_mode(transform, SIDE_CLIENT) == TRANSFORM_READ)
 		(void)look(transform, piece);
 	else if (transform->form == FORM_TEXT)
-		feed_text(transform, piece, sink);
+		why = feed_text(transform, piece, sink);
 	else
 		why = feed_event(transform, piece, sink);
 	if (!piece->last)

@@ -102,7 +102,7 @@ void transform_begin(struct transform *transform, enum cause_side from,
  * A piece of it, unmasked; the last one may be empty.  Where the direction is
  * replaced, data may be written to, and so may the WS_HEADER_MAX_BYTES in front
  * of it, for as long as the call lasts.  Answers why the message must not go
- * on, a static text (close 1008), or NULL.
+ * on, a static text (close 1008, or as flow.h says), or NULL.
  */
 const char *transform_feed(struct transform *transform, enum cause_side from,
     uint8_t *data, size_t len, bool last, const struct sink *sink);

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #include "common/crypt.h"
-#include "common/xalloc.h"
+#include "common/log.h"
 #include "common/loop.h"
+#include "common/xalloc.h"
 #include "tunnel/session.h"
 #include "tunnel/stream.h"
 
@@ -32,6 +33,7 @@ struct worker {
 	struct member *members;
 	unsigned connections; /* that may still be accepted */
 	bool accepted_any;
+	unsigned pauses; /* since it was last accepted */
 	bool stopping;
 	struct worker_sockets sockets; /* -1: closed, or never given */
 	int signal_fd, epoll_fd;
@@ -251,8 +253,14 @@ accept_one(struct worker *worker, bool *ret_busy)
 	if (fd == -1) {
 		*ret_busy = errno == EMFILE || errno == ENFILE ||
 		    errno == ENOMEM || errno == ENOBUFS;
+		if (*ret_busy && worker->pauses++ == 0)
+			log_error("worker.paused", "reason=\"%s\"",
+			    strerror(errno));
 		return false;
 	}
+	if (worker->pauses > 0)
+		log_notice("worker.resumed", "pauses=%u", worker->pauses);
+	worker->pauses = 0;
 	if (!worker->accepted_any)
 		report(worker, WORKER_ACCEPTED);
 	worker->accepted_any = true;

@@ -19,8 +19,6 @@
 #define NAMESPACE "/chats"
 
 /* What one socket may ask: so many events, and then so many in a second. */
-#define EVENTS_BURST 100
-#define EVENTS_PER_S 20
 #define REFUSALS_MAX 100 /* one after another; then it is a flood */
 #define PENDING_MAX  100
 
@@ -58,6 +56,7 @@ struct task {
 
 static unsigned long last_lane;
 static size_t answer_max_bytes;
+static int64_t events_per_s, burst; /* of the configuration, at the start */
 
 static void
 client_unref(struct client *client)
@@ -257,7 +256,7 @@ client_new(struct sio_socket *socket, const struct caller *caller)
 	client->refs = 1;
 	client->caller = *caller;
 	client->lane = ++last_lane;
-	client->credit = EVENTS_BURST * 1000;
+	client->credit = burst * 1000;
 	client->credit_ms = clock_ms();
 	if (caller->expires != 0) {
 		client->expiry = loop_timer_new(hub_loop(), expired, client);
@@ -344,10 +343,10 @@ take_credit(struct client *client, struct diag *diag)
 {
 	int64_t now = clock_ms();
 
-	client->credit += (now - client->credit_ms) * EVENTS_PER_S;
+	client->credit += (now - client->credit_ms) * events_per_s;
 	client->credit_ms = now;
-	if (client->credit > EVENTS_BURST * 1000)
-		client->credit = EVENTS_BURST * 1000;
+	if (client->credit > burst * 1000)
+		client->credit = burst * 1000;
 	if (client->credit < 1000 || !is_within_limits(&client->caller, diag))
 		return false;
 	client->credit -= 1000;
@@ -507,6 +506,8 @@ chat_socket_start(const struct config_socketio *config)
 		.revoked = post_revoked };
 	size_t half = (size_t)config->max_payload * 2;
 
+	events_per_s = config->events_per_s;
+	burst = config->event_burst;
 	answer_max_bytes = half > ANSWER_MIN_BYTES ? half : ANSWER_MIN_BYTES;
 	notify_set_sink(&sink);
 }

@@ -18,7 +18,6 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 
-#define READERS_MAX 32
 /* What a log may weigh: an event for every few bytes, and at least so many. */
 #define LOG_PER_BYTE  8
 #define LOG_BYTES_MIN (4 * 1024 * 1024)
@@ -189,7 +188,7 @@ generation_attach(struct generation *generation, struct parked *parked,
 {
 	struct chat_reader *reader;
 
-	if (generation->reader_count >= READERS_MAX)
+	if (generation->reader_count >= chat_of(generation)->max_readers)
 		return ERR_UNAVAIL;
 	loop_timer_stop(generation->absent);
 	reader = chat_reader_new(parked, &generation->feed, after, on_left,

@@ -252,6 +252,7 @@ struct config_chat {
 	int64_t replay_s;     /* how long events can be had again */
 	unsigned max_streams; /* answers at once: descriptors, no threads ... */
 	unsigned max_streams_per_owner; /* ... of one owner */
+	unsigned max_readers;		/* of one answer */
 	uint64_t max_chats, max_turns;	/* of one owner; of one chat */
 	int64_t keep_s; /* users' chats that do not change; 0: for ever */
 	bool balance;	/* users pay; all models have prices then */
@@ -272,6 +273,8 @@ struct config_socketio {
 	int64_t recovery_ms;	    /* a connection can be taken up; 0: not */
 	uint64_t max_payload;	    /* bytes of a message, or of a poll */
 	uint64_t max_sessions, max_sessions_per_address;
+	uint64_t queue_bytes; /* that wait for all clients; past it: few each */
+	unsigned events_per_s, event_burst; /* of one client, to the chat */
 	bool echo;	   /* the application for conformance tests */
 	char *engine_path; /* bare Engine.IO, with echo */
 };
@@ -311,6 +314,7 @@ struct config {
 		uint64_t body_bytes; /* largest request body */
 		int64_t timeout_ms;  /* to read a request, to write an answer */
 		int64_t stop_ms;     /* for running requests at the end */
+		uint64_t waiting;    /* streams and polls at once */
 		char *base_path;     /* prefix of every path; "" at the root */
 	} requests;
 	struct {

@@ -193,13 +193,17 @@ static enum err
 build_streams(struct conf_section *section, struct config_chat *chat,
     struct diag *diag)
 {
-	uint64_t all = 0, own = 0;
+	uint64_t all = 0, own = 0, readers = 0;
 	enum err err = value_get_number(section, "max_streams", 1, 100000, 200,
 	    &all, diag);
 
 	if (err == ERR_OK)
 		err = value_get_number(section, "max_streams_per_owner", 1, all,
 		    all < 4 ? all : 4, &own, diag);
+	if (err == ERR_OK)
+		err = value_get_number(section, "max_readers", 1, 10000, 32,
+		    &readers, diag);
+	chat->max_readers = (unsigned)readers;
 	chat->max_streams = (unsigned)all;
 	chat->max_streams_per_owner = (unsigned)own;
 	return err;
@@ -383,6 +387,7 @@ config_chat_dump(const struct config_chat *chat, FILE *out)
 	value_put_number(out, 1, "max_streams", chat->max_streams);
 	value_put_number(out, 1, "max_streams_per_owner",
 	    chat->max_streams_per_owner);
+	value_put_number(out, 1, "max_readers", chat->max_readers);
 	value_put_text(out, 1, "plan", chat->plan);
 	(void)fputs("\tanonymous {\n", out);
 	value_put_bool(out, 2, "allow", chat->anonymous.allowed);

@@ -257,6 +257,9 @@ build_requests(struct conf_section *section, struct config *config,
 		err =
 		    value_get_number(section, "stop", 0, 600, 10, &stop, diag);
 	if (err == ERR_OK)
+		err = value_get_number(section, "waiting", 1, 1000000, 20000,
+		    &config->requests.waiting, diag);
+	if (err == ERR_OK)
 		err = value_get_optional(section, "base_path", check_base_path,
 		    &config->requests.base_path, diag);
 	if (config->requests.base_path == NULL)
@@ -442,6 +445,7 @@ config_dump(const struct config *config, FILE *out)
 	    (uint64_t)config->requests.timeout_ms / 1000);
 	value_put_number(out, 1, "stop",
 	    (uint64_t)config->requests.stop_ms / 1000);
+	value_put_number(out, 1, "waiting", config->requests.waiting);
 	value_put_text(out, 1, "base_path", config->requests.base_path);
 	(void)fputs("}\n", out);
 	(void)fputs("tickets {\n", out);

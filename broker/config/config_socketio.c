@@ -72,7 +72,7 @@ build_bounds(struct conf_section *section, struct config_socketio *socketio,
 {
 	enum err err = value_get_number(section, "max_payload", 100, 1 << 24,
 	    1000000, &socketio->max_payload, diag);
-	uint64_t all;
+	uint64_t all, rate = 0, burst = 0;
 
 	if (err == ERR_OK)
 		err = value_get_number(section, "max_sessions", 1, 1000000,
@@ -82,6 +82,17 @@ build_bounds(struct conf_section *section, struct config_socketio *socketio,
 		err = value_get_number(section, "max_sessions_per_address", 1,
 		    all, all < PER_ADDRESS ? all : PER_ADDRESS,
 		    &socketio->max_sessions_per_address, diag);
+	if (err == ERR_OK)
+		err = value_get_number(section, "queue_bytes", 1 << 20,
+		    UINT64_C(1) << 40, 268435456, &socketio->queue_bytes, diag);
+	if (err == ERR_OK)
+		err = value_get_number(section, "events_per_second", 1, 10000,
+		    20, &rate, diag);
+	if (err == ERR_OK)
+		err = value_get_number(section, "event_burst", 1, 10000, 100,
+		    &burst, diag);
+	socketio->events_per_s = (unsigned)rate;
+	socketio->event_burst = (unsigned)burst;
 	return err;
 }
 
@@ -130,7 +141,9 @@ config_socketio_equal(const struct config_socketio *a,
 	    a->max_payload == b->max_payload &&
 	    a->max_sessions == b->max_sessions &&
 	    a->max_sessions_per_address == b->max_sessions_per_address &&
-	    a->echo == b->echo;
+	    a->queue_bytes == b->queue_bytes &&
+	    a->events_per_s == b->events_per_s &&
+	    a->event_burst == b->event_burst && a->echo == b->echo;
 }
 
 void
@@ -150,6 +163,9 @@ config_socketio_dump(const struct config_socketio *socketio, FILE *out)
 	value_put_number(out, 1, "max_sessions", socketio->max_sessions);
 	value_put_number(out, 1, "max_sessions_per_address",
 	    socketio->max_sessions_per_address);
+	value_put_number(out, 1, "queue_bytes", socketio->queue_bytes);
+	value_put_number(out, 1, "events_per_second", socketio->events_per_s);
+	value_put_number(out, 1, "event_burst", socketio->event_burst);
 	value_put_bool(out, 1, "echo", socketio->echo);
 	value_put_text(out, 1, "engine_path", socketio->engine_path);
 	(void)fputs("}\n", out);

@@ -25,7 +25,7 @@ struct accept_pool {
 	int listen_fd;
 	int stop_fd;		/* readable once stopped, until all is over */
 	pthread_mutex_t leader; /* who has it, accepts */
-	bool paused;		/* guarded by leader */
+	unsigned pauses;	/* since it was last accepted; guarded by leader */
 	pthread_mutex_t lock;
 	pthread_cond_t ended; /* alive has become 0 */
 	unsigned alive;	      /* guarded by lock */
@@ -87,9 +87,8 @@ pause_accepting(struct accept_pool *pool, int error)
 {
 	struct pollfd stop = { .fd = pool->stop_fd, .events = POLLIN };
 
-	if (!pool->paused)
+	if (pool->pauses++ == 0)
 		log_error("accept.paused", "reason=\"%s\"", strerror(error));
-	pool->paused = true;
 	(void)poll(&stop, 1, PAUSE_MS);
 }
 
@@ -114,9 +113,10 @@ wait_for_connection(struct accept_pool *pool)
 			continue;
 		fd = accept4(pool->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd != -1) {
-			if (pool->paused)
-				log_notice("accept.resumed", "%s", "");
-			pool->paused = false;
+			if (pool->pauses > 0)
+				log_notice("accept.resumed", "pauses=%u",
+				    pool->pauses);
+			pool->pauses = 0;
 			return fd;
 		}
 		if (!is_passing(errno))

@@ -21,8 +21,6 @@
 #include "common/loop.h"
 #include "common/xalloc.h"
 
-#define PARKED_MAX 20000
-
 /* FastCGI 1.0, 3.3 and 8: records, which we write without padding. */
 #define FCGI_VERSION	 1
 #define FCGI_END_REQUEST 3
@@ -58,15 +56,16 @@ static LIST_HEAD(, parked) endings = LIST_HEAD_INITIALIZER(endings);
 
 /* Some descriptors are for others: requests, tunnels, the store. */
 static unsigned
-most(void)
+most(const struct config *config)
 {
+	uint64_t waiting = config->requests.waiting;
 	struct rlimit limit;
 	rlim_t quarter;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
 		return 0;
 	quarter = limit.rlim_cur / 4;
-	return quarter * 3 < PARKED_MAX ? (unsigned)quarter * 3 : PARKED_MAX;
+	return (unsigned)(quarter * 3 < waiting ? quarter * 3 : waiting);
 }
 
 /*
@@ -99,7 +98,7 @@ parked_take(struct request *req, struct parked **ret, struct diag *diag)
 	struct slots *slots = NULL;
 	struct request_left left;
 	struct parked *parked;
-	unsigned max = most();
+	unsigned max = most(request_config(req));
 	enum err err;
 	int flags;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/http/route.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,12 +19,15 @@
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/openai_call.h"
 #include "broker/socketio/engineio.h"
+#include "broker/store/store.h"
+#include "common/clock.h"
 #include "broker/tickets/tickets.h"
 #include "common/log.h"
 #include "common/str.h"
 
 /* What a page may ask to send; SDKs of vendors have a dozen headers. */
 #define CORS_HEADERS_MAX_BYTES 1024
+#define PROBE_MS	       1000
 
 /* What a page may read beside the headers that every page may. */
 #define CORS_EXPOSE_HEADERS                                               \
@@ -65,10 +69,36 @@ handle_healthz(struct request *req)
 	request_reply_json(req, 200, json_pack("{s:s}", "status", "ok"));
 }
 
+/* Whether the store takes what it is given; it is asked once a second. */
+static bool
+store_is_there(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static int64_t asked_ms;
+	static bool away;
+	struct store *store = store_current();
+	struct diag why = { "" };
+	bool was_away;
+
+	(void)pthread_mutex_lock(&lock);
+	was_away = away;
+	if (store != NULL && clock_ms() >= asked_ms + PROBE_MS) {
+		away = store->ops->probe(store, &why) != ERR_OK;
+		asked_ms = clock_ms();
+	}
+	if (away && !was_away)
+		log_error("store.away", "reason=\"%s\"", why.text);
+	else if (was_away && !away)
+		log_notice("store.back", "%s", "");
+	was_away = away;
+	(void)pthread_mutex_unlock(&lock);
+	return store == NULL || !was_away;
+}
+
 static void
 handle_readyz(struct request *req)
 {
-	if (atomic_load(&ready))
+	if (atomic_load(&ready) && store_is_there())
 		handle_healthz(req);
 	else
 		request_reply_error(req, ERR_UNAVAIL, NULL);

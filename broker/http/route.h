@@ -22,11 +22,12 @@
  * (broker/limits/admission.h): 429.
  *
  *   GET /healthz  200 {"status":"ok"}, to whomever asks: the process lives
- *   GET /readyz   the same, or 503 where it would not serve
+ *   GET /readyz   the same, or 503 where it would not serve: before the start
+ *                 and at the stop, and while the store is away
  */
 void route_handle(struct request *req);
 
-/* What /readyz says; not ready at first. */
+/* Whether it may serve, not ready at first; /readyz asks the store, too. */
 void route_set_ready(bool ready);
 
 #endif

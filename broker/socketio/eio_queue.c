@@ -7,7 +7,6 @@
 #include "common/xalloc.h"
 
 /* Past the first, each has the second, which is enough for who reads. */
-#define ALL_BYTES   (256 * 1024 * 1024)
 #define SHARE_BYTES (64 * 1024)
 
 struct eio_waiting {
@@ -16,7 +15,13 @@ struct eio_waiting {
 	char data[];
 };
 
-static size_t all_bytes;
+static size_t all_bytes, all_max_bytes = 256 * 1024 * 1024;
+
+void
+eio_queue_set_all(size_t bytes)
+{
+	all_max_bytes = bytes;
+}
 
 void
 eio_queue_count(size_t more, size_t less)
@@ -28,7 +33,7 @@ eio_queue_count(size_t more, size_t less)
 size_t
 eio_queue_share(size_t max)
 {
-	return all_bytes > ALL_BYTES && max > SHARE_BYTES ? SHARE_BYTES : max;
+	return all_bytes > all_max_bytes && max > SHARE_BYTES ? SHARE_BYTES : max;
 }
 
 void

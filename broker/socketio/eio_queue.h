@@ -41,6 +41,9 @@ char *eio_queue_take_payload(struct eio_queue *queue, size_t max,
 /* ---- of all clients -------------------------------------------------------
  */
 
+/* That is too much in all: 256 MiB, unless this is called at the start. */
+void eio_queue_set_all(size_t bytes);
+
 /* What more waits, or does not wait any more, in a WebSocket. */
 void eio_queue_count(size_t more, size_t less);
 

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "broker/hub/hub.h"
+#include "broker/socketio/eio_queue.h"
 #include "broker/socketio/sio_room.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -777,6 +778,7 @@ socketio_start(const struct config_socketio *config,
 		diag_set(diag, "the hub does not run");
 		return ERR_UNAVAIL;
 	}
+	eio_queue_set_all((size_t)config->queue_bytes);
 	socketio.server = eio_server_new(config->path, config, &events, NULL);
 	if (socketio.server == NULL) {
 		(void)!hub_call(end, NULL);

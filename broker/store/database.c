@@ -540,6 +540,44 @@ database_end(struct database *db, enum err err, struct diag *diag)
 	return err;
 }
 
+/* Has the log (sqlite.org/wal.html) outgrown what checkpoints leave of it? */
+static enum err
+check_log(const struct database *db, uint64_t max_bytes, struct diag *diag)
+{
+	char *path;
+	struct stat st;
+	int rc;
+
+	path = xasprintf("%s-wal", db->path);
+	rc = stat(path, &st);
+	free(path);
+	if (rc == -1 || (uint64_t)st.st_size <= max_bytes)
+		return ERR_OK;
+	diag_set(diag,
+	    "the store: its -wal has %lld bytes: who reads it for so long?",
+	    (long long)st.st_size);
+	return ERR_UNAVAIL;
+}
+
+enum err
+database_probe(struct database *db, uint64_t log_max_bytes, struct diag *diag)
+{
+	enum err err = database_begin(db, diag);
+	char sql[64];
+	int rc;
+
+	if (err != ERR_OK)
+		return err;
+	/* it writes its page although it is the same */
+	(void)snprintf(sql, sizeof(sql), "PRAGMA application_id = %d",
+	    (int)db->schema->application_id);
+	rc = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
+	if (rc != SQLITE_OK)
+		err = fail(db, rc, diag);
+	err = database_end(db, err, diag);
+	return err == ERR_OK ? check_log(db, log_max_bytes, diag) : err;
+}
+
 enum err
 database_use(struct database *db, int statement, struct diag *diag)
 {

@@ -64,6 +64,14 @@ enum err database_begin(struct database *db, struct diag *diag) MUST_CHECK;
 enum err database_end(struct database *db, enum err err,
     struct diag *diag) MUST_CHECK;
 
+/*
+ * Whether it can be written to now: what this writes changes nothing.  It waits
+ * as any transaction does.  ERR_UNAVAIL, too, where its log has more than
+ * log_max_bytes: somebody reads without end, and it can only grow.
+ */
+enum err database_probe(struct database *db, uint64_t log_max_bytes,
+    struct diag *diag) MUST_CHECK;
+
 /* A transaction that only reads: all that it sees is of one moment. */
 enum err database_begin_reading(struct database *db,
     struct diag *diag) MUST_CHECK;

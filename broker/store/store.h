@@ -389,6 +389,9 @@ struct store_ops {
 	const char *name;
 	void (*close)(struct store *store);
 
+	/* Whether it can be written to now; changes nothing.  ERR_UNAVAIL. */
+	enum err (*probe)(struct store *store, struct diag *diag);
+
 	/* ERR_DENIED where one that has not expired at in->created has the
 	   id or the token_id. */
 	enum err (*put_anam)(struct store *store, const struct store_anam *in,

@@ -171,6 +171,16 @@ expire(struct store *store, const struct store_expiry *in, bool *ret_more,
 	return err;
 }
 
+/* A checkpoint leaves 16 MiB of it: database.c. */
+#define WAL_MAX_BYTES (256 * 1024 * 1024)
+
+static enum err
+probe(struct store *store, struct diag *diag)
+{
+	return database_probe(((struct store_sqlite *)store)->db, WAL_MAX_BYTES,
+	    diag);
+}
+
 static void
 close_store(struct store *store)
 {
@@ -186,6 +196,7 @@ close_store(struct store *store)
 static const struct store_ops ops = {
 	.name = "sqlite",
 	.close = close_store,
+	.probe = probe,
 	.put_anam = put_anam,
 	.get_anam = get_anam,
 	.get_anam_by_token = get_anam_by_token,

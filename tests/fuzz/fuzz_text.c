@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tunnel/flow.h"
 #include "tunnel/transform.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -12,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  * A conversation in plain text, a line each message; the vendor's begin with
  * '>', the client's binary ones with '#'.  Whatever the client says, the
  * vendor gets items of the user's and wishes for a response, in turns; and
- * whatever the vendor says, a turn that it ends lets the next one go.
+ * whatever the vendor says, a turn that it ends lets the next one go.  What is
+ * no text ends it.
  */
 #define LINE_MAX 512
 
@@ -74,26 +76,31 @@ on_usage(void *arg, json_t *event)
 	abort(); /* nobody has asked for it */
 }
 
-static void
+/* False where the connection would be closed for it. */
+static bool
 say(struct transform *transform, const struct sink *sink,
     enum cause_side from, enum ws_opcode opcode, const uint8_t *text,
     size_t len)
 {
 	uint8_t piece[WS_HEADER_MAX_BYTES + LINE_MAX];
 	size_t half = len / 2;
+	const char *why = NULL;
 
 	transform_begin(transform, from, opcode);
 	if (half > 0) {
 		memcpy(piece + WS_HEADER_MAX_BYTES, text, half);
-		must(
-		    transform_feed(transform, from, piece + WS_HEADER_MAX_BYTES,
-			half, false, sink) == NULL);
+		why = transform_feed(transform, from,
+		    piece + WS_HEADER_MAX_BYTES, half, false, sink);
 	}
 	if (len > half)
 		memcpy(piece + WS_HEADER_MAX_BYTES, text + half, len - half);
-	must(transform_feed(transform, from,
-		 len > half ? piece + WS_HEADER_MAX_BYTES : NULL, len - half,
-		 true, sink) == NULL);
+	if (why == NULL)
+		why = transform_feed(transform, from,
+		    len > half ? piece + WS_HEADER_MAX_BYTES : NULL, len - half,
+		    true, sink);
+	must(why == NULL || from == SIDE_CLIENT);
+	must(why == NULL || (why == FLOW_NO_TEXT) == (opcode == WS_BINARY));
+	return why == NULL;
 }
 
 int
@@ -122,14 +129,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		line += vendor || binary ? 1 : 0;
 		len = (size_t)(stop - line);
 		len = len < LINE_MAX ? len : LINE_MAX;
+		if (!say(transform, &sink, vendor ? SIDE_UPSTREAM : SIDE_CLIENT,
+			binary ? WS_BINARY : WS_TEXT, line, len))
+			break;
 		said += vendor ? 0 : 1;
-		say(transform, &sink, vendor ? SIDE_UPSTREAM : SIDE_CLIENT,
-		    binary ? WS_BINARY : WS_TEXT, line, len);
 	}
 	/* nothing is stuck, nothing is lost: all has been sent or answered */
 	for (int i = 0; i < 32; i++)
-		say(transform, &sink, SIDE_UPSTREAM, WS_TEXT, done,
-		    sizeof(done) - 1);
+		must(say(transform, &sink, SIDE_UPSTREAM, WS_TEXT, done,
+		    sizeof(done) - 1));
 	must(out.wishes == out.items && out.items + out.answers == said);
 	transform_free(transform);
 	return 0;

@@ -21,10 +21,10 @@ export function user_token(secret, sub, claims = {}) {
 }
 
 // Text of a configuration; chat, users, anonymous, socketio: more lines of
-// these sections.  A token costs a micro-unit, in or out, so that
+// these sections; rest: more sections.  A token costs a micro-unit, in or out, so that
 // what was charged can be told from the ledger to the last digit.
 export function chat_config(site, sim, { chat = "", users = "",
-    anonymous = "", socketio = "", origins = '"loopback"' } = {}) {
+    anonymous = "", socketio = "", rest = "", origins = '"loopback"' } = {}) {
 	return site.config({
 		access: `clients = {"loopback"}\norigins = {${origins}}\n` +
 		    "missing_origin = true",
@@ -39,7 +39,7 @@ chat {
 }
 users { secret = "env:USER_SECRET" ${users} }
 socketio { ${socketio} }
-` });
+${rest}` });
 }
 
 // Broker, tunnel, simulator and a web server: {site, sim, broker, tunnel,

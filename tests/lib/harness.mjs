@@ -3,10 +3,11 @@
 // test with a folder of its own.
 //
 // A Site belongs to one test.  Everything it starts is stopped by its process
-// id when the test ends; then every log and every HTTP answer is searched for
-// what may never be there, and for reports of the sanitizers.
+// id when the test ends; then every log, every file that was left, the dump of
+// the configuration and every HTTP answer are searched for what may never be
+// there, and for reports of the sanitizers.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import crypto from "node:crypto";
 import fs from "node:fs";
 import net from "node:net";
@@ -169,6 +170,26 @@ process.on("exit", () => {
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"])
 	process.on(signal, () => process.exit(1));
 
+// What fetch() is refused with is an answer, too.
+const plain_fetch = globalThis.fetch;
+globalThis.fetch = async (...args) => {
+	const answer = await plain_fetch(...args);
+	if (answer.status >= 400)
+		raw.answers.push(Buffer.from(`${JSON.stringify(
+		    [...answer.headers])}\n${await answer.clone().text()}`));
+	return answer;
+};
+
+// All regular files in a folder and below, as far as they can be read.
+function files_in(dir) {
+	return fs.readdirSync(dir, { withFileTypes: true }).flatMap((entry) => {
+		const file = path.join(dir, entry.name);
+		if (entry.isDirectory())
+			return files_in(file);
+		return entry.isFile() ? [file] : [];
+	});
+}
+
 // A program that was started: its output, and its end.
 export class Part {
 	constructor(name, argv, { env = {}, stdio = [], cwd } = {}) {
@@ -307,8 +328,13 @@ export class Site {
 		leftovers.dirs.add(site.dir);
 		fs.chmodSync(site.dir, 0o755); // web servers' own users
 		site.parts = [];
-		// What may be in no log and in no answer.
+		// What may be in no log and in no answer; and what may be in no
+		// log, dump or file, but in answers and in full logs.
 		site.canaries = new Map();
+		site.contents = new Map();
+		site.written = new Set();  // by the test itself
+		site.full_logs = new Set();
+		site.broker_env = {};
 		site.vendor_key = site.canary("vendor key", "sk-canary-");
 		site.anam_key = site.canary("anam key", "anam-canary-");
 		site.livekit_secret = site.canary("livekit secret", "lk-canary-");
@@ -325,6 +351,7 @@ export class Site {
 
 	write(name, text) {
 		fs.writeFileSync(this.file(name), text);
+		this.written.add(this.file(name));
 		return this.file(name);
 	}
 
@@ -332,6 +359,13 @@ export class Site {
 	canary(what, prefix = "canary-") {
 		const text = prefix + crypto.randomBytes(16).toString("hex");
 		this.canaries.set(what, text);
+		return text;
+	}
+
+	// The same for what people say: a prompt, an answer.
+	content(what) {
+		const text = `content${crypto.randomBytes(16).toString("hex")}`;
+		this.contents.set(what, text);
 		return text;
 	}
 
@@ -372,8 +406,9 @@ export class Site {
 
 	async broker(config, { args = [], env = {} } = {}) {
 		const file = this.write("culvert.conf", config);
+		this.broker_env = { ...this.env(), ...env };
 		const part = this.start("broker", [BROKER, "-f", file, "--listen",
-		    this.broker_sock, ...args], { env: { ...this.env(), ...env } });
+		    this.broker_sock, ...args], { env: this.broker_env });
 		await part.listens(() => unix_listening(this.broker_sock) &&
 		    unix_listening(this.control_sock), "listens");
 		// web servers give up root, and the test has only this one folder
@@ -487,15 +522,54 @@ export class Site {
 		return logs;
 	}
 
+	// What the programs left behind: message logs, cores, whatever there
+	// is, but for what the test has written; the store, for keys alone.
+	#left(problems) {
+		const left = { files: [], stores: [] };
+		for (const file of files_in(this.dir)) {
+			if (this.written.has(file) || /\.(pem|key)$/.test(file) ||
+			    fs.statSync(file).size > 1 << 25)
+				continue;
+			const name = path.relative(this.dir, file);
+			if (/^core(\.|$)/.test(path.basename(file)))
+				problems.push(`there is a ${name}`);
+			(/\.db(-\w+)?$/.test(file) ? left.stores : left.files)
+			    .push([name, fs.readFileSync(file, "latin1")]);
+		}
+		return left;
+	}
+
+	// Only what it prints: a test may have made the file a bad one.
+	#dump() {
+		const file = this.file("culvert.conf");
+		if (!fs.existsSync(BROKER) || !fs.existsSync(file))
+			return [];
+		const { stdout, stderr } = spawnSync(BROKER, ["--dump", "-f", file],
+		    { env: { ...clean_env(), ...this.broker_env },
+			encoding: "latin1", timeout: 10000 });
+		return [["the dump", `${stdout}${stderr}`]];
+	}
+
 	#check_canaries(problems) {
 		this.saved_logs = this.#logs();
-		const texts = this.saved_logs.filter(([name]) => name !== "sim");
-		for (const answer of raw.answers.slice(this.answers_from))
-			texts.push(["an answer", answer.toString("latin1")]);
-		for (const [what, secret] of this.canaries)
-			for (const [name, text] of texts)
-				if (text.includes(secret))
-					problems.push(`the ${what} is in ${name}`);
+		const left = this.#left(problems);
+		const logs = [...this.saved_logs.filter(([name]) =>
+		    name !== "sim"), ...left.files, ...this.#dump()];
+		const answers = raw.answers.slice(this.answers_from)
+		    .map((answer) => ["an answer", answer.toString("latin1")]);
+		const search = (words, texts) => {
+			for (const [what, word] of words)
+				for (const [name, text] of texts)
+					if (text.includes(word))
+						problems.push(
+						    `the ${what} is in ${name}`);
+		};
+		search(this.canaries, [...logs, ...answers]);
+		search(this.contents, logs.filter(([name]) =>
+		    !this.full_logs.has(name)));
+		search([...this.canaries].filter(([what]) =>
+		    /^(vendor key|anam key|livekit secret|users' secret)$/
+		        .test(what)), left.stores);
 	}
 
 	#describe() {

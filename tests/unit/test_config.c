@@ -318,6 +318,7 @@ an_empty_file_opens_nothing(void **state)
 	    RUNSTATEDIR "/culvert/control.sock");
 	assert_int_equal(config->requests.threads, 16);
 	assert_int_equal(config->requests.timeout_ms, 10000);
+	assert_int_equal(config->requests.waiting, 20000);
 	assert_string_equal(config->requests.base_path, "");
 	assert_int_equal(config->relay_count, 0);
 	assert_null(config->livekit);

@@ -68,6 +68,7 @@ needs_models_alone_and_asks_openai(void **state)
 	assert_int_equal(chat->replay_s, 300);
 	assert_int_equal(chat->max_streams, 200);
 	assert_int_equal(chat->max_streams_per_owner, 4);
+	assert_int_equal(chat->max_readers, 32);
 	assert_int_equal(chat->max_chats, 1000);
 	assert_int_equal(chat->max_turns, 2000);
 	assert_int_equal(chat->keep_s, 0);
@@ -245,6 +246,7 @@ says_what_is_wrong(void **state)
 		{ LOCAL "content_bytes = 70000", "history_bytes" },
 		{ LOCAL "content_bytes = 65536", "body_bytes" },
 		{ LOCAL "max_streams = 0", "max_streams" },
+		{ LOCAL "max_readers = 0", "max_readers" },
 		{ LOCAL "keep = 315360001", "keep" },
 		{ LOCAL "anonymous { keep = -1 }", "keep" },
 		{ LOCAL "max_streams = 3 max_streams_per_owner = 4", "1 to 3" },

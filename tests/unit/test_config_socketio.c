@@ -62,6 +62,9 @@ has_the_times_of_npm_socket_io_and_no_echo(void **state)
 	assert_int_equal(socketio->max_payload, 1000000);
 	assert_int_equal(socketio->max_sessions, 10000);
 	assert_int_equal(socketio->max_sessions_per_address, 500);
+	assert_int_equal(socketio->queue_bytes, 268435456);
+	assert_int_equal(socketio->events_per_s, 20);
+	assert_int_equal(socketio->event_burst, 100);
 	assert_false(socketio->echo);
 	config_unref(config);
 }
@@ -74,6 +77,8 @@ reads_what_is_written_and_writes_it_again(void **state)
 		 "ping_interval_ms = 100 ping_timeout_ms = 101\n"
 		 "connect_timeout_ms = 102 recovery_ms = 0\n"
 		 "max_payload = 1000 max_sessions = 7\n"
+		 "queue_bytes = 1048576 events_per_second = 3\n"
+		 "event_burst = 4\n"
 		 "max_sessions_per_address = 3 echo = true }");
 	const struct config_socketio *socketio;
 	char *text = NULL;
@@ -95,6 +100,9 @@ reads_what_is_written_and_writes_it_again(void **state)
 	assert_int_equal(socketio->max_payload, 1000);
 	assert_int_equal(socketio->max_sessions, 7);
 	assert_int_equal(socketio->max_sessions_per_address, 3);
+	assert_int_equal(socketio->queue_bytes, 1048576);
+	assert_int_equal(socketio->events_per_s, 3);
+	assert_int_equal(socketio->event_burst, 4);
 	assert_true(socketio->echo);
 	config_unref(config);
 	free(text);
@@ -107,7 +115,8 @@ tells_two_apart_by_any_key(void **state)
 		"engine_path = \"/a/\"", "ping_interval_ms = 100",
 		"ping_timeout_ms = 100", "connect_timeout_ms = 100",
 		"recovery_ms = 1", "max_payload = 100", "max_sessions = 1",
-		"max_sessions_per_address = 1", "echo = true" };
+		"max_sessions_per_address = 1", "queue_bytes = 1048576",
+		"events_per_second = 1", "event_burst = 1", "echo = true" };
 	struct config *base = load("socketio { }");
 	struct config *same = load("socketio { path = \"/socket.io/\" }");
 

@@ -8,11 +8,13 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "broker/store/database.h"
@@ -85,11 +87,48 @@ lets_in_who_waits_before_who_comes_back(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+/* A probe of a file that another has locked, that is full, and then neither. */
+static void
+a_probe_says_whether_it_can_be_written_to(void **state)
+{
+	static const struct database_schema schema = { .application_id = 1 };
+	const struct rlimit full = { 4096, RLIM_INFINITY };
+	const struct rlimit empty = { RLIM_INFINITY, RLIM_INFINITY };
+	char dir[] = "/tmp/culvert-test.XXXXXX", path[64];
+	struct database *db, *other;
+	struct diag why = { "" };
+
+	(void)state;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/db", dir);
+	assert_int_equal(database_open(path, &schema, &db, NULL), ERR_OK);
+	assert_int_equal(database_open(path, &schema, &other, NULL), ERR_OK);
+	assert_int_equal(database_probe(db, 1 << 30, NULL), ERR_OK);
+	assert_int_equal(database_begin(other, NULL), ERR_OK);
+	assert_int_equal(database_probe(db, 1 << 30, &why), ERR_UNAVAIL);
+	assert_string_not_equal(why.text, "");
+	assert_int_equal(database_end(other, ERR_OK, NULL), ERR_OK);
+	assert_int_equal(database_probe(db, 1 << 30, NULL), ERR_OK);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+	assert_int_equal(database_probe(db, 1 << 30, NULL), ERR_UNAVAIL);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &empty), 0);
+	assert_int_equal(database_probe(db, 1 << 30, NULL), ERR_OK);
+	/* and one whose log is too long */
+	assert_int_equal(database_probe(db, 100, &why), ERR_UNAVAIL);
+	assert_non_null(strstr(why.text, "-wal has"));
+	database_free(other);
+	database_free(db);
+	(void)unlink(path);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lets_in_who_waits_before_who_comes_back),
+		cmocka_unit_test(a_probe_says_whether_it_can_be_written_to),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,9 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -108,15 +111,64 @@ cuts_a_long_line_and_ends_it(void **state)
 static void
 drops_lines_that_nobody_takes_and_counts_them(void **state)
 {
+	unsigned written = 0;
+	const char *line;
+
 	(void)state;
 	log_init("prog", LOG_LEVEL_INFO);
 	for (int i = 0; i < 10000; i++)
 		log_info("a.b", "i=%d", i);
-	assert_non_null(strstr(logged(), "a.b i=0\n"));
+	line = logged();
+	assert_non_null(strstr(line, "a.b i=0\n"));
+	while ((line = strstr(line, "a.b i=")) != NULL) {
+		written++;
+		line++;
+	}
 	log_info("a.b", "last=%d", 1);
-	assert_non_null(strstr(logged(), "log.dropped lines="));
+	line = strstr(logged(), "log.dropped lines=");
+	assert_non_null(line);
+	assert_int_equal(strtoul(line + strlen("log.dropped lines="), NULL, 10),
+	    10000 - written);
 	log_info("a.b", "last=%d", 2);
 	assert_null(strstr(logged(), "log.dropped"));
+}
+
+/* poll() sees room, as it does where another process is about to take it. */
+static bool sees_room;
+int __real_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+
+int
+__wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	if (!sees_room)
+		return __real_poll(fds, n, timeout_ms);
+	fds[0].revents = POLLOUT;
+	return 1;
+}
+
+static void
+does_not_wait_where_another_took_the_room(void **state)
+{
+	char line[] = "\n";
+	struct iovec iov = { .iov_base = line, .iov_len = 1 };
+
+	(void)state;
+	assert_int_equal(fcntl(STDERR_FILENO, F_SETFL, 0), 0);
+	if (pwritev2(STDERR_FILENO, &iov, 1, -1, RWF_NOWAIT) == -1)
+		skip(); /* before Linux 6.5 */
+	log_init("prog", LOG_LEVEL_INFO);
+	for (int i = 0; i < 3000; i++)
+		log_info("a.b", "i=%d", i); /* until it is full */
+	sees_room = true;
+	(void)alarm(10);
+	for (int i = 0; i < 200; i++)
+		log_info("a.b", "late=%d", i);
+	(void)alarm(0);
+	sees_room = false;
+	assert_null(strstr(logged(), "late=199"));
+	log_info("a.b", "last=%d", 1);
+	assert_non_null(strstr(logged(), "log.dropped lines="));
 }
 
 static void
@@ -145,6 +197,7 @@ main(void)
 		LOG_TEST(leaves_out_what_is_over_the_level),
 		LOG_TEST(cuts_a_long_line_and_ends_it),
 		LOG_TEST(drops_lines_that_nobody_takes_and_counts_them),
+		LOG_TEST(does_not_wait_where_another_took_the_room),
 		cmocka_unit_test(knows_its_levels_by_name),
 	};
 
