@@ -185,6 +185,8 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 # top_builddir=BUILD TEST_ONLY=REGEX tests/node tests/integration/NAME.mjs
 integration_tests = \
 	%D%/integration/anam.mjs \
+	%D%/integration/asks.mjs \
+	%D%/integration/budget.mjs \
 	%D%/integration/bulk.mjs \
 	%D%/integration/chat.mjs \
 	%D%/integration/chat_kill.mjs \
@@ -200,6 +202,8 @@ integration_tests = \
 	%D%/integration/openai.mjs \
 	%D%/integration/processes.mjs \
 	%D%/integration/rates.mjs \
+	%D%/integration/resume.mjs \
+	%D%/integration/revoke.mjs \
 	%D%/integration/sim.mjs \
 	%D%/integration/socketio.mjs \
 	%D%/integration/tickets.mjs \

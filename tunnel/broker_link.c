@@ -47,6 +47,7 @@ struct broker_link {
 	char *resume;	   /* NULL: the lease ends with its broker */
 	int64_t opened_ms; /* the 101; 0: not yet */
 	int64_t wait_ms;   /* before the next attempt */
+	int64_t up_ms;	   /* since when there is a lease */
 	char why[160];	   /* failed before the loop ran: told by the timer */
 };
 
@@ -114,6 +115,9 @@ fail(struct broker_link *link, const char *why)
 	} else if (link->resume == NULL) {
 		end(link, BROKER_LINK_LOST, why);
 	} else {
+		/* a broker that does not last is not looked for in haste */
+		if (was == LINK_UP && clock_ms() - link->up_ms >= WAIT_MAX_MS)
+			link->wait_ms = WAIT_MIN_MS;
 		look_later(link);
 		if (was == LINK_UP)
 			link->events->changed(link->arg, BROKER_LINK_AWAY, why);
@@ -163,8 +167,7 @@ take_resumed(struct broker_link *link, const struct wire_packet *packet)
 	}
 	loop_timer_stop(link->timer);
 	link->state = LINK_UP;
-	if (packet->type == WIRE_RESUMED)
-		link->wait_ms = WAIT_MIN_MS;
+	link->up_ms = clock_ms();
 	link->events->told(link->arg, packet);
 }
 
@@ -283,7 +286,9 @@ on_readable(void *arg, bool readable, bool writable)
 	/* scratch, not the stack: it is large and shared by all */
 	scratch = loop_scratch(link->loop, &size);
 	ok = receive(link, scratch, size, &n);
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+	/* a reset comes once, and in front of what was sent before it */
+	if (n == -1 &&
+	    (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
 		return;
 	if (n <= 0) {
 		fail(link, "the broker closed the control connection");

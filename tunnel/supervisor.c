@@ -40,6 +40,7 @@ struct supervisor {
 	int lifeline[2]; /* read, write: only we hold the write end */
 	int64_t backoff_ms, start_ms; /* no start before */
 	bool draining;
+	bool leaving;	  /* its children go on without it */
 	int64_t drain_ms; /* how long, from drain_start_ms */
 	int64_t drain_start_ms, kill_ms;
 	unsigned drain_count; /* children to be told within it */
@@ -257,6 +258,24 @@ stop_now(struct supervisor *sup)
 	sup->kill_ms = clock_ms() + KILL_NOW_MS;
 }
 
+/*
+ * Another supervisor takes our place: what runs goes on, and those that wait
+ * leave by themselves when we do.
+ */
+static void
+leave(struct supervisor *sup)
+{
+	unsigned serving = 0;
+
+	service_stopping();
+	if (sup->config->listen_path != NULL)
+		(void)unlink(sup->config->listen_path);
+	for (unsigned i = 0; i < sup->count; i++)
+		serving += sup->children[i].accepted;
+	log_notice("supervisor.leaving", "serving=%u", serving);
+	sup->leaving = true;
+}
+
 static void
 replace_waiting(struct supervisor *sup)
 {
@@ -280,7 +299,9 @@ take_signals(struct supervisor *sup)
 		else if (info.ssi_signo == SIGHUP) {
 			if (!sup->draining)
 				replace_waiting(sup);
-		} else if (sup->draining)
+		} else if (info.ssi_signo == SIGQUIT)
+			leave(sup);
+		else if (sup->draining)
 			stop_now(sup);
 		else
 			start_drain(sup);
@@ -350,6 +371,7 @@ open_descriptors(struct supervisor *sup)
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGQUIT);
 	(void)sigaddset(&set, SIGCHLD);
 	(void)sigaddset(&set, SIGUSR1); /* for the children */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
@@ -376,7 +398,7 @@ run(struct supervisor *sup)
 	for (;;) {
 		start_children(sup);
 		advance_drain(sup);
-		if (sup->draining && sup->count == 0)
+		if (sup->leaving || (sup->draining && sup->count == 0))
 			return;
 		(void)poll(fds, 2, next_timeout(sup));
 		read_status(sup);

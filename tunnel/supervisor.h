@@ -12,7 +12,7 @@
  *
  * A connection costs no start: a child waits already, and another takes its
  * place.  SIGTERM drains, a second one ends at once; SIGHUP replaces the
- * children that wait.
+ * children that wait; SIGQUIT ends the supervisor alone, and what runs goes on.
  */
 struct supervisor_config {
 	int listener; /* a listening stream socket; closed at the drain */
@@ -22,7 +22,7 @@ struct supervisor_config {
 	int64_t drain_ms;
 };
 
-/* Run until a signal ends it and all children have ended. */
+/* Run until a signal ends it and, but for SIGQUIT, all children have ended. */
 enum err supervisor_run(const struct supervisor_config *config,
     struct worker *worker, struct diag *diag) MUST_CHECK;
 

@@ -102,7 +102,8 @@ static cfg_opt_t session_keys[] = {
 	    KEY("message_log_bytes"), KEY("message_log_keep"),                 \
 	    KEY("require_ticket"), KEY("client_secrets"),                      \
 	    KEY("ticket_seconds"), KEY("ticket_seconds_max"),                  \
-	    KEY("ticket_once"), KEY("calls"), KEY("plan"), KEY("require_user")
+	    KEY("ticket_once"), KEY("calls"), KEY("plan"),                     \
+	    KEY("require_user"), KEY("over_budget")
 
 static cfg_opt_t openai_alias_keys[] = {
 	KEY("model"),

@@ -111,6 +111,7 @@ relay_done(struct config_relay *relay)
 	free(relay->message_log.mode);
 	free(relay->message_log.file);
 	free(relay->plan);
+	free(relay->over_budget);
 }
 
 static void

@@ -161,6 +161,21 @@ build_tickets(struct conf_section *section, const struct config_relay *base,
 	return err;
 }
 
+/* What becomes of a response that no budget has room for. */
+static enum err
+build_over_budget(struct conf_section *section, const struct config_relay *base,
+    struct config_relay *relay, struct diag *diag)
+{
+	bool by_error = base->over_budget != NULL &&
+	    strcmp(base->over_budget, "error") == 0;
+	enum err err = get_choice(section, "over_budget", "close", "error",
+	    by_error, &by_error, diag);
+
+	if (err == ERR_OK)
+		relay->over_budget = xstrdup(by_error ? "error" : "close");
+	return err;
+}
+
 enum err
 config_messages_build(struct conf_section *section,
     const struct config_relay *base, bool usage, struct config_relay *relay,
@@ -188,6 +203,8 @@ config_messages_build(struct conf_section *section,
 		    &relay->message_log, diag);
 	if (err == ERR_OK)
 		err = build_tickets(section, base, relay, diag);
+	if (err == ERR_OK)
+		err = build_over_budget(section, base, relay, diag);
 	return err;
 }
 
@@ -221,4 +238,5 @@ config_messages_dump(const struct config_relay *relay, FILE *out)
 	value_put_number(out, 1, "ticket_seconds_max",
 	    (uint64_t)relay->ticket_max_s);
 	value_put_bool(out, 1, "calls", relay->calls);
+	value_put_text(out, 1, "over_budget", relay->over_budget);
 }

@@ -13,6 +13,7 @@
 #include "common/xalloc.h"
 
 #define WAITING_MAX 4096 /* asks of all leases that wait for a budget */
+#define PARTS	    16	 /* of all leases, looked at one after another */
 
 /* ---- members ----------------------------------------------------------- */
 
@@ -30,9 +31,10 @@ ask_queue_unref(struct member *member)
 }
 
 void
-ask_queue_forget(struct member *member)
+ask_queue_forget(struct control_asks *asks, struct member *member)
 {
 	LIST_REMOVE(member, entry);
+	asks->member_count--;
 	ask_queue_unref(member);
 }
 
@@ -387,36 +389,46 @@ ask_queue_book_open(const struct member *member)
 		    member->open[i].tokens, member->open[i].money);
 }
 
-/* Tunnels that did not come back. */
 static void
-book_lost(struct control_asks *asks)
+look_at(struct control_asks *asks, struct member *member, int64_t now_ms)
 {
-	int64_t now_ms = clock_ms();
+	if (member->owner != NULL) {
+		/* it may have nothing to report, and still has a budget */
+		if (member->counted)
+			ledger_add_seconds(&member->info);
+	} else if (now_ms >= member->lost_ms) {
+		/* it did not come back */
+		ask_queue_book_open(member);
+		ask_queue_forget(asks, member);
+	}
+}
+
+/* Some of the leases at a time, so that asks never wait for all. */
+static void
+visit(struct control_asks *asks, int64_t now_ms)
+{
+	int64_t pause_ms = asks->options.round_ms / PARTS;
 	struct member *member, *next;
 
-	asks->lost_ms = INT64_MAX;
-	for (size_t i = 0; i < ASK_QUEUE_BUCKETS; i++)
+	for (size_t i = asks->part; i < ASK_QUEUE_BUCKETS; i += PARTS)
 		for (member = LIST_FIRST(&asks->members[i]); member != NULL;
 		     member = next) {
 			next = LIST_NEXT(member, entry);
-			if (member->owner != NULL)
-				continue;
-			if (now_ms >= member->lost_ms) {
-				ask_queue_book_open(member);
-				ask_queue_forget(member);
-			} else if (member->lost_ms < asks->lost_ms) {
-				asks->lost_ms = member->lost_ms;
-			}
+			look_at(asks, member, now_ms);
 		}
+	asks->part = (asks->part + 1) % PARTS;
+	asks->visit_ms = now_ms + (pause_ms > 0 ? pause_ms : 1);
 }
 
 /* Locked; until there is something new, or something is due. */
 static void
 wait_for_work(struct control_asks *asks)
 {
-	int64_t time_ms = asks->lost_ms;
+	int64_t time_ms = INT64_MAX;
 	struct timespec time;
 
+	if (asks->member_count > 0)
+		time_ms = asks->visit_ms;
 	if (asks->waiting_count > 0 && asks->retry_ms < time_ms)
 		time_ms = asks->retry_ms;
 	if (time_ms == INT64_MAX) {
@@ -435,8 +447,10 @@ ask_queue_run(void *arg)
 
 	(void)pthread_mutex_lock(&asks->lock);
 	while (!asks->stopping) {
-		if (clock_ms() >= asks->lost_ms)
-			book_lost(asks);
+		int64_t now_ms = clock_ms();
+
+		if (asks->member_count > 0 && now_ms >= asks->visit_ms)
+			visit(asks, now_ms);
 		if (!do_next(asks))
 			wait_for_work(asks);
 	}

@@ -24,6 +24,7 @@ struct control_asks_options {
 	int64_t wait_ms;  /* most that an ask waits */
 	int64_t retry_ms; /* other processes settle, too */
 	int64_t lost_ms;  /* that a lost tunnel has to come back */
+	int64_t round_ms; /* in which each lease is looked at once */
 };
 
 /* How far an ask has come. */
@@ -43,6 +44,7 @@ struct open {
 struct member {
 	unsigned refs;
 	struct lease_info info; /* a copy */
+	bool counted;		/* it has budgets */
 	void *owner;		/* NULL: has left */
 	int64_t lost_ms;	/* when what is open is lost, then */
 	int64_t asked;		/* the last one; 0: none, or not known */
@@ -88,7 +90,9 @@ struct control_asks {
 	uint64_t ends;	  /* of reservations, so far */
 	bool due;	  /* some of those that wait may be */
 	int64_t retry_ms; /* when all that waits is tried again */
-	int64_t lost_ms;  /* when the first lost tunnel is given up */
+	size_t member_count;
+	int64_t visit_ms; /* when the next part of them is looked at ... */
+	size_t part;	  /* ... this one */
 	int64_t away_ms;  /* until then the store is not asked */
 	bool stopping;
 };
@@ -121,7 +125,7 @@ void ask_queue_log_spent(const struct member *member,
 
 /* End a reference; take it out of the table. */
 void ask_queue_unref(struct member *member);
-void ask_queue_forget(struct member *member);
+void ask_queue_forget(struct control_asks *asks, struct member *member);
 
 /* The thread: until asks->stopping. */
 void *ask_queue_run(void *asks);

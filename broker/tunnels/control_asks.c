@@ -25,6 +25,7 @@ const struct control_asks_options control_asks_defaults = {
 	.wait_ms = 10000,
 	.retry_ms = 500,
 	.lost_ms = 60000,
+	.round_ms = 4000,
 };
 
 /* ---- members ----------------------------------------------------------- */
@@ -41,6 +42,7 @@ member_new(const struct lease_info *lease)
 {
 	struct member *member = xcalloc(1, sizeof(*member));
 	struct lease_info *info = &member->info;
+	struct store_budgets budgets;
 
 	member->refs = 1;
 	(void)memcpy(info->id, lease->id, sizeof(info->id));
@@ -52,6 +54,8 @@ member_new(const struct lease_info *lease)
 	if (lease->config != NULL)
 		info->config = config_ref(lease->config);
 	info->started_unix = lease->started_unix;
+	subjects_budgets(&info->subjects, &budgets);
+	member->counted = budgets.count > 0;
 	return member;
 }
 
@@ -142,6 +146,8 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 	if (member == NULL) {
 		member = member_new(lease);
 		LIST_INSERT_HEAD(bucket_of(asks, lease->id), member, entry);
+		if (asks->member_count++ == 0)
+			(void)pthread_cond_signal(&asks->wake);
 	}
 	member->owner = owner;
 	(void)pthread_mutex_unlock(&asks->lock);
@@ -316,14 +322,11 @@ leave(struct control_asks *asks, struct member *member,
 	}
 	if (end == CONTROL_ASKS_LOST && member->open_count > 0) {
 		member->lost_ms = clock_ms() + asks->options.lost_ms;
-		if (member->lost_ms < asks->lost_ms)
-			asks->lost_ms = member->lost_ms;
-		(void)pthread_cond_signal(&asks->wake);
 		return;
 	}
 	if (end == CONTROL_ASKS_ENDED)
 		ask_queue_book_open(member);
-	ask_queue_forget(member);
+	ask_queue_forget(asks, member);
 }
 
 void
@@ -334,8 +337,12 @@ control_asks_leave(struct control_asks *asks, const struct lease_info *lease,
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
-	if (member != NULL && member->owner != NULL)
+	if (member != NULL && member->owner != NULL) {
+		/* it did not say how long it has lasted */
+		if (end == CONTROL_ASKS_LOST)
+			ledger_add_seconds(lease);
 		leave(asks, member, end);
+	}
 	(void)pthread_mutex_unlock(&asks->lock);
 }
 
@@ -385,7 +392,7 @@ asks_free(struct control_asks *asks)
 	}
 	for (size_t i = 0; i < ASK_QUEUE_BUCKETS; i++)
 		while ((member = LIST_FIRST(&asks->members[i])) != NULL)
-			ask_queue_forget(member);
+			ask_queue_forget(asks, member);
 	(void)pthread_cond_destroy(&asks->wake);
 	(void)pthread_mutex_destroy(&asks->lock);
 	(void)close(asks->fd);
@@ -408,7 +415,6 @@ control_asks_new(const struct control_asks_options *options,
 	asks = xcalloc(1, sizeof(*asks));
 	asks->options = *options;
 	asks->fd = fd;
-	asks->lost_ms = INT64_MAX;
 	TAILQ_INIT(&asks->queue);
 	TAILQ_INIT(&asks->waiting);
 	TAILQ_INIT(&asks->results);

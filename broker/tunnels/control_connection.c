@@ -113,7 +113,7 @@ control_connection_drop(struct control_server *srv,
 		srv->accept_again_ms = clock_ms();
 }
 
-void
+bool
 control_connection_send_with(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet, int fd)
 {
@@ -128,23 +128,25 @@ control_connection_send_with(struct control_server *srv,
 		log_error("control.format", "type=%d reason=\"%s\"",
 		    (int)packet->type, err_text(err));
 		control_connection_drop(srv, conn, CONTROL_INTERNAL, NULL);
-		return;
+		return false;
 	}
 	sent = control_peer_send(conn->fd, text, len, fd);
 	error = errno;
 	wire_text_free(text, len);
-	if (!sent)
+	/* of one that has left, what it sent last is still to be read */
+	if (!sent && error != EPIPE && error != ECONNRESET)
 		control_connection_drop(srv, conn,
 		    error == EAGAIN ? CONTROL_NOT_READING
 				    : CONTROL_DISCONNECTED,
 		    NULL);
+	return sent;
 }
 
-void
+bool
 control_connection_send(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet)
 {
-	control_connection_send_with(srv, conn, packet, -1);
+	return control_connection_send_with(srv, conn, packet, -1);
 }
 
 void

@@ -52,9 +52,10 @@ struct control_connection {
 	struct tunnel_route *route; /* while resolving or completing */
 	struct control_job *job;    /* while deciding */
 	struct lease *lease;
-	bool ended;	 /* it is over; what it has reported is being booked */
-	bool revoked;	 /* was told to close */
-	bool superseded; /* was told to make room for another */
+	bool ended; /* it is over; what it has reported is being booked */
+	int64_t reported, booked;  /* numbers of its last usage events */
+	bool revoked;		   /* was told to close */
+	bool superseded;	   /* was told to make room for another */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(control_connection) entry;
 };
@@ -109,13 +110,13 @@ void control_connection_drop(struct control_server *srv,
     const struct wire_usage *end);
 
 /*
- * Send one packet, with a descriptor or -1, or drop the peer.  Nothing is ever
- * queued: what a peer may be sent before it has read the last is less than its
- * socket holds.
+ * Send one packet, with a descriptor or -1, or drop the peer: false.  Nothing
+ * is ever queued: what a peer may be sent before it has read the last is less
+ * than its socket holds.
  */
-void control_connection_send_with(struct control_server *srv,
+bool control_connection_send_with(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet, int fd);
-void control_connection_send(struct control_server *srv,
+bool control_connection_send(struct control_server *srv,
     struct control_connection *conn, const struct wire_packet *packet);
 
 /* Have a tunnel end itself; that of another connection than the event's. */

@@ -18,7 +18,7 @@ reply(struct control_server *srv, struct control_connection *conn,
 
 	packet->reply = value;
 	control_connection_set(srv, conn, CONTROL_STATE_IDLE);
-	control_connection_send(srv, conn, packet);
+	(void)control_connection_send(srv, conn, packet);
 	wire_packet_free(packet);
 }
 

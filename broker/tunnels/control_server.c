@@ -83,7 +83,12 @@ read_packet(struct control_server *srv, struct control_connection *conn)
 	struct wire_packet *packet;
 	enum err err;
 
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+	/*
+	 * A peer that died with packets of ours unread is a reset, once, and
+	 * what it sent before is still to be read.
+	 */
+	if (n == -1 &&
+	    (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
 		return;
 	if (n <= 0) {
 		control_connection_drop(srv, conn, CONTROL_DISCONNECTED, NULL);

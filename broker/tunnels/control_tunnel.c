@@ -78,7 +78,7 @@ grant(struct control_server *srv, struct control_connection *conn)
 	    info->id, info->session, info->route, info->client,
 	    (int)conn->peer.cred.pid);
 	supersede(srv, info);
-	control_connection_send_with(srv, conn, packet, fd);
+	(void)control_connection_send_with(srv, conn, packet, fd);
 	wire_packet_free(packet);
 	if (fd != -1)
 		(void)close(fd);
@@ -90,7 +90,7 @@ send_denial(struct control_server *srv, struct control_connection *conn,
     struct wire_packet *packet)
 {
 	control_connection_set(srv, conn, CONTROL_STATE_DENIED);
-	control_connection_send(srv, conn, packet);
+	(void)control_connection_send(srv, conn, packet);
 	wire_packet_free(packet);
 }
 
@@ -320,7 +320,7 @@ send_limits(struct control_server *srv, struct control_connection *conn,
 	struct wire_packet *packet = wire_packet_new(type);
 
 	packet->limits = conn->limits;
-	control_connection_send(srv, conn, packet);
+	(void)control_connection_send(srv, conn, packet);
 	wire_packet_free(packet);
 }
 
@@ -368,9 +368,16 @@ control_tunnel_resume(struct control_server *srv,
 
 /* What a tunnel has used, while it runs and when it ends. */
 static void
-book(struct control_server *srv, const struct control_connection *conn,
+book(struct control_server *srv, struct control_connection *conn,
     const struct wire_usage *usage)
 {
+	for (size_t i = 0; i < json_array_size(usage->events); i++) {
+		int64_t n = json_integer_value(
+		    json_object_get(json_array_get(usage->events, i), "n"));
+
+		if (n > conn->reported)
+			conn->reported = n;
+	}
 	lease_update(conn->lease, usage);
 	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
@@ -425,19 +432,20 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 
 /*
  * It is over, and its slot is free.  Its process stays until it has heard that
- * what it has reported is in the ledger, and then goes by itself.
+ * what it has reported is in the ledger.
  */
 static void
 take_end(struct control_server *srv, struct control_connection *conn,
     const struct wire_usage *usage)
 {
 	book(srv, conn, usage);
-	if (conn->ended)
-		return;
+	if (!conn->ended)
+		control_log_end(&conn->peer.cred, lease_peek(conn->lease),
+		    CONTROL_ENDED, usage);
 	conn->ended = true;
-	control_log_end(&conn->peer.cred, lease_peek(conn->lease),
-	    CONTROL_ENDED, usage);
 	lease_end(conn->lease);
+	if (conn->booked >= conn->reported)
+		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
 }
 
 static void
@@ -458,8 +466,14 @@ control_tunnel_answer(struct control_server *srv)
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
+		struct control_connection *conn = owner;
+
+		if (packet->type == WIRE_ACK)
+			conn->booked = packet->ack.n;
 		/* a tunnel that does not read is dropped, and has left then */
-		control_connection_send(srv, owner, packet);
+		if (control_connection_send(srv, conn, packet) && conn->ended &&
+		    conn->booked >= conn->reported)
+			control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
 		wire_packet_free(packet);
 	}
 }

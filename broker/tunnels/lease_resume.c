@@ -140,7 +140,7 @@ lease_resume_read(const char *text, int64_t now, struct lease_resume *ret,
 	err = signing_key_verify(text, strlen(text), &policy, &resume.claims,
 	    diag);
 	if (err != ERR_OK)
-		return ERR_UNAUTH;
+		return err == ERR_UNAVAIL ? err : ERR_UNAUTH;
 	err = read_claims(&resume, diag);
 	if (err == ERR_OK)
 		*ret = resume;

@@ -13,7 +13,8 @@
  * lease_resume: what a broker has to know of a lease of a broker before it, as
  * a JWT that only we could have signed (typ "lease+jwt").
  *
- * It is good for as long as the tunnel may last, and otherwise for a week.
+ * It is good for as long as the tunnel may last, and at most for a week: one
+ * that runs longer ends when the broker is restarted after that.
  */
 #define LEASE_RESUME_MAX_S ((int64_t)7 * 86400)
 
@@ -30,7 +31,10 @@ struct lease_resume {
 	json_t *claims; /* has the texts */
 };
 
-/* ERR_UNAUTH: it is none of ours, or too old.  lease_resume_done() frees it. */
+/*
+ * ERR_UNAUTH: it is none of ours, or too old; ERR_UNAVAIL: the keys cannot be
+ * had now.  lease_resume_done() frees it.
+ */
 enum err lease_resume_read(const char *text, int64_t now,
     struct lease_resume *ret, struct diag *diag) MUST_CHECK;
 void lease_resume_done(struct lease_resume *resume);

@@ -473,8 +473,7 @@ take_place(struct tunnel_route *route, const struct lease_request *request,
 	if (err == ERR_OK)
 		err = check_budget(route, diag);
 	if (err == ERR_OK)
-		err = ticket_spend(&route->identity.ticket, clock_unix(),
-		    diag);
+		err = ticket_spend(&route->identity.ticket, clock_unix(), diag);
 	return err;
 }
 
@@ -496,9 +495,15 @@ tunnel_route_admit(struct tunnel_route *route, struct diag *diag)
 	err = check_revocations(&request, diag);
 	if (err == ERR_OK)
 		err = take_place(route, &request, diag);
-	if (err == ERR_OK)
-		limit(route);
-	return err;
+	if (err != ERR_OK)
+		return err;
+	limit(route);
+	/* our end of a socket pair ends with us */
+	if (!route->packet->grant.upstream.passed)
+		route->packet->grant.resume =
+		    lease_resume_make(lease_peek(route->lease),
+			&route->packet->grant.limits);
+	return ERR_OK;
 }
 
 /* ---- third: the grant ------------------------------------------------------
@@ -520,9 +525,6 @@ tunnel_route_complete(struct tunnel_route *route, struct diag *diag)
 	grant->lease = xstrdup(info->id);
 	grant->session = xstrdup(info->session);
 	grant->route = xstrdup(info->route);
-	/* our end of a socket pair ends with us */
-	if (!grant->upstream.passed)
-		grant->resume = lease_resume_make(info, &grant->limits);
 	return ERR_OK;
 }
 

@@ -14,8 +14,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /*
  * A conversation, a line each message: the vendor's begin with '>', the
  * client's binary ones with '#'.  The byte 1 stands for much audio.  The first
- * byte chooses the form and how the messages are cut.  Whatever is said, the
- * vendor gets only events that the pin lets pass, and only whole frames.
+ * byte chooses the form, how the messages are cut, and whether there is a
+ * budget, of which every second question is refused.  Whatever is said, the
+ * vendor gets only events that the pin lets pass, no response that was not
+ * allowed, and only whole frames.
  */
 #define RULES                                                      \
 	"{\"session\":{\"instructions\":\"Be kind.\"},\"allow\":[" \
@@ -28,6 +30,9 @@ struct output {
 	char *text;	       /* of the message to the vendor under way */
 	size_t len;
 	bool open[2]; /* a message to the client, to the vendor */
+	bool budget;
+	int64_t asked;	  /* the last question */
+	unsigned allowed; /* responses that may still go to the vendor */
 };
 
 static void
@@ -75,6 +80,28 @@ check_event(const struct output *out)
 	json_decref(event);
 }
 
+/* Whoever reads it, and however, it is no response that was not allowed. */
+static void
+check_budget(struct output *out)
+{
+	json_t *event = json_loadb(out->text, out->len,
+	    JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, NULL);
+	const char *type = json_string_value(json_object_get(event, "type"));
+
+	if (type != NULL && strcmp(type, "response.create") == 0)
+		must(out->allowed-- > 0);
+	json_decref(event);
+}
+
+static void
+on_ask(void *arg, int64_t n)
+{
+	struct output *out = arg;
+
+	must(n == 0 || n == out->asked + 1);
+	out->asked = n > 0 ? n : out->asked;
+}
+
 static void
 on_frame(void *arg, enum cause_side to, enum ws_opcode opcode, bool fin,
     uint8_t *data, size_t len)
@@ -91,6 +118,8 @@ on_frame(void *arg, enum cause_side to, enum ws_opcode opcode, bool fin,
 		out->len += len;
 		if (fin) {
 			check_event(out);
+			if (out->budget)
+				check_budget(out);
 			out->len = 0;
 		}
 	}
@@ -109,9 +138,8 @@ on_usage(void *arg, json_t *event)
 
 /* False where the connection would be ended. */
 static bool
-say(struct transform *transform, const struct sink *sink,
-    enum cause_side from, enum ws_opcode opcode, const uint8_t *text,
-    size_t len, size_t step)
+say(struct transform *transform, const struct sink *sink, enum cause_side from,
+    enum ws_opcode opcode, const uint8_t *text, size_t len, size_t step)
 {
 	static uint8_t piece[WS_HEADER_MAX_BYTES + ROOM];
 
@@ -147,12 +175,35 @@ expand(const uint8_t *line, size_t len, size_t step, uint8_t out[ROOM])
 	return n;
 }
 
+/* Answer what is asked; whether the client may go on. */
+static bool
+answer(struct transform *transform, const struct sink *sink, int64_t n)
+{
+	static char code[] = "budget_spent", text[] = "No.";
+	struct output *out = sink->arg;
+	struct gate *gate = transform_gate(transform);
+	struct wire_answer answered = { .n = n, .allowed = n % 2 == 1 };
+
+	if (answered.allowed) {
+		out->allowed++;
+	} else {
+		answered.code = code;
+		answered.message = text;
+	}
+	must(!gate_answer(gate, &answered, sink));
+	out->allowed = 0;
+	return !gate_is_closed(gate);
+}
+
 static void
 converse(struct transform *transform, const struct sink *sink,
     const uint8_t *data, size_t size, size_t step)
 {
 	static uint8_t text[ROOM];
+	const struct output *out = sink->arg;
 	const uint8_t *end = data + size;
+	int64_t asked = 0;
+	bool goes_on = true;
 
 	while (data < end) {
 		const uint8_t *line = data;
@@ -164,9 +215,13 @@ converse(struct transform *transform, const struct sink *sink,
 		data = stop + 1;
 		line += vendor || binary ? 1 : 0;
 		len = expand(line, (size_t)(stop - line), step, text);
+		if (!vendor && !goes_on)
+			continue; /* nobody reads it */
 		if (!say(transform, sink, vendor ? SIDE_UPSTREAM : SIDE_CLIENT,
 			binary ? WS_BINARY : WS_TEXT, text, len, step))
 			return;
+		while (asked < out->asked)
+			goes_on = answer(transform, sink, ++asked);
 	}
 }
 
@@ -174,12 +229,14 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char beta[] = "beta";
+	static char budget[] = "error";
 	static char *const forms[] = { NULL, beta, beta, NULL };
 	struct wire_messages messages = { .usage = true,
 		.inspect_bytes = 1024 };
-	struct output out = { NULL, NULL, 0, { false, false } };
+	struct output out = { .pin = NULL };
 	const struct sink sink = { .frame = on_frame,
 		.usage = on_usage,
+		.ask = on_ask,
 		.arg = &out };
 	struct transform *transform;
 	struct pin *pin;
@@ -190,7 +247,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		must(pin_new(rules, &pin, NULL) == ERR_OK);
 		messages.form = forms[data[0] & 3];
-		if ((data[0] & 3) != 2) {
+		out.budget = (data[0] & 0x10) != 0;
+		messages.budget = out.budget ? budget : NULL;
+		if ((data[0] & 3) != 2 && (data[0] & 0x13) != 0x13) {
 			messages.pin = rules;
 			out.pin = pin;
 		}

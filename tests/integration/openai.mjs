@@ -180,6 +180,43 @@ test("its session is the conversation's", async (t) => {
 	assert.deepEqual(session.output_modalities, ["text"]);
 });
 
+test("a ticket may have a model and a session, as a key has", async (t) => {
+	const s = await open(t, { openai: "client_secrets = true" });
+	const ask = (body) => s.post("/api/tickets", { route: "openai", ...body });
+	const made = await ask({ model: "old-model", session: {
+	    type: "realtime", instructions: "canary instructions" } });
+
+	assert.equal(made.status, 200, made.body);
+	s.keys.push(made.json.ticket);
+	const talk = await s.talk(made.json.url);
+	const { session } = await talk.until("session.updated");
+	assert.equal(session.instructions, "canary instructions");
+	assert.equal(session.model, "gpt-realtime");
+	assert.equal(await s.refused(made.json.url), 401);
+	for (const [body, status] of [[{ model: "gpt-3" }, 403],
+	    [{ session: 1 }, 400], [{ session: { type: "x" } }, 400],
+	    [{ model: "\n" }, 400]]) {
+		const answer = await ask(body);
+		assert.equal(answer.status, status, JSON.stringify(body));
+		assert.equal(typeof answer.json.error.message, "string");
+	}
+});
+
+test("a key is spent where the site says so", async (t) => {
+	const s = await open(t, { openai:
+	    "client_secrets = true\nticket_once = true\ncalls = true" });
+	const { value } = await get_key(s);
+
+	await (await s.talk("/v1/realtime", bearer(value))).until(
+	    "session.created");
+	assert.equal(await s.refused("/v1/realtime", as_item(value)), 401);
+	const call = await get_key(s);
+	const offer = () => s.post(CALLS, OFFER,
+	    { "Content-Type": "application/sdp", ...bearer(call.value) });
+	assert.equal((await offer()).status, 201);
+	assert.equal((await offer()).status, 401);
+});
+
 test("a key is good for its own route", async (t) => {
 	const s = await open(t, { openai: "client_secrets = true",
 	    rest: 'relay "/b" { inherit = "openai" }\n' +

@@ -148,6 +148,37 @@ test("SIGTERM to the supervisor drains with 1012", async (t) => {
 	assert.ok(!unix_listening(site.tunnel_sock));
 });
 
+test("a supervisor that is replaced leaves conversations alone",
+    async (t) => {
+	const { site, tunnel, pair } = await relay_site(t);
+	const before = await pair();
+	const pid = server_of(tunnel, before);
+	const children = children_of(tunnel.pid);
+
+	tunnel.kill("SIGQUIT");
+	await tunnel.wait_for(/ supervisor\.leaving serving=1\n/);
+	await until(() => !is_running(tunnel.pid), "the supervisor has left");
+	assert.ok(!fs.existsSync(site.tunnel_sock));
+	await assert_alive(before);
+	await until(() => children.every((p) => p === pid || !is_running(p)),
+	    "those that waited have left");
+	await site.tunnel();
+	await assert_alive(await pair());
+	await assert_alive(before);
+	await leave(before);
+	await until(() => !is_running(pid), "its process has ended");
+});
+
+test("no process leaves a core", async (t) => {
+	const { broker, tunnel, pair } = await relay_site(t);
+	const one = await pair();
+
+	for (const pid of [broker.pid, tunnel.pid, server_of(tunnel, one)]) {
+		const limits = fs.readFileSync(`/proc/${pid}/limits`, "latin1");
+		assert.match(limits, /^Max core file size +0 +0 /m);
+	}
+});
+
 test("peers that ignore the drain do not hold it up", async (t) => {
 	const { tunnel, pair } = await relay_site(t, "direct",
 	    { tunnel: { args: ["--spare", "1", "--drain-timeout", "1"] } });

@@ -296,6 +296,47 @@ test("a ticket that is not spent is good until it expires", async (t) => {
 		(await s.open(made.url)).client.destroy();
 });
 
+test("a ticket of a section is its user there, and nowhere else",
+    async (t) => {
+	const s = await open(t, "direct", { rest: `
+prices "m" { input_text = "1" output_text = "2" }
+chat {
+	url = "http://127.0.0.1:1"
+	models = {m}
+	balance = false
+	require_user = true
+}
+livekit {
+	api_key = "env:LIVEKIT_API_KEY"
+	api_secret = "env:LIVEKIT_API_SECRET"
+	require_user = true
+}
+socketio { }` });
+	const ask = (method, target, { ticket }) => request(s.site.broker_sock,
+	    method, target, { headers: { "Content-Type": "application/json",
+		Authorization: `Bearer ${ticket}` },
+	    body: method === "POST" ? "{}" : undefined });
+	const chat = await s.get({ route: "chat" });
+	const livekit = await s.get({ route: "livekit" });
+	const socket = await s.get({ route: "socket.io" });
+
+	assert.equal(chat.url, undefined);
+	assert.equal(livekit.url, undefined);
+	assert.equal(socket.url, `/socket.io/?ticket=${socket.ticket}`);
+	for (let i = 0; i < 2; i++) {
+		assert.equal((await ask("GET", "/api/v1/chats", chat)).status, 200);
+		assert.equal((await ask("POST", "/api/livekit/token", livekit))
+		    .status, 201);
+	}
+	for (const [method, target, made] of [
+		["GET", "/api/v1/chats", livekit],
+		["GET", "/api/v1/chats", socket],
+		["POST", "/api/livekit/token", chat],
+	])
+		assert.equal((await ask(method, target, made)).status, 401);
+	assert.equal(await s.refused(`/raw?ticket=${chat.ticket}`), 401);
+});
+
 // ---- keys, and races ----
 
 test("keys are replaced while tickets of the old one go on", async (t) => {

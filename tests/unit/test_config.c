@@ -325,6 +325,47 @@ an_empty_file_opens_nothing(void **state)
 }
 
 static void
+tickets_are_for_seconds_and_their_keys_for_days(void **state)
+{
+	static const struct {
+		const char *keys;
+		int64_t rotate_s, ttl_s, ttl_max_s;
+	} good[] = {
+		{ "", 604800, 60, 600 },
+		{ "rotate = 0 ttl = 1 ttl_max = 1", 0, 1, 1 },
+		{ "rotate = 43200 ttl_max = 30", 43200, 30, 30 },
+		{ "rotate = 31622400 ttl = 7200 ttl_max = 7200", 31622400, 7200,
+		    7200 },
+	};
+	static const char *const bad[] = { "rotate = 43199", "rotate = -1",
+		"rotate = 31622401", "ttl = 0", "ttl = 601", "ttl_max = 0",
+		"ttl_max = 7201", "ttl = 2 ttl_max = 1", "ttl = x" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		char *text = xasprintf("tickets { %s }", good[i].keys);
+		struct config *config = load(text);
+
+		assert_int_equal(config->tickets.rotate_s, good[i].rotate_s);
+		assert_int_equal(config->tickets.ttl_s, good[i].ttl_s);
+		assert_int_equal(config->tickets.ttl_max_s, good[i].ttl_max_s);
+		config_unref(config);
+		free(text);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char *text = xasprintf("tickets { %s }", bad[i]);
+		struct config *config = NULL;
+		struct diag diag = { "" };
+
+		if (config_parse("t", text, strlen(text), &config, &diag) !=
+		    ERR_PROTO)
+			fail_msg("%s", bad[i]);
+		assert_non_null(strstr(diag.text, "tickets: "));
+		free(text);
+	}
+}
+
+static void
 openai_needs_nothing_but_its_key(void **state)
 {
 	struct config *config = load("openai { api_key = \"env:T_KEY\" }");
@@ -867,6 +908,8 @@ main(void)
 		cmocka_unit_test(refuses_text_that_is_not_utf8_or_too_large),
 		cmocka_unit_test(a_bad_file_leaves_nothing_behind_for_the_next),
 		cmocka_unit_test(an_empty_file_opens_nothing),
+		cmocka_unit_test(
+		    tickets_are_for_seconds_and_their_keys_for_days),
 		cmocka_unit_test(openai_needs_nothing_but_its_key),
 		cmocka_unit_test(
 		    a_relay_takes_what_tunnel_says_and_overrides_it),

@@ -39,6 +39,7 @@ by_default_nothing_is_read_but_openais_usage(void **state)
 		assert_int_equal(relay->ticket_s, 600);
 		assert_int_equal(relay->ticket_max_s, 7200);
 		assert_false(relay->calls);
+		assert_string_equal(relay->over_budget, "close");
 	}
 	config_unref(config);
 }
@@ -50,15 +51,17 @@ inherits_what_is_not_said(void **state)
 	    "dialect = beta usage = off inspect_bytes = 5000\n"
 	    "message_log = full message_log_file = \"/l\"\n"
 	    "message_log_bytes = 4096 message_log_keep = 0\n"
+	    "over_budget = error\n"
 	    "client_secrets = on require_ticket = on ticket_seconds = 60\n"
 	    "ticket_seconds_max = 90\n"
 	    "session { voice = a client_may = {tools} }" HEIR "}"
 	    "relay \"/c\" { inherit = \"/b\" dialect = ga usage = on\n"
 	    "message_log = none ticket_seconds = 10 require_ticket = off\n"
-	    "session { } }");
+	    "session { } over_budget = close }");
 	const struct config_relay *relay = &config->relays[1];
 
 	(void)state;
+	assert_string_equal(relay->over_budget, "error");
 	assert_true(relay->messages.beta);
 	assert_false(relay->messages.usage);
 	assert_int_equal(relay->messages.inspect_bytes, 5000);
@@ -81,6 +84,7 @@ inherits_what_is_not_said(void **state)
 	assert_int_equal(relay->ticket_s, 10);
 	assert_false(relay->require_ticket);
 	assert_int_equal(json_object_size(relay->messages.session), 1);
+	assert_string_equal(relay->over_budget, "close");
 	config_unref(config);
 }
 
@@ -172,6 +176,8 @@ static const struct {
 	    "t:2: ", "from / on" },
 	{ OPENAI "message_log_bytes = 1 }", "t:2: ", "from 4096" },
 	{ OPENAI "message_log_keep = 1001 }", "t:2: ", "to 1000" },
+	{ OPENAI "over_budget = refuse }", "t:2: openai: over_budget: ",
+	    "write \"close\" or \"error\"" },
 	{ OPENAI "ticket_seconds = 9 }", "t:2: ", "from 10" },
 	{ OPENAI "ticket_seconds = 31 ticket_seconds_max = 30 }",
 	    "t:2: ", "from 10 to 30" },

@@ -42,7 +42,7 @@ static void
 start(int64_t wait_ms, int64_t retry_ms, int64_t lost_ms)
 {
 	const struct control_asks_options options = { wait_ms, retry_ms,
-		lost_ms };
+		lost_ms, 10 };
 	struct diag diag;
 
 	assert_int_equal(control_asks_new(&options, &asks, &diag), ERR_OK);
@@ -556,23 +556,43 @@ reserves_more_after_a_large_response(void **state)
 }
 
 static void
-closes_what_has_no_seconds_left(void **state)
+spend_seconds(bool reports)
 {
 	struct wire_packet *packet;
 	struct tunnel one, *who;
 
-	(void)state;
 	start_patient();
 	join(&one, 1, "ann", "short");
 	report(&one, 0, 0, 0);
-	one.info.started_unix -= 60;
-	report(&one, 0, 0, 0);
-	report(&one, 0, 0, 0);
+	control_asks_leave(asks, &one.info, CONTROL_ASKS_ENDED);
+	if (reports) {
+		control_asks_join(asks, &one.info, &one);
+		one.info.started_unix -= 60;
+		report(&one, 0, 0, 0);
+		report(&one, 0, 0, 0);
+	} else {
+		one.info.started_unix -= 60;
+		control_asks_join(asks, &one.info, &one);
+	}
 	packet = take(&who);
 	assert_ptr_equal(who, &one);
 	assert_int_equal(packet->type, WIRE_CLOSE);
 	assert_int_equal(packet->close.code, 4003);
 	wire_packet_free(packet);
+}
+
+static void
+closes_what_has_no_seconds_left(void **state)
+{
+	(void)state;
+	spend_seconds(true);
+}
+
+static void
+closes_what_never_reports_as_well(void **state)
+{
+	(void)state;
+	spend_seconds(false);
 }
 
 static void
@@ -687,6 +707,7 @@ main(void)
 		TEST(goes_on_where_a_broker_before_stopped),
 		TEST(reserves_more_after_a_large_response),
 		TEST(closes_what_has_no_seconds_left),
+		TEST(closes_what_never_reports_as_well),
 		TEST(allows_all_to_whom_nothing_is_counted),
 		TEST(acknowledges_where_nothing_is_kept),
 		TEST(overshoots_by_one_response_of_many_sessions),

@@ -23,6 +23,8 @@
 
 #include "broker/chat/notify.h"
 #include "broker/config/config.h"
+#include "broker/limits/revocations.h"
+#include "broker/signing_key.h"
 #include "broker/socketio/engineio.h"
 #include "broker/store/ledger.h"
 #include "broker/store/store_sqlite.h"
@@ -324,6 +326,23 @@ hear_end(int fd)
 	(void)close(fd);
 }
 
+/* Acks, the last one of this number, and then the end. */
+static void
+hear_acks(int fd, int64_t last)
+{
+	struct wire_packet *packet;
+	int64_t n = 0;
+
+	while ((packet = hear(fd)) != NULL) {
+		assert_int_equal(packet->type, WIRE_ACK);
+		assert_true(packet->ack.n > n);
+		n = packet->ack.n;
+		wire_packet_free(packet);
+	}
+	assert_int_equal(n, last);
+	(void)close(fd);
+}
+
 /* Leases that the operator sees. */
 static json_int_t
 count_leases(const struct world *world)
@@ -523,7 +542,7 @@ keeps_what_a_tunnel_reported_before_it_died(void **state)
 	hear_grant(fd);
 	say(fd, USAGE_OF(EVENT(1, 300)));
 	say(fd, END_OF(EVENT(1, 300) "," EVENT(2, 4000)));
-	hear_end(fd);
+	hear_acks(fd, 2);
 	control_server_stop();
 	ledger_stop();
 	assert_usage(store, 4, 4330);
@@ -1221,6 +1240,240 @@ lets_everybody_go_when_it_stops(void **state)
 
 #define SERVER_TEST(f) cmocka_unit_test_teardown(f, stop)
 
+/* ---- leases of before, and what is revoked --------------------------------
+ */
+
+/* Open a tunnel: what it shows to take its lease up again; the caller's. */
+static char *
+open_tunnel(int fd, const char *open, char lease[33])
+{
+	struct wire_packet *packet;
+	char *resume;
+
+	say(fd, open);
+	packet = hear(fd);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_GRANT);
+	assert_non_null(packet->grant.resume);
+	resume = xstrdup(packet->grant.resume);
+	(void)snprintf(lease, 33, "%s", packet->grant.lease);
+	wire_packet_free(packet);
+	return resume;
+}
+
+static void
+say_resume(int fd, const char *resume)
+{
+	char *text = xasprintf("{\"v\":1,\"type\":\"resume\",\"resume\":\"%s\","
+			       "\"elapsed_ms\":1000}",
+	    resume);
+
+	say(fd, text);
+	free(text);
+}
+
+static void
+hear_resumed(int fd)
+{
+	struct wire_packet *packet = hear(fd);
+
+	assert_non_null(packet);
+	if (packet->type == WIRE_DENY)
+		fail_msg("denied: %s", packet->deny.message);
+	assert_int_equal(packet->type, WIRE_RESUMED);
+	assert_true(packet->limits.pong_ms > 0);
+	wire_packet_free(packet);
+}
+
+static void
+use_key(const char *key)
+{
+	struct secret *secret = secret_new(key, 32, "the test");
+
+	assert_int_equal(signing_key_init(secret, NULL, 0, NULL), ERR_OK);
+	secret_free(secret);
+}
+
+static void
+takes_up_the_lease_of_a_broker_before(void **state)
+{
+	struct world *world = *state;
+	char lease[33], *resume;
+	int fd, other;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	/* as many as there may be */
+	resume = open_tunnel(fd, OPEN("/echo"), lease);
+	control_server_stop();
+	hear_end(fd);
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_resumed(fd);
+	assert_int_equal(count_leases(world), 1);
+	other = peer(world);
+	say(other, OPEN("/echo"));
+	hear_deny(other, 429);
+	hear_end(other);
+	say(fd, USAGE);
+	say(fd, END);
+	hear_end(fd);
+	assert_int_equal(count_leases(world), 0);
+	free(resume);
+	signing_key_done();
+}
+
+static void
+takes_up_no_lease_twice_unless_its_peer_is_gone(void **state)
+{
+	struct world *world = *state;
+	char lease[33], *resume;
+	int fd, other;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	resume = open_tunnel(fd, OPEN("/echo"), lease);
+	other = peer(world);
+	say_resume(other, resume);
+	hear_deny(other, 409);
+	hear_end(other);
+	for (int i = 0; i < 20; i++) {
+		other = peer(world);
+		(void)close(fd); /* and at once */
+		say_resume(other, resume);
+		hear_resumed(other);
+		assert_int_equal(count_leases(world), 1);
+		fd = other;
+	}
+	say(fd, END);
+	hear_end(fd);
+	free(resume);
+	signing_key_done();
+}
+
+static void
+takes_up_nothing_that_it_has_not_signed(void **state)
+{
+	static const char *const texts[] = { "x", "a.b.c",
+		"eyJhbGciOiJub25lIn0.eyJsZWFzZSI6IjEifQ." };
+	struct world *world = *state;
+	char lease[33], *resume;
+	int fd;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	resume = open_tunnel(fd, OPEN("/free"), lease);
+	(void)close(fd);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		fd = peer(world);
+		say_resume(fd, texts[i]);
+		hear_deny(fd, 401);
+		hear_end(fd);
+	}
+	control_server_stop();
+	signing_key_done();
+	use_key("another key, of another broker..");
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_deny(fd, 401);
+	hear_end(fd);
+	free(resume);
+	signing_key_done();
+}
+
+/* They came while nobody accepted, as after a restart. */
+static void
+takes_up_hundreds_at_once(void **state)
+{
+	enum {
+		MANY = 400
+	};
+	struct world *world = *state;
+	char lease[33], *resumes[MANY];
+	int fds[MANY];
+
+	use_key("0123456789abcdef0123456789abcdef");
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (int i = 0; i < MANY; i++) {
+		fds[i] = peer(world);
+		resumes[i] = open_tunnel(fds[i], OPEN("/free"), lease);
+	}
+	control_server_stop();
+	for (int i = 0; i < MANY; i++) {
+		hear_end(fds[i]);
+		fds[i] = peer(world);
+		say_resume(fds[i], resumes[i]);
+	}
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (int i = 0; i < MANY; i++) {
+		hear_resumed(fds[i]);
+		free(resumes[i]);
+	}
+	assert_int_equal(count_leases(world), MANY);
+	for (int i = 0; i < MANY; i++)
+		(void)close(fds[i]);
+	while (count_leases(world) > 0)
+		(void)poll(NULL, 0, 5);
+	signing_key_done();
+}
+
+#define REVOKE(kind, value)                             \
+	"{\"v\":1,\"type\":\"revoke\",\"kind\":\"" kind \
+	"\",\"value\":\"" value "\"}"
+
+static void
+hear_closed(int fd, json_int_t count)
+{
+	struct wire_packet *packet = hear(fd);
+
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_REPLY);
+	assert_int_equal(json_integer_value(
+			     json_object_get(packet->reply, "closed")),
+	    count);
+	wire_packet_free(packet);
+}
+
+static void
+closes_what_was_let_in_by_what_is_revoked(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	int tunnel, other, operator_fd;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	tunnel = peer(world);
+	say(tunnel, OPEN("/echo"));
+	hear_grant(tunnel);
+	other = peer(world);
+	say(other, OPEN("/free"));
+	hear_grant(other);
+	operator_fd = peer(world);
+	say(operator_fd, REVOKE("route", "/nowhere"));
+	hear_closed(operator_fd, 0);
+	say(operator_fd, REVOKE("route", "/echo"));
+	hear_closed(operator_fd, 1);
+	packet = hear(tunnel);
+	assert_int_equal(packet->type, WIRE_CLOSE);
+	assert_int_equal(packet->close.code, 4001);
+	assert_string_equal(packet->close.reason, "revoked");
+	wire_packet_free(packet);
+	/* it is told once */
+	say(operator_fd, REVOKE("route", "/echo"));
+	hear_closed(operator_fd, 0);
+	(void)close(operator_fd);
+	(void)close(tunnel);
+	say(other, END);
+	hear_end(other);
+	revocations_done();
+}
+
 int
 main(void)
 {
@@ -1255,6 +1508,11 @@ main(void)
 		SERVER_TEST(serves_more_at_once_than_it_lets_wait),
 		SERVER_TEST(serves_the_users_of_the_configuration_alone),
 		SERVER_TEST(lets_everybody_go_when_it_stops),
+		SERVER_TEST(takes_up_the_lease_of_a_broker_before),
+		SERVER_TEST(takes_up_no_lease_twice_unless_its_peer_is_gone),
+		SERVER_TEST(takes_up_nothing_that_it_has_not_signed),
+		SERVER_TEST(takes_up_hundreds_at_once),
+		SERVER_TEST(closes_what_was_let_in_by_what_is_revoked),
 	};
 
 	return cmocka_run_group_tests_name("control_server", tests, make_world,

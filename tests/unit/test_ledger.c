@@ -42,7 +42,11 @@ static struct {
 	int64_t booked[256]; /* n, in order */
 	unsigned booked_count, attempts, expirations;
 	unsigned expirations_needed; /* until nothing is left */
-	struct store_expiry expiry;  /* of the last one */
+	int64_t told;		     /* the last that was told as booked */
+	unsigned spent_count, metered;
+	int64_t metered_s;
+	struct store_budget asked;  /* about this one, last */
+	struct store_expiry expiry; /* of the last one */
 } fake;
 
 static enum err
@@ -85,8 +89,73 @@ fake_expire(struct store *store, const struct store_expiry *in, bool *ret_more,
 	return ERR_OK;
 }
 
+static enum err
+fake_add_seconds(struct store *store, const struct store_seconds *rows,
+    size_t count, struct diag *diag)
+{
+	enum err err;
+
+	(void)store;
+	diag_set(diag, "as the test says");
+	(void)pthread_mutex_lock(&fake.lock);
+	fake.attempts++;
+	err = fake.answer;
+	for (size_t i = 0; err == ERR_OK && i < count; i++) {
+		assert_string_equal(rows[i].subjects[0], "u:ann");
+		assert_null(rows[i].subjects[1]);
+		fake.metered++;
+		fake.metered_s = rows[i].total;
+	}
+	(void)pthread_cond_broadcast(&fake.changed);
+	(void)pthread_mutex_unlock(&fake.lock);
+	return err;
+}
+
+/* All is used up. */
+static enum err
+fake_check(struct store *store, const struct store_budgets *budgets,
+    int64_t now, struct store_budget_state *ret, struct diag *diag)
+{
+	(void)store;
+	(void)now;
+	(void)diag;
+	assert_int_equal(budgets->count, 1);
+	*ret = (struct store_budget_state){ .seconds = 99 };
+	(void)pthread_mutex_lock(&fake.lock);
+	fake.asked = budgets->items[0];
+	(void)pthread_mutex_unlock(&fake.lock);
+	return ERR_BUDGET;
+}
+
+static void
+on_booked(void *arg, const char *id, int64_t n)
+{
+	assert_ptr_equal(arg, &fake);
+	assert_string_equal(id, lease.id);
+	(void)pthread_mutex_lock(&fake.lock);
+	fake.told = n;
+	(void)pthread_cond_broadcast(&fake.changed);
+	(void)pthread_mutex_unlock(&fake.lock);
+}
+
+static void
+on_spent(void *arg, const char *id, const struct store_budget_state *now)
+{
+	assert_ptr_equal(arg, &fake);
+	assert_string_equal(id, lease.id);
+	assert_int_equal(now->seconds, 99);
+	(void)pthread_mutex_lock(&fake.lock);
+	fake.spent_count++;
+	(void)pthread_cond_broadcast(&fake.changed);
+	(void)pthread_mutex_unlock(&fake.lock);
+}
+
+static const struct ledger_listener listener = { on_booked, on_spent, &fake };
+
 static const struct store_ops fake_ops = {
 	.add_usage = fake_add,
+	.add_seconds = fake_add_seconds,
+	.check_budgets = fake_check,
 	.expire = fake_expire,
 };
 
@@ -128,6 +197,9 @@ start(void **state)
 	fake.held = false;
 	fake.booked_count = fake.attempts = fake.expirations = 0;
 	fake.expirations_needed = 3;
+	fake.told = 0;
+	fake.spent_count = fake.metered = 0;
+	ledger_listen(&listener);
 	return ledger_start(&fake.store, &quick, &diag) == ERR_OK ? 0 : -1;
 }
 
@@ -137,6 +209,7 @@ stop(void **state)
 	(void)state;
 	set(ERR_OK, false);
 	ledger_stop();
+	ledger_listen(NULL);
 	return 0;
 }
 
@@ -382,6 +455,95 @@ names_whose_usage_it_was(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static void
+tells_what_is_in_the_store_and_nothing_before(void **state)
+{
+	(void)state;
+	set(ERR_UNAVAIL, false);
+	report(1, 3, "response.done");
+	wait_for(&fake.attempts, 3);
+	(void)pthread_mutex_lock(&fake.lock);
+	assert_int_equal(fake.told, 0);
+	(void)pthread_mutex_unlock(&fake.lock);
+	set(ERR_OK, false);
+	ledger_stop();
+	assert_int_equal(fake.told, 3);
+	/* where nothing is kept, nothing has to be sent again */
+	report(4, 2, "response.done");
+	assert_int_equal(fake.told, 5);
+	ledger_listen(NULL);
+	report(6, 2, "response.done");
+	assert_int_equal(fake.told, 5);
+}
+
+static void
+has_no_reservation_wait_for_a_row_that_is_refused(void **state)
+{
+	(void)state;
+	fake.refused_n = 2;
+	report(1, 2, "response.done");
+	ledger_stop();
+	assert_int_equal(fake.told, 2);
+}
+
+/* With seconds, tokens and money, of which a route of this name is about. */
+static struct config *
+count_lease(const char *over_budget)
+{
+	char text[512];
+	struct config *config;
+	struct diag diag;
+
+	(void)snprintf(text, sizeof(text),
+	    "store { path = \"/x/y.db\" }\n"
+	    "prices \"*\" { input_text = \"1\" output_text = \"1\" }\n"
+	    "plan free { day_seconds = 9 day_tokens = 8 day_money = \"7\" }\n"
+	    "openai { url = \"ws://127.0.0.1:9/\" api_key = \"env:T_KEY\"\n"
+	    "over_budget = \"%s\" }\n",
+	    over_budget);
+	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
+		fail_msg("%s", diag.text);
+	lease.config = config;
+	lease.subjects.count = 1;
+	(void)strcpy(lease.subjects.items[0].name, "u:ann");
+	lease.subjects.items[0].plan = config_find_plan(config, "free");
+	lease.started_unix = clock_unix() - 50;
+	return config;
+}
+
+static void
+books_seconds_and_tells_whose_budget_is_used_up(void **state)
+{
+	static const struct {
+		const char *over_budget;
+		int64_t max_tokens, max_money;
+	} cases[] = { { "close", 8, 7000000 }, { "error", 0, 0 } };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct config *config = count_lease(cases[i].over_budget);
+
+		set(i == 0 ? ERR_UNAVAIL : ERR_OK, false);
+		ledger_add_seconds(&lease);
+		if (i == 0)
+			wait_for(&fake.attempts, 3);
+		set(ERR_OK, false);
+		wait_for(&fake.spent_count, i + 1);
+		assert_int_equal(fake.metered, i + 1);
+		assert_in_range(fake.metered_s, 50, 60);
+		assert_int_equal(fake.asked.max_seconds, 9);
+		assert_int_equal(fake.asked.max_tokens, cases[i].max_tokens);
+		assert_int_equal(fake.asked.max_money, cases[i].max_money);
+		lease.config = NULL;
+		lease.subjects.count = 0;
+		config_unref(config);
+	}
+	/* whom nobody counts */
+	ledger_add_seconds(&lease);
+	ledger_stop();
+	assert_int_equal(fake.metered, 2);
+}
+
 static int
 set_up(void **state)
 {
@@ -390,6 +552,7 @@ set_up(void **state)
 
 	(void)state;
 	log_init("test_ledger", LOG_LEVEL_ERROR);
+	(void)setenv("T_KEY", "x", 1);
 	lease.session = session;
 	lease.route = route;
 	lease.client = client;
@@ -416,6 +579,9 @@ main(void)
 		TEST(writes_what_waits_before_it_ends),
 		TEST(ends_though_the_store_is_away),
 		TEST(has_the_store_forget_what_expired),
+		TEST(tells_what_is_in_the_store_and_nothing_before),
+		TEST(has_no_reservation_wait_for_a_row_that_is_refused),
+		TEST(books_seconds_and_tells_whose_budget_is_used_up),
 		cmocka_unit_test_setup_teardown(
 		    has_chats_kept_as_long_as_configured, start_with_a_chat,
 		    stop_with_a_chat),

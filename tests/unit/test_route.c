@@ -215,12 +215,6 @@ eio_handle(struct request *req)
 	livekit_token_handle(req);
 }
 
-void
-tickets_handle(struct request *req)
-{
-	livekit_token_handle(req);
-}
-
 static void
 handle_openai(struct request *req)
 {

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+// What an operator revokes: tunnels on several routes, the chat's answers and
+// the sockets of a user end within a second, and what was issued until then is
+// good no longer.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+
+import { SIM, Site, find_program, until } from "../lib/harness.mjs";
+import { MODEL, chat_config, ctl, events_of, post, signed_in, user_token }
+	from "../lib/chat.mjs";
+import { RawServer } from "../lib/rawws.mjs";
+import { diag, skip_all, test } from "../lib/tap.mjs";
+
+if (!fs.existsSync(SIM))
+	skip_all("the simulator is not built; run deploy/check");
+
+const now = () => Math.floor(Date.now() / 1000);
+
+async function open_site(t) {
+	const site = await Site.open(t);
+	site.user_secret = site.canary("users' secret", "");
+	const sim = await site.sim();
+	const server = await RawServer.listen();
+	const env = { env: { USER_SECRET: site.user_secret } };
+	const config = chat_config(site, sim, {}) +
+	    ["/one", "/two"].map((name) => `relay "${name}" {\n` +
+	        `${site.relay(server.port, "require_user = true")}\n}\n`)
+	        .join("");
+	const parts = await site.serve(config, { broker: env });
+	return { site, sim, server, ...parts, front: site.direct(),
+		restart: () => site.broker(config, env),
+		token: (sub, claims) => user_token(site.user_secret, sub, claims) };
+}
+
+const bearer = (token) => ({ headers: { Authorization: `Bearer ${token}` } });
+
+// The code with which a client is closed, and how long that took.
+async function closed(client, since) {
+	for (;;) {
+		const frame = await client.frame("a close frame");
+		assert.notEqual(frame, null, "closed without a close frame");
+		if (frame.opcode === 8)
+			return { code: frame.payload.readUInt16BE(0),
+				reason: frame.payload.subarray(2).toString(),
+				ms: performance.now() - since };
+	}
+}
+
+async function open_until(site, count) {
+	await until(async () => (await ctl(site, "sessions")).total === count,
+	    `${count} are open`);
+}
+
+test("ends what a user has open, and refuses what was issued before",
+    async (t) => {
+	const { site, server, front, token } = await open_site(t);
+	const old = token("ann", { iat: now() - 1 });
+	const bob = token("bob", { iat: now() - 1 });
+	const open = (target, who) => site.pair(front, target, server,
+	    bearer(who));
+	const anns = [await open("/one", old), await open("/two", old),
+		await open("/two", old)];
+	const other = await open("/one", bob);
+
+	await open_until(site, 4);
+	const since = performance.now();
+	const answer = await ctl(site, "revoke", "user", "ann");
+	assert.deepEqual(answer, { closed: 3 });
+	for (const { client } of anns) {
+		const end = await closed(client, since);
+		assert.equal(end.code, 4001);
+		assert.equal(end.reason, "revoked");
+		assert.ok(end.ms < 1000, `${end.ms} ms`);
+		diag(`closed after ${end.ms.toFixed(0)} ms`);
+	}
+	await open_until(site, 1);
+	await other.client.send_text("still there");
+	assert.equal((await other.upstream.data_frame()).payload.toString(),
+	    "still there");
+
+	for (const bad of [old, token("ann", { iat: now() - 100 }),
+	    token("ann")]) {
+		const refused = await site.handshake(front, "/one",
+		    bearer(bad).headers);
+		assert.equal(refused.status, 401);
+	}
+	const later = token("ann", { iat: now() + 1 });
+	const again = await open("/one", later);
+	await again.client.send_text("back");
+	assert.equal((await again.upstream.data_frame()).payload.toString(),
+	    "back");
+	const { revocations } = await ctl(site, "revocations");
+	assert.equal(revocations.length, 1);
+	assert.equal(revocations[0].kind, "user");
+	assert.equal(revocations[0].value, "ann");
+});
+
+test("ends a session, and a route", async (t) => {
+	const { site, server, front, token } = await open_site(t);
+	const who = token("ann", { iat: now() - 1 });
+	const pairs = [];
+	for (const target of ["/one", "/one", "/two"])
+		pairs.push(await site.pair(front, target, server, bearer(who)));
+	const { leases } = await ctl(site, "sessions");
+	const first = leases.find((lease) => lease.route === "/one");
+
+	assert.deepEqual(await ctl(site, "revoke", "session", first.session),
+	    { closed: 1 });
+	await open_until(site, 2);
+	assert.deepEqual(await ctl(site, "revoke", "route", "/one"),
+	    { closed: 1 });
+	await open_until(site, 1);
+	const { leases: left } = await ctl(site, "sessions");
+	assert.equal(left[0].route, "/two");
+	assert.deepEqual(await ctl(site, "revoke", "route", "/nowhere"),
+	    { closed: 0 });
+});
+
+test("is kept for the next broker, and has a moment", async (t) => {
+	const { site, server, front, broker, token, restart } =
+	    await open_site(t);
+	const old = token("ann", { iat: now() - 100 });
+	const young = token("ann", { iat: now() - 10 });
+	const { client } = await site.pair(front, "/one", server,
+	    bearer(young));
+
+	assert.deepEqual(await ctl(site, "revoke", "user", "ann", "--before",
+	    String(now() - 50)), { closed: 0 });
+	await broker.stop();
+	await restart();
+	const refused = await site.handshake(front, "/one",
+	    bearer(old).headers);
+	assert.equal(refused.status, 401);
+	await site.pair(front, "/one", server, bearer(young));
+	await open_until(site, 2); // the one of before is back
+	const since = performance.now();
+	assert.deepEqual(await ctl(site, "revoke", "user", "ann"),
+	    { closed: 2 });
+	assert.equal((await closed(client, since)).code, 4001);
+});
+
+test("ends the answers and the sockets of a user", async (t) => {
+	const { site, front, token } = await open_site(t);
+	const web = await site.front("lighttpd");
+	const base = `http://localhost:${web.port}`;
+	const who = token("ann", { iat: now() - 1 });
+	const socket = await site.connect(front,
+	    "/socket.io/?EIO=4&transport=websocket");
+	await socket.send_text(`40/chats,${JSON.stringify({ token: who })}`);
+	for (;;) {
+		const { payload } = await socket.data_frame();
+		if (payload.toString().startsWith("40/chats,"))
+			break;
+	}
+	await ctl(site, "topup", "ann", "5.00");
+	const answer = await post(base, "/api/v1/messages/send",
+	    signed_in(who), { content: "/sim endless per_s=20",
+	        model: MODEL });
+	assert.equal(answer.status, 200);
+	const events = events_of(answer);
+	await events.next(); // it has begun
+
+	const since = performance.now();
+	await ctl(site, "revoke", "user", "ann");
+	const rest = [];
+	for await (const event of events)
+		rest.push(event);
+	const ms = performance.now() - since;
+	assert.ok(ms < 1000, `the answer ended after ${ms} ms`);
+	let frame;
+	do
+		frame = await socket.frame("the end of the socket");
+	while (frame !== null && frame.opcode !== 8);
+	assert.ok(performance.now() - since < 1500);
+	const refused = await post(base, "/api/v1/messages/send",
+	    signed_in(who), { content: "once more", model: MODEL });
+	assert.equal(refused.status, 401);
+}, { skip: !find_program("lighttpd") && "no lighttpd" });
+
+test("says what is wrong with an order", async (t) => {
+	const { site } = await open_site(t);
+
+	for (const args of [["user"], ["lease", "x"], ["user", ""],
+	    ["user", "x", "y"], ["user", "x", "--before", "soon"]])
+		await assert.rejects(ctl(site, "revoke", ...args),
+		    /culvertctl revoke/);
+});
