@@ -221,6 +221,18 @@ has_form_of_token(const char *text, size_t len)
 	return dots == 2;
 }
 
+/* Where none are made, what looks like one is somebody else's. */
+static bool
+has_tickets(const struct config *config)
+{
+	bool wanted = config->store.path != NULL || ticket_is_possible();
+
+	/* without a store there are none now, which is not the client's fault */
+	for (size_t i = 0; !wanted && i < config->relay_count; i++)
+		wanted = config->relays[i].client_secrets;
+	return wanted;
+}
+
 /*
  * Take what is shown into account; `for_us': whatever it is, it was meant for
  * us.  The same may be shown in two ways, two different ones may not.
@@ -229,9 +241,7 @@ static enum err
 consider(const struct config *config, struct shown *shown, const char *text,
     size_t len, bool for_us, struct diag *diag)
 {
-	/* where nothing is kept there are no tickets */
-	bool is_ticket = ticket_has_form(text, len) &&
-	    (config->store.path != NULL || ticket_is_possible());
+	bool is_ticket = ticket_has_form(text, len) && has_tickets(config);
 
 	if (!is_ticket &&
 	    (!has_keys(config) || !(for_us || has_form_of_token(text, len))))

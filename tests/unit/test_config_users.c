@@ -187,11 +187,13 @@ signs_nobody_in_with_what_signs_other_tokens(void **state)
 static void
 wants_users_only_where_somebody_can_be_one(void **state)
 {
+	static const char livekit[] =
+	    "livekit { url = \"wss://x\" api_key = \"env:T_KEY\"\n"
+	    "api_secret = \"env:T_KEY\" require_user = true }";
 	static const char *const texts[] = {
 		"relay \"/r\" { upstream = \"wss://x\" require_user = true }",
 		"openai { api_key = \"env:T_KEY\" require_user = true }",
-		"livekit { url = \"wss://x\" api_key = \"env:T_KEY\"\n"
-		"api_secret = \"env:T_KEY\" require_user = true }",
+		livekit,
 	};
 
 	(void)state;
