@@ -97,7 +97,7 @@ static enum err
 take_claims(const struct config_users *users, const json_t *claims,
     struct identity *ret, struct diag *diag)
 {
-	struct revocations_subject subject = { NULL };
+	struct revocations_subject subject = { .user = NULL };
 
 	ret->user = take_user(find_claim(claims, users->user_claim));
 	if (ret->user == NULL) {
