@@ -8,6 +8,7 @@
 #include "broker/http/address.h"
 #include "broker/http/request_parse.h"
 #include "broker/signing_key.h"
+#include "broker/tickets/ticket.h"
 #include "broker/users/identity.h"
 #include "common/clock.h"
 #include "common/crypt.h"
@@ -15,7 +16,8 @@
 #include "common/jwt.h"
 #include "common/xalloc.h"
 
-#define ROUTE	 "chat" /* what a ticket has to be for */
+#define ROUTE	 "chat"	     /* what a ticket has to be for ... */
+#define SOCKETS	 "socket.io" /* ... and that of a socket */
 #define ID_MIN	 8
 #define ID_MAX	 64
 #define ID_BYTES 16 /* of one that is made here */
@@ -96,6 +98,32 @@ take_token(const struct config *config, const char *token,
 
 	if (err == ERR_OK)
 		(void)take_identity(caller, &identity);
+	return err;
+}
+
+/* Of a socket, which outlives it as a tunnel does. */
+static enum err
+take_ticket(const char *text, struct caller *caller, struct diag *diag)
+{
+	const struct ticket_use use = {
+		.route = SOCKETS,
+		.address = caller->address,
+		.now = clock_unix(),
+	};
+	struct store_ticket ticket;
+	enum err err = ticket_check(text, strlen(text), &use, &ticket, diag);
+
+	if (err != ERR_OK)
+		return err;
+	if (ticket.user != NULL) {
+		take_user(caller, ticket.user, 0);
+		caller->plan =
+		    ticket.plan == NULL ? NULL : xstrdup(ticket.plan);
+	} else {
+		diag_set(diag, "the ticket is nobody's");
+		err = ERR_UNAUTH;
+	}
+	store_ticket_done(&ticket);
 	return err;
 }
 
@@ -417,9 +445,13 @@ caller_of_auth(const struct config *config, const json_t *auth,
 		err = get_text(auth, "token", &token, diag);
 	if (err == ERR_OK)
 		err = get_text(auth, "anon_id", &anon_id, diag);
-	if (err == ERR_OK)
-		err = token != NULL
-		    ? take_token(config, token, &caller, diag)
-		    : take_anonymous(config, anon_id, &caller, diag);
+	if (err != ERR_OK)
+		return finish(err, &caller, ret);
+	if (token != NULL && ticket_has_form(token, strlen(token)))
+		err = take_ticket(token, &caller, diag);
+	else if (token != NULL)
+		err = take_token(config, token, &caller, diag);
+	else
+		err = take_anonymous(config, anon_id, &caller, diag);
 	return finish(err, &caller, ret);
 }

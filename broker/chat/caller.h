@@ -52,6 +52,7 @@ enum err caller_of_headers(const struct config *config,
 
 /*
  * Of Socket.IO's `auth': {"token"?, "anon_id"?}; null, "" and NULL are none.
+ * The token may be a ticket for "socket.io".
  */
 enum err caller_of_auth(const struct config *config, const json_t *auth,
     const char *address, struct caller *ret, struct diag *diag) MUST_CHECK;

@@ -207,17 +207,14 @@ config_plan_build(struct conf_section *root, struct config *config,
 
 /* ---- money ---- */
 
-/* Whether every model of a name or pattern has a price. */
+/*
+ * Whether every model of a name or pattern has a price: a star in it can only
+ * be within what a star of a price's pattern stands for.
+ */
 static bool
 is_priced(const struct config *config, const char *pattern)
 {
-	if (strchr(pattern, '*') == NULL)
-		return config_find_price(config, pattern) != NULL;
-	for (size_t i = 0; i < config->price_count; i++)
-		if (strcmp(config->prices[i].models, "*") == 0 ||
-		    strcmp(config->prices[i].models, pattern) == 0)
-			return true;
-	return false;
+	return config_find_price(config, pattern) != NULL;
 }
 
 /* The first of them without one, NULL where there is none. */

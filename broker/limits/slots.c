@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/limits/slots.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -67,12 +68,22 @@ max_of(enum slots_kind kind, const struct subject *subject)
 				     : subject->plan->max_parked;
 }
 
-static const char *
-whose(const struct subject *subject)
+static void
+explain(enum slots_kind kind, const struct subject *subject, uint64_t max,
+    struct diag *diag)
 {
-	return subject->name[0] == 'r' ? "of this route"
-	    : subject->name[0] == 'n'  ? "from this address"
-				       : "of yours";
+	static const char *const words[KINDS][2] = {
+		[SLOTS_TUNNELS] = { "connections", "are in use" },
+		[SLOTS_STREAMS] = { "answers", "are being made" },
+		[SLOTS_PARKED] = { "requests", "wait already" },
+	};
+	char whose = subject->name[0];
+
+	diag_set(diag, "all %" PRIu64 " %s %s %s", max, words[kind][0],
+	    whose == 'r'       ? "of this route"
+		: whose == 'n' ? "from this address"
+			       : "of yours",
+	    words[kind][1]);
 }
 
 /* Count one more of it, unless it has as many as it may; locked. */
@@ -85,12 +96,7 @@ take_one(struct slots *slots, const struct subject *subject,
 	uint64_t max = max_of(slots->kind, subject);
 
 	if (!force && max > 0 && *count >= max) {
-		diag_set(diag, "%llu %s %s are open, which is all there may be",
-		    (unsigned long long)*count,
-		    slots->kind == SLOTS_TUNNELS       ? "connections"
-			: slots->kind == SLOTS_STREAMS ? "answers"
-						       : "requests",
-		    whose(subject));
+		explain(slots->kind, subject, max, diag);
 		return ERR_RATE;
 	}
 	(*count)++;

@@ -15,6 +15,7 @@
 #include "common/xalloc.h"
 
 #define ROUTE_MAX_BYTES 1024
+#define SOCKETS		"socket.io"
 
 /* What is asked for. */
 struct ask {
@@ -64,22 +65,21 @@ static bool
 take_section(const struct config *config, const char *name, struct ask *ask)
 {
 	const struct {
-		const char *name, *path;
+		const char *name;
 		bool is_there, needs_user;
 		const char *plan;
 	} sections[] = {
-		{ "chat", NULL, config->chat != NULL,
+		{ "chat", config->chat != NULL,
 		    config->chat != NULL && config->chat->require_user,
 		    config->chat == NULL ? NULL : config->chat->plan },
-		{ "livekit", NULL, config->livekit != NULL,
+		{ "livekit", config->livekit != NULL,
 		    config->livekit != NULL && config->livekit->require_user,
 		    config->livekit == NULL ? NULL : config->livekit->plan },
-		{ "anam", NULL, config->anam != NULL,
+		{ "anam", config->anam != NULL,
 		    config->anam != NULL && config->anam->require_user,
 		    config->anam == NULL ? NULL : config->anam->plan },
-		{ "socket.io",
-		    config->socketio == NULL ? NULL : config->socketio->path,
-		    config->socketio != NULL, false, NULL },
+		/* without a user it would say nothing */
+		{ SOCKETS, config->socketio != NULL, true, NULL },
 	};
 
 	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
@@ -87,7 +87,6 @@ take_section(const struct config *config, const char *name, struct ask *ask)
 		    strcmp(sections[i].name, name) != 0)
 			continue;
 		ask->route = sections[i].name;
-		ask->path = sections[i].path;
 		ask->needs_user = sections[i].needs_user;
 		ask->plan = sections[i].plan;
 		return true;
@@ -253,10 +252,8 @@ give(struct request *req, const struct ask *ask,
 		.address = ask->bind_address
 		    ? (char *)(uintptr_t)request_client(req)
 		    : NULL,
-		.origin = (char *)(uintptr_t)request_header(req, "origin"),
 		.session = session->members,
-		/* a relay's is one conversation; the others are many requests
-		 */
+		/* a relay's is for one conversation, the others for requests */
 		.once = ask->relay != NULL && ask->relay->ticket_once,
 		.created = now,
 		.expires = expires,
@@ -266,6 +263,10 @@ give(struct request *req, const struct ask *ask,
 	char *text;
 	enum err err;
 
+	/* of a socket's Origin nothing is known when it shows its ticket */
+	if (strcmp(ask->route, SOCKETS) != 0)
+		ticket.origin =
+		    (char *)(uintptr_t)request_header(req, "origin");
 	/* not beyond what shows who it is for */
 	if (identity->expires != 0 && identity->expires < expires)
 		ticket.expires = identity->expires;

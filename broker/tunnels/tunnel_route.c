@@ -393,6 +393,10 @@ identify(struct tunnel_route *route, struct diag *diag)
 	    identity, diag);
 	if (err != ERR_OK)
 		return err;
+	if (require_ticket && !ticket_is_possible()) {
+		diag_set(diag, "there is no store, which tickets need");
+		return ERR_UNAVAIL;
+	}
 	if (require_ticket && identity->ticket.id == NULL) {
 		if (!ticket_is_possible()) {
 			diag_set(diag, "there is no store, which tickets need");

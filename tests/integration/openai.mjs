@@ -292,6 +292,7 @@ test("without a store there are no keys, and that is no 401", async (t) => {
 	const site = await Site.open(t);
 	await site.serve({ rest: `openai {
 	api_key = "env:OPENAI_API_KEY"
+	url = "ws://127.0.0.1:9/v1/realtime"
 	client_secrets = true
 	require_ticket = true
 }` });

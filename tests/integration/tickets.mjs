@@ -307,6 +307,7 @@ chat {
 	require_user = true
 }
 livekit {
+	url = "wss://x.livekit.cloud"
 	api_key = "env:LIVEKIT_API_KEY"
 	api_secret = "env:LIVEKIT_API_SECRET"
 	require_user = true
@@ -322,7 +323,7 @@ socketio { }` });
 
 	assert.equal(chat.url, undefined);
 	assert.equal(livekit.url, undefined);
-	assert.equal(socket.url, `/socket.io/?ticket=${socket.ticket}`);
+	assert.equal(socket.url, undefined);
 	for (let i = 0; i < 2; i++) {
 		assert.equal((await ask("GET", "/api/v1/chats", chat)).status, 200);
 		assert.equal((await ask("POST", "/api/livekit/token", livekit))

@@ -8,7 +8,7 @@ import http from "node:http";
 import { request } from "../lib/fcgi.mjs";
 import { Site, needs, table, until } from "../lib/harness.mjs";
 import { Issuer, Key } from "../lib/issuer.mjs";
-import { NAMES } from "../lib/servers.mjs";
+import { FRONTS, NAMES } from "../lib/servers.mjs";
 import { test } from "../lib/tap.mjs";
 
 const TOKEN = "/api/livekit/token";
@@ -274,6 +274,62 @@ test("REMOTE_USER is a user where the configuration says so", async (t) => {
 	assert.equal(await s.status({ "Remote-User": "eve" }), 401);
 	assert.equal(await s.status({ "Remote_User": "eve" }), 401);
 });
+
+// ---- tunnels ----
+
+for (const name of FRONTS) {
+	test(`${name}: a tunnel's user, in each way`, async (t) => {
+		const key = new Key("a");
+		const issuer = await Issuer.open(t, [key]);
+		const site = await Site.open(t);
+		const sim = await site.sim();
+		const parts = await site.serve({ rest: `
+users {
+	jwks_url = "${issuer.url}"
+	cookie = "session"
+}
+openai {
+	api_key = "env:OPENAI_API_KEY"
+	url = "ws://127.0.0.1:${sim.ws_port}/v1/realtime"
+	require_user = true
+}` });
+		const front = await site.front(name);
+		const token = key.token({ sub: "ann" });
+		const old = key.token({ sub: "ann", exp: 1700000000 });
+		const target = "/v1/realtime?model=gpt-realtime";
+		const ways = (text) => [
+			["header", target, bearer(text)],
+			["cookie", target, { Cookie: `a=b; session=${text}` }],
+			["query", `${target}&token=${text}`, {}],
+			["subprotocol", target, { "Sec-WebSocket-Protocol":
+			    `realtime, base64url.bearer.authorization.${text}` }],
+			["a key's place", target, { "Sec-WebSocket-Protocol":
+			    `realtime, openai-insecure-api-key.${text}` }],
+		];
+		const refused = async (where, headers) => (await site.handshake(
+		    front, where, headers, { until: "close" })).status;
+
+		assert.equal(await refused(target, {}), 401);
+		assert.equal(await refused(target, bearer("sk-1")), 401);
+		await table(ways(old), async (_, where, headers) =>
+		    assert.equal(await refused(where, headers), 401));
+		await table(ways(token), async (_, where, headers) => {
+			const conn = await site.connect(front, where, headers);
+			assert.ok(!JSON.stringify(conn.response).includes(token));
+			await conn.send_close(1000);
+		});
+		// another site's page has its visitor's cookie sent along
+		assert.equal(await refused(target, { Cookie:
+		    `session=${token}`, Origin: "https://evil.example" }), 403);
+		const { handshakes } = await (await fetch(
+		    `http://127.0.0.1:${sim.http_port}/sim/journal`)).json();
+		assert.equal(handshakes.length, 5);
+		assert.ok(!JSON.stringify(handshakes).includes(
+		    token.slice(-40)));
+		for (const { output } of Object.values(parts))
+			assert.ok(!output.includes(token.slice(-40)));
+	}, { skip: name !== "direct" && needs(name) });
+}
 
 for (const name of NAMES) {
 	test(`${name}: header and cookie reach a POST`, async (t) => {

@@ -63,9 +63,9 @@ request_query(struct request *req, const char *name, const char **ret,
     struct diag *diag)
 {
 	(void)diag;
-	*ret = strcmp(name, "token") == 0 ? req->token
+	*ret = strcmp(name, "token") == 0  ? req->token
 	    : strcmp(name, "anon_id") == 0 ? req->query_id
-					      : NULL;
+					   : NULL;
 	return ERR_OK;
 }
 
@@ -635,6 +635,54 @@ takes_no_token_for_a_cookie_and_no_cookie_for_a_token(void **state)
 /* ---- Socket.IO ---- */
 
 static void
+a_socket_may_have_a_ticket(void **state)
+{
+	static const struct {
+		struct store_ticket of;
+		enum err err;
+	} rows[] = {
+#define T(s) ((char *)(uintptr_t)(s))
+		{ { .route = T("socket.io"), .user = T("ann") }, ERR_OK },
+		{ { .route = T("socket.io"),
+		      .user = T("ann"),
+		      .address = T("2001:db8::1") },
+		    ERR_OK },
+		{ { .route = T("socket.io"),
+		      .user = T("ann"),
+		      .address = T("2001:db8::2") },
+		    ERR_UNAUTH },
+		{ { .route = T("socket.io") }, ERR_UNAUTH },
+		{ { .route = T("chat"), .user = T("ann") }, ERR_UNAUTH },
+#undef T
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct store_ticket of = rows[i].of;
+		char id[TICKET_ID_BYTES + 1], *text;
+		struct caller caller = { .id = NULL };
+		struct diag diag = { "" };
+		json_t *auth;
+
+		of.created = clock_unix();
+		of.expires = of.created + 60;
+		assert_int_equal(ticket_make(&of, id, &text, NULL), ERR_OK);
+		auth = json_pack("{s:s}", "token", text);
+		if (caller_of_auth(by_secret, auth, "2001:db8::1", &caller,
+			&diag) != rows[i].err)
+			fail_msg("row %zu: %s", i, diag.text);
+		if (rows[i].err == ERR_OK) {
+			assert_string_equal(caller.owner, "u:ann");
+			/* the socket outlives it */
+			assert_int_equal(caller.expires, 0);
+		}
+		caller_done(&caller);
+		json_decref(auth);
+		free(text);
+	}
+}
+
+static void
 knows_a_sockets_auth(void **state)
 {
 	const struct claims claims = { .sub = "alice", .exp_in_s = 100 };
@@ -715,8 +763,7 @@ init(void **state)
 	    close(fd) == -1 || setenv("T_SECRET", user_secret, 1) == -1)
 		return -1;
 	by_secret = configure(USERS "}\n", "balance = false");
-	text =
-	    xasprintf("users { public_key_file = \"%s\" }\n", public_path);
+	text = xasprintf("users { public_key_file = \"%s\" }\n", public_path);
 	by_key = configure(text, "balance = false");
 	free(text);
 	no_users = configure("requests { base_path = \"/base\" }\n", "");
@@ -768,6 +815,7 @@ main(void)
 		cmocka_unit_test(
 		    takes_no_token_for_a_cookie_and_no_cookie_for_a_token),
 		cmocka_unit_test(knows_a_sockets_auth),
+		cmocka_unit_test(a_socket_may_have_a_ticket),
 		cmocka_unit_test(knows_the_headers_of_a_handshake),
 	};
 

@@ -71,6 +71,9 @@ request_header(const struct request *req, const char *name)
 {
 	if (strcmp(name, "authorization") == 0)
 		return req->authorization;
+	/* the one of the answers must not matter */
+	if (strcmp(name, "cookie") == 0)
+		return "culvert_chat=e30.e30.AAAA";
 	return strcmp(name, "x-anon-id") == 0 ? req->anon_id : NULL;
 }
 

@@ -238,6 +238,13 @@ knows_which_patterns_have_models_without_a_price(void **state)
 		  " models = {\"gpt-realtime\", \"gpt-*\"} }\n",
 		    NULL },
 		{ "prices \"gpt-*\" {}\nopenai { api_key = \"env:T_KEY\"\n"
+		  " models = {\"gpt-realtime\", \"gpt-*-mini*\"} }\n",
+		    NULL },
+		{ "prices \"gpt-a*\" {}\nopenai { api_key = \"env:T_KEY\"\n"
+		  " models = {\"gpt-a\", \"gpt-*a\"}\n"
+		  " default_model = \"gpt-a\" }\n",
+		    "gpt-*a" },
+		{ "prices \"gpt-*\" {}\nopenai { api_key = \"env:T_KEY\"\n"
 		  " models = {\"gpt-realtime\", \"*\"} }\n",
 		    "*" },
 		{ "relay \"/a\" { upstream = \"ws://x\" usage = true }\n",
