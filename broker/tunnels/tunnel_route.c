@@ -53,6 +53,9 @@ struct tunnel_route {
 	const char *model;
 	struct identity identity;
 	struct subjects subjects;
+	/* of a relay's name; who may not come in is not told of it */
+	enum err resolve_err;
+	struct diag resolve_diag;
 	struct wire_packet *packet; /* the grant to be */
 	struct lease *lease;
 	/* of a refusal */
@@ -237,10 +240,11 @@ tunnel_route_prepare(struct tunnel_route *route, struct diag *diag)
 
 	if (route->target == NULL)
 		err = look_at(route, diag);
-	if (err == ERR_OK && route->kind == KIND_RELAY)
-		err = resolve(route, route->relay->upstream.host,
-		    route->relay->allow_private, diag);
-	return err;
+	if (err != ERR_OK || route->kind != KIND_RELAY)
+		return err;
+	route->resolve_err = resolve(route, route->relay->upstream.host,
+	    route->relay->allow_private, &route->resolve_diag);
+	return route->resolve_err == ERR_AGAIN ? ERR_AGAIN : ERR_OK;
 }
 
 /* ---- second: who it is, and what he gets --------------------------------- */
@@ -394,6 +398,10 @@ identify(struct tunnel_route *route, struct diag *diag)
 		return ERR_UNAVAIL;
 	}
 	if (require_ticket && identity->ticket.id == NULL) {
+		if (!ticket_is_possible()) {
+			diag_set(diag, "there is no store, which tickets need");
+			return ERR_UNAVAIL;
+		}
 		diag_set(diag, "a short-lived key is needed here");
 		return ERR_UNAUTH;
 	}
@@ -497,6 +505,10 @@ tunnel_route_admit(struct tunnel_route *route, struct diag *diag)
 		return err;
 	request = describe(route);
 	err = check_revocations(&request, diag);
+	if (err == ERR_OK && route->resolve_err != ERR_OK) {
+		diag_set(diag, "%s", route->resolve_diag.text);
+		err = route->resolve_err;
+	}
 	if (err == ERR_OK)
 		err = take_place(route, &request, diag);
 	if (err != ERR_OK)
