@@ -271,7 +271,7 @@ const CHAT = `chat {
 	models = {"gpt-4o-mini"}
 	max_output_tokens = 400
 	balance = false
-	max_streams_per_owner = 20
+	max_streams_per_owner = 40
 }`;
 
 function send(budget, { content = "/sim count=40 per_s=1000", user = "ann",
