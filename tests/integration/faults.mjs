@@ -143,16 +143,14 @@ test("a log that nobody reads is dropped and counted, and holds nobody up",
 	} catch (err) {
 		assert.equal(err.code, "EAGAIN");
 	}
-	const from = performance.now();
-	for (let i = 0; i < 50; i++) { // each would be a line
+	// each would be a line; one that waited for room would do so for ever
+	for (let i = 0; i < 50; i++) {
 		assert.equal((await fcgi.request(site.broker_sock, "GET",
 		    "/api/v1/chats", { headers: {
 			Origin: "https://evil.example" } })).status, 403);
 		assert.equal((await site.handshake(site.direct(), "/x")).status,
 		    403);
 	}
-	const took = performance.now() - from;
-	assert.ok(took < 5000, `${took} ms for 100 refusals`);
 	let text = "";
 	const drain = () => {
 		const room = Buffer.alloc(1 << 16);
