@@ -150,6 +150,8 @@ struct wire_grant {
  */
 struct wire_ask {
 	int64_t n; /* from 1, without gaps, within the lease */
+	/* the vendor makes it already: the answer must not wait for others */
+	bool begun;
 };
 
 struct wire_answer {

@@ -44,7 +44,7 @@ struct relay_events {
 	void (*message)(void *arg, struct message_log_entry *entry,
 	    const void *text, size_t len);
 	/* As sink's: a response is asked for, or is over. */
-	void (*ask)(void *arg, int64_t n);
+	void (*ask)(void *arg, int64_t n, bool begun);
 	/* The conversation is over; the connections are being closed. */
 	void (*ended)(void *arg, const struct relay_end *end);
 	/* They are closed: the relay may be freed, in this call too. */

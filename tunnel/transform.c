@@ -632,7 +632,7 @@ tell_usage(struct transform *transform, int64_t done, const struct sink *sink)
 		usage = vendor_event_usage(transform->event);
 	if (usage == NULL) {
 		if (done > 0)
-			sink->ask(sink->arg, 0);
+			sink->ask(sink->arg, 0, false);
 		return;
 	}
 	transform->usages++;

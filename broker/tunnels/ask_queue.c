@@ -106,9 +106,14 @@ ask_queue_release(struct control_asks *asks, struct member *member, int64_t n)
 }
 
 void
-ask_queue_reserve(struct control_asks *asks, struct member *member, int64_t n)
+ask_queue_reserve(struct control_asks *asks, struct member *member,
+    const struct wire_ask *ask)
 {
-	queue(asks, work_new(asks, member, n));
+	struct work *work = work_new(asks, member, ask->n);
+
+	if (ask->begun)
+		work->deadline_ms = 0;
+	queue(asks, work);
 }
 
 struct result *
@@ -344,7 +349,7 @@ take_due(struct control_asks *asks)
 	return NULL;
 }
 
-/* An ask that is new does not overtake those that wait. */
+/* An ask that is new does not overtake those that wait, if it can wait. */
 static void
 do_new(struct control_asks *asks, struct work *work)
 {
@@ -352,7 +357,8 @@ do_new(struct control_asks *asks, struct work *work)
 
 	if (work->release)
 		do_release(asks, work);
-	else if (subject != NULL && asks->waiting_count < WAITING_MAX)
+	else if (subject != NULL && work->deadline_ms > 0 &&
+	    asks->waiting_count < WAITING_MAX)
 		make_wait(asks, work, subject, false, false);
 	else
 		do_reserve(asks, work, false);
@@ -395,7 +401,7 @@ look_at(struct control_asks *asks, struct member *member, int64_t now_ms)
 	if (member->owner != NULL) {
 		/* it may have nothing to report, and still has a budget */
 		if (member->counted)
-			ledger_add_seconds(&member->info);
+			ledger_add_seconds(&member->info, false);
 	} else if (now_ms >= member->lost_ms) {
 		/* it did not come back */
 		ask_queue_book_open(member);

@@ -62,7 +62,7 @@ struct work {
 	struct member *member;
 	int64_t n;
 	bool release;
-	int64_t deadline_ms; /* of a wait */
+	int64_t deadline_ms; /* of a wait; 0: it must not */
 	/* while it waits: for whose budget ("": the store), and whether to try
 	   again now */
 	char subject[STORE_SUBJECT_MAX + 1];
@@ -106,7 +106,7 @@ struct budget_ask ask_queue_make_ask(const struct member *member,
 
 /* Reserve; the answer is posted.  Release; harmless where nothing is. */
 void ask_queue_reserve(struct control_asks *asks, struct member *member,
-    int64_t n);
+    const struct wire_ask *ask);
 void ask_queue_release(struct control_asks *asks, struct member *member,
     int64_t n);
 void ask_queue_drop(struct work *work);

@@ -155,9 +155,10 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 
 /* Locked. */
 static enum err
-take_in(struct control_asks *asks, struct member *member, int64_t n,
-    struct diag *diag)
+take_in(struct control_asks *asks, struct member *member,
+    const struct wire_ask *ask, struct diag *diag)
 {
+	int64_t n = ask->n;
 	struct open *open = ask_queue_find_open(member, n);
 
 	if (open != NULL && open->stage == ASKED) {
@@ -175,13 +176,13 @@ take_in(struct control_asks *asks, struct member *member, int64_t n,
 		member->open[member->open_count++] = (struct open){ .n = n };
 	if (n > member->asked)
 		member->asked = n;
-	ask_queue_reserve(asks, member, n);
+	ask_queue_reserve(asks, member, ask);
 	return ERR_OK;
 }
 
 enum err
 control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
-    int64_t n, struct diag *diag)
+    const struct wire_ask *ask, struct diag *diag)
 {
 	struct member *member;
 	enum err err;
@@ -189,7 +190,7 @@ control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
 	assert(member != NULL);
-	err = take_in(asks, member, n, diag);
+	err = take_in(asks, member, ask, diag);
 	(void)pthread_mutex_unlock(&asks->lock);
 	return err;
 }
@@ -275,7 +276,7 @@ control_asks_report(struct control_asks *asks, const struct lease_info *lease,
 	(void)pthread_mutex_unlock(&asks->lock);
 	/* it may call us back */
 	ledger_add(lease, usage->events, &largest);
-	ledger_add_seconds(lease);
+	ledger_add_seconds(lease, largest.unasked);
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
 	if (member != NULL) {
@@ -340,7 +341,7 @@ control_asks_leave(struct control_asks *asks, const struct lease_info *lease,
 	if (member != NULL && member->owner != NULL) {
 		/* it did not say how long it has lasted */
 		if (end == CONTROL_ASKS_LOST)
-			ledger_add_seconds(lease);
+			ledger_add_seconds(lease, false);
 		leave(asks, member, end);
 	}
 	(void)pthread_mutex_unlock(&asks->lock);

@@ -79,6 +79,7 @@
 
 static const char *const legal[] = {
 	"{\"v\":1,\"type\":\"ask\",\"n\":1}",
+	"{\"v\":1,\"type\":\"ask\",\"n\":2,\"begun\":true}",
 	ANSWER_("\"allowed\":true"),
 	ANSWER_("\"allowed\":false,\"code\":\"budget_spent\","
 		"\"message\":\"no more today\",\"retry_after_s\":3600"),
