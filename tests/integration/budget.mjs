@@ -20,7 +20,7 @@ const PRICE = 16; // micro-units, of a token: text is the only kind
 const days = ["--from", "2000-01-01", "--to", "2999-12-31"];
 
 class Budget {
-	static async open(t, { plan, over = "close", more = "" }) {
+	static async open(t, { plan, over = "close", openai = "", more = "" }) {
 		const self = new Budget();
 		const site = self.site = await Site.open(t);
 		self.sim = await site.sim();
@@ -39,6 +39,7 @@ openai {
 	url = "ws://127.0.0.1:${self.sim.ws_port}/v1/realtime"
 	over_budget = "${over}"
 	usage_interval = 1
+	${openai}
 }
 ${more.replace("@HTTP@", self.sim.http_port)}` });
 		await self.start();
@@ -263,6 +264,45 @@ test("nothing is allowed while the store is away", async (t) => {
 	await until(async () => await budget.tokens() === sum(used), "booked");
 });
 
+const to_midnight = () => 86400 - Math.floor(Date.now() / 1000) % 86400;
+
+// A call goes past culvert, and nothing ends it then.
+test("nothing is begun past the tunnel when the day is spent", async (t) => {
+	const budget = await Budget.open(t, { plan: "day_tokens = 1",
+	    openai: "calls = true\nclient_secrets = true" });
+	const offer = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" +
+	    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n" +
+	    "a=mid:0\r\na=ice-ufrag:abcd\r\n" +
+	    "a=ice-pwd:abcdefghijklmnopqrstuvwx\r\n" +
+	    `a=fingerprint:sha-256 ${Array(32).fill("AB").join(":")}\r\n` +
+	    "a=setup:actpass\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n";
+	const begin = async (sub) => [
+		await request(budget.site.broker_sock, "POST",
+		    "/v1/realtime/calls", { body: offer, headers: {
+			"Content-Type": "application/sdp",
+			...budget.user(sub) } }),
+		await request(budget.site.broker_sock, "POST",
+		    "/v1/realtime/client_secrets", { body: "{}", headers: {
+			"Content-Type": "application/json",
+			...budget.user(sub) } }),
+	];
+	const statuses = async (sub) =>
+	    (await begin(sub)).map(({ status }) => status);
+
+	assert.deepEqual(await statuses(), [201, 200]);
+	const client = await budget.connect();
+	await client.send_text(create(10));
+	await until(async () => await budget.tokens() > 0, "is booked");
+	client.destroy();
+	for (const { status, json, get } of await begin()) {
+		assert.equal(status, 429);
+		assert.equal(json.error.code, "budget_spent");
+		assert.ok(Math.abs(Number(get("retry-after")) -
+		    to_midnight()) < 60);
+	}
+	assert.deepEqual(await statuses("bob"), [201, 200]);
+});
+
 // ---- the chat ----
 
 const CHAT = `chat {
@@ -280,8 +320,6 @@ function send(budget, { content = "/sim count=40 per_s=1000", user = "ann",
 	    "/api/v1/messages/send", { body: { content, ...body },
 		headers: { ...budget.user(user), ...headers } });
 }
-
-const to_midnight = () => 86400 - Math.floor(Date.now() / 1000) % 86400;
 
 test("messages of many chats share a budget", async (t) => {
 	const limit = 2000;
