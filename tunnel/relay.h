@@ -96,6 +96,9 @@ void relay_get_totals(const struct relay *relay, struct wire_totals *client,
 /* asked, open and open_count of a report. */
 void relay_get_asks(const struct relay *relay, struct wire_usage *usage);
 
+/* As transform's. */
+uint64_t relay_input_bytes(const struct relay *relay);
+
 /* NULL is allowed. */
 void relay_free(struct relay *relay);
 

@@ -37,7 +37,8 @@ struct queue {
 /* A question without an answer. */
 struct ask {
 	int64_t n;
-	bool begun;	/* the vendor makes it already */
+	bool begun; /* the vendor makes it already */
+	uint64_t input_bytes;
 	bool sent;	/* to this broker */
 	int64_t due_ms; /* when it is refused */
 };
@@ -227,6 +228,7 @@ send_ask(struct report *report, struct ask *ask)
 
 	packet->ask.n = ask->n;
 	packet->ask.begun = ask->begun;
+	packet->ask.input_bytes = ask->input_bytes;
 	ask->sent = broker_link_send(report->link, packet);
 	if (ask->sent)
 		ask->due_ms = clock_ms() + ANSWER_MS;
@@ -428,7 +430,13 @@ report_ask(struct report *report, int64_t n, bool begun)
 	if (report->ask_count == WIRE_ASKS_MAX)
 		return;
 	report->ask_count++;
-	*ask = (struct ask){ n, begun, false, clock_ms() + AWAY_MS };
+	*ask = (struct ask){
+		.n = n,
+		.begun = begun,
+		.due_ms = clock_ms() + AWAY_MS,
+	};
+	if (report->relay != NULL)
+		ask->input_bytes = relay_input_bytes(report->relay);
 	send_ask(report, ask);
 	arm(report);
 }

@@ -55,8 +55,11 @@ ask_queue_remove_open(struct member *member, struct open *open)
 
 /* Most that a response of it is expected to come to. */
 struct budget_ask
-ask_queue_make_ask(const struct member *member, const char *id)
+ask_queue_make_ask(const struct member *member, int64_t input_bytes,
+    const char *id)
 {
+	int64_t known = member->known_bytes;
+
 	return (struct budget_ask){
 		.id = id,
 		.subjects = &member->info.subjects,
@@ -64,6 +67,8 @@ ask_queue_make_ask(const struct member *member, const char *id)
 		.model = member->info.model,
 		.seen_tokens = member->largest.tokens,
 		.seen_money = member->largest.money,
+		.input_bytes =
+		    input_bytes > known ? (uint64_t)(input_bytes - known) : 0,
 		.now = clock_unix(),
 	};
 }
@@ -111,6 +116,7 @@ ask_queue_reserve(struct control_asks *asks, struct member *member,
 {
 	struct work *work = work_new(asks, member, ask->n);
 
+	work->input_bytes = (int64_t)ask->input_bytes;
 	if (ask->begun)
 		work->deadline_ms = 0;
 	queue(asks, work);
@@ -269,11 +275,16 @@ reserve(struct control_asks *asks, const struct work *work,
     struct store_budget_state *state, struct open *ret)
 {
 	char id[LEDGER_RESERVATION_BYTES];
-	struct budget_ask ask = ask_queue_make_ask(work->member, id);
+	struct budget_ask ask =
+	    ask_queue_make_ask(work->member, work->input_bytes, id);
 	struct diag diag = { "" };
 	enum err err;
 
-	*ret = (struct open){ .n = work->n, .stage = ALLOWED };
+	*ret = (struct open){
+		.n = work->n,
+		.stage = ALLOWED,
+		.input_bytes = work->input_bytes,
+	};
 	if (!subjects_have_budget(ask.subjects))
 		return ERR_OK;
 	if (clock_ms() < asks->away_ms)

@@ -21,6 +21,9 @@
 #define BEFORE_MAX  64 /* asks that a broker before us may have let open */
 #define CLOSE_SPENT 4003
 
+/* Most of an event's text, its JSON included, that goes for one token. */
+#define TOKEN_BYTES_MAX 8
+
 const struct control_asks_options control_asks_defaults = {
 	.wait_ms = 10000,
 	.retry_ms = 500,
@@ -173,7 +176,10 @@ take_in(struct control_asks *asks, struct member *member,
 	if (open != NULL)
 		open->stage = ASKED;
 	else
-		member->open[member->open_count++] = (struct open){ .n = n };
+		member->open[member->open_count++] = (struct open){
+			.n = n,
+			.input_bytes = (int64_t)ask->input_bytes,
+		};
 	if (n > member->asked)
 		member->asked = n;
 	ask_queue_reserve(asks, member, ask);
@@ -195,20 +201,41 @@ control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
 	return err;
 }
 
+/*
+ * A response tells what its input costs, but not more of it than it can have
+ * taken in: who asks for one of a few words beside a long conversation does not
+ * make that one short.
+ */
+static void
+learn(struct member *member, const struct open *open, const json_t *event)
+{
+	const json_t *usage = json_object_get(event, "usage");
+	int64_t unknown = open->input_bytes - member->known_bytes, tokens;
+
+	if (json_get_int(usage, "total_tokens", 0, STORE_TOKENS_MAX, &tokens) !=
+		ERR_OK ||
+	    unknown <= 0)
+		return;
+	tokens *= TOKEN_BYTES_MAX;
+	member->known_bytes += unknown < tokens ? unknown : tokens;
+}
+
 /* What has a row is settled with it. */
 static void
 end_settled(struct member *member, const json_t *events)
 {
 	for (size_t i = 0; i < json_array_size(events); i++) {
+		const json_t *event = json_array_get(events, i);
 		struct open *open;
 		int64_t n;
 
-		if (json_get_int(json_array_get(events, i), "ask", 1, INT64_MAX,
-			&n) != ERR_OK)
+		if (json_get_int(event, "ask", 1, INT64_MAX, &n) != ERR_OK)
 			continue;
 		open = ask_queue_find_open(member, n);
-		if (open != NULL)
-			ask_queue_remove_open(member, open);
+		if (open == NULL)
+			continue;
+		learn(member, open, event);
+		ask_queue_remove_open(member, open);
 	}
 }
 
@@ -243,7 +270,7 @@ static void
 take_over(struct control_asks *asks, struct member *member,
     const struct wire_usage *usage)
 {
-	struct budget_ask ask = ask_queue_make_ask(member, "");
+	struct budget_ask ask = ask_queue_make_ask(member, 0, "");
 	struct open open = { .stage = SENT };
 	int64_t first = usage->asked - BEFORE_MAX;
 

@@ -188,6 +188,24 @@ test(`${SESSIONS} sessions share money and are told so`, async (t) => {
 	await assert_budget(t, budget, used, limit);
 });
 
+// Each is larger by far than what the plan expects, and none was seen before.
+test("first responses to long questions share what is left", async (t) => {
+	const limit = 9000;
+	const budget = await Budget.open(t, { over: "error", plan:
+	    `day_tokens = ${limit} response_tokens = 100` });
+	const clients = await Promise.all(Array.from({ length: 30 },
+	    () => budget.connect()));
+	const used = [];
+	const ends = await Promise.all(clients.map((client) =>
+	    respond(client, () => 20000, used)));
+
+	for (const { error } of ends)
+		assert.equal(error.code, "budget_spent");
+	await assert_budget(t, budget, used, limit);
+	for (const client of clients)
+		client.destroy();
+});
+
 test("a restart of the broker makes no budget larger", async (t) => {
 	const limit = 30000, next = sizes(3000), used = [];
 	const budget = await Budget.open(t, { over: "error", plan:

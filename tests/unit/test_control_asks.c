@@ -572,6 +572,41 @@ goes_on_where_a_broker_before_stopped(void **state)
 }
 
 static void
+ask_after(struct tunnel *tunnel, uint64_t input_bytes)
+{
+	const struct wire_ask in = {
+		.n = ++tunnel->asked,
+		.input_bytes = input_bytes,
+	};
+	struct diag diag;
+
+	assert_int_equal(control_asks_ask(asks, &tunnel->info, &in, &diag),
+	    ERR_OK);
+	assert_allowed(tunnel, in.n);
+}
+
+static void
+reserves_for_what_no_response_has_taken_in(void **state)
+{
+	struct tunnel one;
+
+	(void)state;
+	start_patient();
+	join(&one, 1, "ann", "many");
+	ask_after(&one, 1000);
+	assert_int_equal(standing("u:ann").reserved_tokens, 900 + 500);
+	/* a small response cannot have taken in all of it */
+	report(&one, 1, 100, 0);
+	assert_acked(&one, 1);
+	ask_after(&one, 1000);
+	assert_int_equal(standing("u:ann").reserved_tokens, 900 + 100);
+	report(&one, 2, 300, 0);
+	assert_acked(&one, 2);
+	ask_after(&one, 1200);
+	assert_int_equal(standing("u:ann").reserved_tokens, 900 + 100);
+}
+
+static void
 reserves_more_after_a_large_response(void **state)
 {
 	struct tunnel one;
@@ -738,6 +773,7 @@ main(void)
 		TEST(takes_a_lost_tunnel_up_again),
 		TEST(goes_on_where_a_broker_before_stopped),
 		TEST(reserves_more_after_a_large_response),
+		TEST(reserves_for_what_no_response_has_taken_in),
 		TEST(closes_what_has_no_seconds_left),
 		TEST(closes_what_never_reports_as_well),
 		TEST(allows_all_to_whom_nothing_is_counted),
