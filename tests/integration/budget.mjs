@@ -142,7 +142,7 @@ async function assert_budget(t, budget, used, limit) {
 	assert.ok(total < limit + largest,
 	    `${total} of ${limit}, with responses of ${largest} at most`);
 	t.diag(`${used.length} responses of ${Math.min(...used)} to ` +
-	    `${largest} tokens in ${SESSIONS} sessions: ${total} of ${limit}`);
+	    `${largest} tokens: ${total} of ${limit}`);
 }
 
 for (const limit of [1000, 7777, 40000])
@@ -339,30 +339,33 @@ function send(budget, { content = "/sim count=40 per_s=1000", user = "ann",
 		headers: { ...budget.user(user), ...headers } });
 }
 
+// Messages until there is nothing left.
+async function chat_on(budget, used, codes) {
+	for (;;) {
+		const stream = await send(budget).over();
+		const done = stream.find("assistant_complete");
+		if (done) {
+			const { usage } = done;
+			used.push(usage.prompt_tokens + usage.completion_tokens);
+			continue;
+		}
+		assert.equal(stream.status, 429, stream.body);
+		const { code } = stream.find("assistant_error");
+		codes.push(code);
+		if (code === "budget_spent")
+			return;
+		assert.equal(code, "BUDGET_IN_USE");
+	}
+}
+
 test("messages of many chats share a budget", async (t) => {
 	const limit = 2000;
 	const budget = await Budget.open(t, { more: CHAT, plan:
 	    `day_tokens = ${limit} response_tokens = 2000` });
 	const used = [], codes = [];
 
-	await Promise.all(Array.from({ length: 20 }, async () => {
-		for (;;) {
-			const stream = await send(budget).over();
-			const done = stream.find("assistant_complete");
-			if (done) {
-				const { usage } = done;
-				used.push(usage.prompt_tokens +
-				    usage.completion_tokens);
-				continue;
-			}
-			assert.equal(stream.status, 429, stream.body);
-			const { code } = stream.find("assistant_error");
-			codes.push(code);
-			if (code === "budget_spent")
-				return;
-			assert.equal(code, "BUDGET_IN_USE");
-		}
-	}));
+	await Promise.all(Array.from({ length: 20 },
+	    () => chat_on(budget, used, codes)));
 	assert.equal(codes.filter((code) => code === "budget_spent").length, 20);
 	await assert_budget(t, budget, used, limit);
 
@@ -378,6 +381,22 @@ test("messages of many chats share a budget", async (t) => {
 	assert.equal(json.json.error.code, "budget_spent");
 	const other = await send(budget, { user: "bob" }).over();
 	assert.equal(other.status, 200, other.body);
+});
+
+test("chats and tunnels of a user share a budget", async (t) => {
+	const limit = 12000, next = sizes(3000), used = [];
+	const budget = await Budget.open(t, { over: "error", more: CHAT, plan:
+	    `day_tokens = ${limit} response_tokens = 2000` });
+	const clients = await Promise.all(Array.from({ length: 10 },
+	    () => budget.connect()));
+
+	await Promise.all([
+		...clients.map((client) => respond(client, next, used)),
+		...Array.from({ length: 5 }, () => chat_on(budget, used, [])),
+	]);
+	await assert_budget(t, budget, used, limit);
+	for (const client of clients)
+		client.destroy();
 });
 
 test("what a killed broker left behind is counted", async (t) => {
