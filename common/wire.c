@@ -180,7 +180,9 @@ TABLE(top_up, TEXT(wire_account, user, "user", WORD_BYTES, wire_is_line),
 
 TABLE(balance, TEXT(wire_account, user, "user", WORD_BYTES, wire_is_line));
 
-TABLE(ask, NUMBER(wire_ask, n, "n", 1, NUMBER_MAX));
+TABLE(ask, NUMBER(wire_ask, n, "n", 1, NUMBER_MAX),
+    FIELD(wire_ask, begun, "begun", WIRE_KIND_FLAG, .optional = true),
+    COUNT(wire_ask, input_bytes, "input_bytes", NUMBER_MAX));
 
 TABLE(answer, NUMBER(wire_answer, n, "n", 1, NUMBER_MAX),
     FLAG(wire_answer, allowed, "allowed"),

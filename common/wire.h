@@ -150,6 +150,10 @@ struct wire_grant {
  */
 struct wire_ask {
 	int64_t n; /* from 1, without gaps, within the lease */
+	/* the vendor makes it already: the answer must not wait for others */
+	bool begun;
+	/* of the client's events so far, but for audio: what it may take in */
+	uint64_t input_bytes;
 };
 
 struct wire_answer {

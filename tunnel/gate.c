@@ -62,7 +62,7 @@ ask(struct gate *gate, const struct sink *sink)
 	if (n == 0)
 		return;
 	gate->state = GATE_ASKED;
-	sink->ask(sink->arg, n);
+	sink->ask(sink->arg, n, false);
 }
 
 void
@@ -201,7 +201,7 @@ hear_created(struct gate *gate, const char *id, const struct sink *sink)
 	int64_t n = asks_created(gate->asks, id);
 
 	if (n > 0)
-		sink->ask(sink->arg, n);
+		sink->ask(sink->arg, n, true);
 	else if (n < 0)
 		refuse(gate, ASKS_BEGUN, id, &refused, sink);
 }
@@ -226,7 +226,7 @@ gate_hear(struct gate *gate, const char *type, const char *response_id,
 	else if (strcmp(type, "response.done") == 0)
 		return asks_done(gate->asks, response_id);
 	else if (error && asks_error(gate->asks, error_event_id))
-		sink->ask(sink->arg, 0);
+		sink->ask(sink->arg, 0, false);
 	return 0;
 }
 

@@ -362,11 +362,11 @@ on_message(void *arg, struct message_log_entry *entry, const void *text,
 }
 
 static void
-on_ask(void *arg, int64_t n)
+on_ask(void *arg, int64_t n, bool begun)
 {
 	const struct leg_news *news = ((struct run *)arg)->from->news;
 
-	news->ask(news->arg, n);
+	news->ask(news->arg, n, begun);
 }
 
 static struct sink

@@ -31,7 +31,7 @@ struct leg_news {
 	void (*usage)(void *arg, json_t *event);
 	void (*message)(void *arg, struct message_log_entry *entry,
 	    const void *text, size_t len);
-	void (*ask)(void *arg, int64_t n);
+	void (*ask)(void *arg, int64_t n, bool begun);
 	void *arg;
 };
 

@@ -655,6 +655,12 @@ relay_get_asks(const struct relay *relay, struct wire_usage *usage)
 	gate_get_asks(transform_gate(relay->transform), usage);
 }
 
+uint64_t
+relay_input_bytes(const struct relay *relay)
+{
+	return transform_input_bytes(relay->transform);
+}
+
 void
 relay_set_limits(struct relay *relay, const struct wire_limits *limits)
 {

@@ -44,7 +44,7 @@ struct relay_events {
 	void (*message)(void *arg, struct message_log_entry *entry,
 	    const void *text, size_t len);
 	/* As sink's: a response is asked for, or is over. */
-	void (*ask)(void *arg, int64_t n);
+	void (*ask)(void *arg, int64_t n, bool begun);
 	/* The conversation is over; the connections are being closed. */
 	void (*ended)(void *arg, const struct relay_end *end);
 	/* They are closed: the relay may be freed, in this call too. */
@@ -95,6 +95,9 @@ void relay_get_totals(const struct relay *relay, struct wire_totals *client,
 
 /* asked, open and open_count of a report. */
 void relay_get_asks(const struct relay *relay, struct wire_usage *usage);
+
+/* As transform's. */
+uint64_t relay_input_bytes(const struct relay *relay);
 
 /* NULL is allowed. */
 void relay_free(struct relay *relay);

@@ -37,6 +37,8 @@ struct queue {
 /* A question without an answer. */
 struct ask {
 	int64_t n;
+	bool begun; /* the vendor makes it already */
+	uint64_t input_bytes;
 	bool sent;	/* to this broker */
 	int64_t due_ms; /* when it is refused */
 };
@@ -225,6 +227,8 @@ send_ask(struct report *report, struct ask *ask)
 	struct wire_packet *packet = wire_packet_new(WIRE_ASK);
 
 	packet->ask.n = ask->n;
+	packet->ask.begun = ask->begun;
+	packet->ask.input_bytes = ask->input_bytes;
 	ask->sent = broker_link_send(report->link, packet);
 	if (ask->sent)
 		ask->due_ms = clock_ms() + ANSWER_MS;
@@ -339,7 +343,7 @@ refuse_late_asks(struct report *report, int64_t now)
 			continue;
 		}
 		(void)drop_ask(report, answer.n);
-		report_ask(report, 0);
+		report_ask(report, 0, false);
 		report->owner->answer(report->arg, &answer);
 		i = 0; /* it may have asked again */
 	}
@@ -414,7 +418,7 @@ report_event(struct report *report, json_t *event)
 }
 
 void
-report_ask(struct report *report, int64_t n)
+report_ask(struct report *report, int64_t n, bool begun)
 {
 	struct ask *ask = &report->asks[report->ask_count];
 
@@ -426,7 +430,13 @@ report_ask(struct report *report, int64_t n)
 	if (report->ask_count == WIRE_ASKS_MAX)
 		return;
 	report->ask_count++;
-	*ask = (struct ask){ n, false, clock_ms() + AWAY_MS };
+	*ask = (struct ask){
+		.n = n,
+		.begun = begun,
+		.due_ms = clock_ms() + AWAY_MS,
+	};
+	if (report->relay != NULL)
+		ask->input_bytes = relay_input_bytes(report->relay);
 	send_ask(report, ask);
 	arm(report);
 }

@@ -50,7 +50,7 @@ void report_set_relay(struct report *report, const struct relay *relay);
 void report_event(struct report *report, json_t *event);
 
 /* As sink's: a response wants to begin, or one is over without usage. */
-void report_ask(struct report *report, int64_t n);
+void report_ask(struct report *report, int64_t n, bool begun);
 
 /* A message of now, for the route's log; text as message_log.h has it. */
 void report_message(struct report *report, struct message_log_entry *entry,

@@ -315,12 +315,12 @@ on_relay_message(void *arg, struct message_log_entry *entry, const void *text,
 }
 
 static void
-on_relay_ask(void *arg, int64_t n)
+on_relay_ask(void *arg, int64_t n, bool begun)
 {
 	struct session *session = arg;
 
 	if (session->report != NULL)
-		report_ask(session->report, n);
+		report_ask(session->report, n, begun);
 }
 
 static void

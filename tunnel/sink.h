@@ -32,9 +32,12 @@ struct sink {
 	 */
 	void (*message)(void *arg, struct message_log_entry *entry,
 	    const void *text, size_t len);
-	/* A response is asked for, by this number; or, with 0, one of those
-	 * that were is over without usage. */
-	void (*ask)(void *arg, int64_t n);
+	/*
+	 * A response is asked for, by this number, and the vendor makes it
+	 * already where it has begun; or, with 0, one of those that were is
+	 * over without usage.
+	 */
+	void (*ask)(void *arg, int64_t n, bool begun);
 	void *arg;
 };
 

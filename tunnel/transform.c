@@ -9,7 +9,6 @@
 #include "common/xalloc.h"
 #include "tunnel/dialect.h"
 #include "tunnel/flow.h"
-#include "tunnel/gate.h"
 #include "tunnel/held.h"
 #include "tunnel/json_peek.h"
 #include "tunnel/text_chat.h"
@@ -78,8 +77,9 @@ struct transform {
 	struct vendor_event *event; /* of the vendor's */
 	enum transform_state state;
 	char refused_param[VENDOR_EVENT_ID_BYTES];
-	uint64_t usages;   /* events so far */
-	struct gate *gate; /* NULL: there is neither budget nor chat */
+	uint64_t input_bytes; /* of the client, without audio */
+	uint64_t usages;      /* events so far */
+	struct gate *gate;    /* NULL: there is neither budget nor chat */
 };
 
 /* ---- making one -------------------------------------------------------- */
@@ -252,8 +252,6 @@ transform_start(struct transform *transform, const struct sink *sink)
 	json_decref(event);
 	transform->state = TRANSFORM_WAITING;
 }
-
-/* ---- messages that are held -------------------------------------------- */
 
 static void
 begin_message(struct message *message, enum ws_opcode opcode)
@@ -556,6 +554,17 @@ feed_text(struct transform *transform, const struct piece *piece,
 	return NULL;
 }
 
+/* What the vendor may take in with its next response. */
+static void
+count_input(struct transform *transform, const struct piece *piece)
+{
+	char type[TYPE_BYTES];
+
+	if (!json_peek_string(transform->peek, CLIENT_TYPE, type, TYPE_BYTES) ||
+	    strcmp(type, APPEND) != 0)
+		transform->input_bytes += piece->len;
+}
+
 static const char *
 feed_client(struct transform *transform, const struct piece *piece,
     const struct sink *sink)
@@ -563,6 +572,7 @@ feed_client(struct transform *transform, const struct piece *piece,
 	struct message *message = &transform->client;
 	const char *why = NULL;
 
+	count_input(transform, piece);
 	if (transform_mode(transform, SIDE_CLIENT) == TRANSFORM_READ)
 		(void)look(transform, piece);
 	else if (transform->form == FORM_TEXT)
@@ -632,7 +642,7 @@ tell_usage(struct transform *transform, int64_t done, const struct sink *sink)
 		usage = vendor_event_usage(transform->event);
 	if (usage == NULL) {
 		if (done > 0)
-			sink->ask(sink->arg, 0);
+			sink->ask(sink->arg, 0, false);
 		return;
 	}
 	transform->usages++;
@@ -679,6 +689,12 @@ feed_upstream(struct transform *transform, const struct piece *piece,
 }
 
 /* ---- both -------------------------------------------------------------- */
+
+uint64_t
+transform_input_bytes(const struct transform *transform)
+{
+	return transform == NULL ? 0 : transform->input_bytes;
+}
 
 struct gate *
 transform_gate(struct transform *transform)

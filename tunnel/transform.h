@@ -85,6 +85,9 @@ enum transform_state transform_state(const struct transform *transform);
 /* Of a vendor that refused: which member of the session it was, or "". */
 const char *transform_refused_param(const struct transform *transform);
 
+/* Of the client's events so far, those with audio left out. */
+uint64_t transform_input_bytes(const struct transform *transform);
+
 /* Where the client's responses wait; NULL: they do not. */
 struct gate *transform_gate(struct transform *transform);
 

@@ -86,6 +86,26 @@ admission_check(struct request *req, const struct subjects *subjects,
 	return err;
 }
 
+/* What goes past us later cannot be stopped: it is not begun. */
+static enum err
+check_day(struct request *req, const struct subjects *subjects,
+    struct diag *diag)
+{
+	struct store *store = store_current();
+	struct store_budget_state state;
+	struct store_budgets budgets;
+	int64_t now = clock_unix();
+	enum err err;
+
+	subjects_budgets(subjects, &budgets);
+	if (store == NULL || budgets.count == 0)
+		return ERR_OK;
+	err = store->ops->check_budgets(store, &budgets, now, &state, diag);
+	if (err == ERR_BUDGET)
+		admission_add_budget(req, &state, now);
+	return err;
+}
+
 bool
 admission_admits(struct request *req, const struct subjects_request *who)
 {
@@ -97,6 +117,8 @@ admission_admits(struct request *req, const struct subjects_request *who)
 	request.address = request_client(req);
 	subjects_fill(request_config(req), &request, &subjects);
 	err = admission_check(req, &subjects, &diag);
+	if (err == ERR_OK)
+		err = check_day(req, &subjects, &diag);
 	if (err != ERR_OK)
 		request_reply_error(req, err, diag.text);
 	return err == ERR_OK;

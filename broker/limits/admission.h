@@ -27,8 +27,9 @@ enum err admission_check(struct request *req, const struct subjects *subjects,
     struct diag *diag) MUST_CHECK;
 
 /*
- * The same, of who asks; address is the request's.  False where it is refused:
- * then it has been answered, in the form of its errors.
+ * The same, of who asks, and whether a budget of the day is spent; address is
+ * the request's.  False where it is refused: then it has been answered, in the
+ * form of its errors.  It may wait for the store.
  */
 bool admission_admits(struct request *req, const struct subjects_request *who);
 

@@ -6,6 +6,11 @@
 
 #define PICO_PER_MICRO 1000000
 
+/* At most so many bytes of what is written are a token, or nearly so ... */
+#define TOKEN_BYTES 2
+/* ... and no model takes in more of them. */
+#define INPUT_TOKENS_MAX 131072
+
 /* No response lasts longer; one that is not settled by then is forgotten. */
 #define EXPIRES_S 900
 
@@ -97,17 +102,20 @@ with_margin(int64_t seen, int64_t max)
 	return at_most(at_most(seen, max) + at_most(seen, max) / 2, max);
 }
 
-/* The largest that a plan expects. */
+/* The largest that a plan expects, and what it may take in beyond that. */
 static int64_t
-expected(const struct subjects *subjects)
+expected(const struct budget_ask *ask)
 {
+	const struct subjects *subjects = ask->subjects;
+	uint64_t input = ask->input_bytes / TOKEN_BYTES;
 	int64_t most = 0;
 
 	for (size_t i = 0; i < subjects->count; i++)
 		if (subjects->items[i].plan != NULL)
 			most = larger(most,
 			    subjects->items[i].plan->response_tokens);
-	return most;
+	return most +
+	    (int64_t)(input < INPUT_TOKENS_MAX ? input : INPUT_TOKENS_MAX);
 }
 
 void
@@ -118,7 +126,7 @@ budget_estimate(const struct budget_ask *ask, int64_t *ret_tokens,
 	int64_t money = at_most(ask->max_money, STORE_BALANCE_MAX);
 
 	if (tokens == 0) {
-		tokens = larger(expected(ask->subjects),
+		tokens = larger(expected(ask),
 		    with_margin(ask->seen_tokens, STORE_TOKENS_MAX));
 		tokens = at_most(tokens, STORE_TOKENS_MAX);
 	}

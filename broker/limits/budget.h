@@ -22,6 +22,8 @@ struct budget_ask {
 	const char *model;	     /* NULL: not known */
 	/* the largest response of this conversation so far; 0: none yet */
 	int64_t seen_tokens, seen_money;
+	/* that it may take in and that nothing seen has taken in */
+	uint64_t input_bytes;
 	/* an upper bound, where one is known; 0: plan and what was seen tell */
 	int64_t max_tokens, max_money;
 	int64_t now;

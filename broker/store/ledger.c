@@ -165,10 +165,12 @@ struct faults {
 };
 
 static void
-raise(struct ledger_largest *largest, const struct store_usage *row)
+raise(struct ledger_largest *largest, const struct store_usage *row,
+    int64_t ask)
 {
 	if (largest == NULL)
 		return;
+	largest->unasked |= ask == 0;
 	if ((int64_t)row->total_tokens > largest->tokens)
 		largest->tokens = (int64_t)row->total_tokens;
 	if (row->money > largest->money)
@@ -191,7 +193,7 @@ add(struct ledger *ledger, const struct lease_info *lease, const json_t *event,
 		ask = 0;
 	faults->odd += odd;
 	complete(&row, lease, ask);
-	raise(largest, &row);
+	raise(largest, &row, ask);
 	push(ledger, &row);
 }
 
@@ -276,7 +278,7 @@ is_counted(const struct lease_info *lease)
 }
 
 static void
-fill_meter(const struct lease_info *lease, struct meter *meter)
+fill_meter(const struct lease_info *lease, bool unasked, struct meter *meter)
 {
 	const struct config_relay *relay =
 	    config_find_relay_by_name(lease->config, lease->route);
@@ -284,7 +286,8 @@ fill_meter(const struct lease_info *lease, struct meter *meter)
 	*meter = (struct meter){
 		.subjects = lease->subjects,
 		.config = config_ref(lease->config),
-		.seconds_only = relay != NULL && relay->over_budget != NULL &&
+		.seconds_only = !unasked && relay != NULL &&
+		    relay->over_budget != NULL &&
 		    strcmp(relay->over_budget, "error") == 0,
 		.now = clock_unix(),
 	};
@@ -294,7 +297,7 @@ fill_meter(const struct lease_info *lease, struct meter *meter)
 }
 
 void
-ledger_add_seconds(const struct lease_info *lease)
+ledger_add_seconds(const struct lease_info *lease, bool unasked)
 {
 	struct ledger *ledger;
 
@@ -305,7 +308,7 @@ ledger_add_seconds(const struct lease_info *lease)
 	if (ledger != NULL) {
 		(void)pthread_mutex_lock(&ledger->lock);
 		if (ledger->meter_count < METERS_MAX) {
-			fill_meter(lease,
+			fill_meter(lease, unasked,
 			    &ledger->meters[(ledger->meter_head +
 						ledger->meter_count++) %
 				METERS_MAX]);

@@ -3,6 +3,7 @@
 #define BROKER_LEDGER_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,7 @@ void ledger_stop(void);
 /* The largest of some rows; 0: none has any. */
 struct ledger_largest {
 	int64_t tokens, money; /* money in micro-units */
+	bool unasked;	       /* one of them was of no ask */
 };
 
 /*
@@ -61,16 +63,18 @@ void ledger_add_lost(const struct lease_info *lease, int64_t ask,
     int64_t tokens, int64_t money);
 
 /*
- * Book how long a tunnel has lasted by now, and look at its budgets.  One that
- * finds no room is passed over: the next one of the lease makes up for it.
+ * Book how long a tunnel has lasted by now, and look at its budgets; unasked:
+ * it has cost something without an ask.  One that finds no room is passed over:
+ * the next one of the lease makes up for it.
  */
-void ledger_add_seconds(const struct lease_info *lease);
+void ledger_add_seconds(const struct lease_info *lease, bool unasked);
 
 /*
  * Who is told what has become of it, in the ledger's thread, or in the caller's
  * of ledger_add(): neither may wait.  booked: rows of this lease up to number n
  * are in the store.  spent: one of the lease's budgets is used up; again with
- * each report.  Of a route that answers with errors only its seconds count.
+ * each report.  Of a route that answers with errors only its seconds count,
+ * unless it costs something that no ask could have refused.
  */
 struct ledger_listener {
 	void (*booked)(void *arg, const char *lease, int64_t n);

@@ -55,8 +55,11 @@ ask_queue_remove_open(struct member *member, struct open *open)
 
 /* Most that a response of it is expected to come to. */
 struct budget_ask
-ask_queue_make_ask(const struct member *member, const char *id)
+ask_queue_make_ask(const struct member *member, int64_t input_bytes,
+    const char *id)
 {
+	int64_t known = member->known_bytes;
+
 	return (struct budget_ask){
 		.id = id,
 		.subjects = &member->info.subjects,
@@ -64,6 +67,8 @@ ask_queue_make_ask(const struct member *member, const char *id)
 		.model = member->info.model,
 		.seen_tokens = member->largest.tokens,
 		.seen_money = member->largest.money,
+		.input_bytes =
+		    input_bytes > known ? (uint64_t)(input_bytes - known) : 0,
 		.now = clock_unix(),
 	};
 }
@@ -106,9 +111,15 @@ ask_queue_release(struct control_asks *asks, struct member *member, int64_t n)
 }
 
 void
-ask_queue_reserve(struct control_asks *asks, struct member *member, int64_t n)
+ask_queue_reserve(struct control_asks *asks, struct member *member,
+    const struct wire_ask *ask)
 {
-	queue(asks, work_new(asks, member, n));
+	struct work *work = work_new(asks, member, ask->n);
+
+	work->input_bytes = (int64_t)ask->input_bytes;
+	if (ask->begun)
+		work->deadline_ms = 0;
+	queue(asks, work);
 }
 
 struct result *
@@ -264,11 +275,16 @@ reserve(struct control_asks *asks, const struct work *work,
     struct store_budget_state *state, struct open *ret)
 {
 	char id[LEDGER_RESERVATION_BYTES];
-	struct budget_ask ask = ask_queue_make_ask(work->member, id);
+	struct budget_ask ask =
+	    ask_queue_make_ask(work->member, work->input_bytes, id);
 	struct diag diag = { "" };
 	enum err err;
 
-	*ret = (struct open){ .n = work->n, .stage = ALLOWED };
+	*ret = (struct open){
+		.n = work->n,
+		.stage = ALLOWED,
+		.input_bytes = work->input_bytes,
+	};
 	if (!subjects_have_budget(ask.subjects))
 		return ERR_OK;
 	if (clock_ms() < asks->away_ms)
@@ -344,7 +360,7 @@ take_due(struct control_asks *asks)
 	return NULL;
 }
 
-/* An ask that is new does not overtake those that wait. */
+/* An ask that is new does not overtake those that wait, if it can wait. */
 static void
 do_new(struct control_asks *asks, struct work *work)
 {
@@ -352,7 +368,8 @@ do_new(struct control_asks *asks, struct work *work)
 
 	if (work->release)
 		do_release(asks, work);
-	else if (subject != NULL && asks->waiting_count < WAITING_MAX)
+	else if (subject != NULL && work->deadline_ms > 0 &&
+	    asks->waiting_count < WAITING_MAX)
 		make_wait(asks, work, subject, false, false);
 	else
 		do_reserve(asks, work, false);
@@ -395,7 +412,7 @@ look_at(struct control_asks *asks, struct member *member, int64_t now_ms)
 	if (member->owner != NULL) {
 		/* it may have nothing to report, and still has a budget */
 		if (member->counted)
-			ledger_add_seconds(&member->info);
+			ledger_add_seconds(&member->info, false);
 	} else if (now_ms >= member->lost_ms) {
 		/* it did not come back */
 		ask_queue_book_open(member);

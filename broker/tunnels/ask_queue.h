@@ -38,6 +38,7 @@ struct open {
 	int64_t n;
 	enum stage stage;
 	int64_t tokens, money; /* that were reserved */
+	int64_t input_bytes;   /* as in struct wire_ask */
 };
 
 /* A lease that has joined; what is about one holds a reference to it. */
@@ -51,8 +52,9 @@ struct member {
 	struct open open[WIRE_ASKS_MAX];
 	size_t open_count;
 	struct ledger_largest largest; /* response so far */
-	struct result *ack;	       /* that waits to be taken */
-	bool spent;		       /* was told so */
+	int64_t known_bytes; /* of the input: `largest' knows what they cost */
+	struct result *ack;  /* that waits to be taken */
+	bool spent;	     /* was told so */
 	LIST_ENTRY(member) entry;
 };
 LIST_HEAD(members, member);
@@ -62,7 +64,8 @@ struct work {
 	struct member *member;
 	int64_t n;
 	bool release;
-	int64_t deadline_ms; /* of a wait */
+	int64_t input_bytes; /* as in struct wire_ask */
+	int64_t deadline_ms; /* of a wait; 0: it must not */
 	/* while it waits: for whose budget ("": the store), and whether to try
 	   again now */
 	char subject[STORE_SUBJECT_MAX + 1];
@@ -102,11 +105,11 @@ void ask_queue_remove_open(struct member *member, struct open *open);
 
 /* What a response of it is expected to come to. */
 struct budget_ask ask_queue_make_ask(const struct member *member,
-    const char *id);
+    int64_t input_bytes, const char *id);
 
 /* Reserve; the answer is posted.  Release; harmless where nothing is. */
 void ask_queue_reserve(struct control_asks *asks, struct member *member,
-    int64_t n);
+    const struct wire_ask *ask);
 void ask_queue_release(struct control_asks *asks, struct member *member,
     int64_t n);
 void ask_queue_drop(struct work *work);

@@ -21,6 +21,9 @@
 #define BEFORE_MAX  64 /* asks that a broker before us may have let open */
 #define CLOSE_SPENT 4003
 
+/* Most of an event's text, its JSON included, that goes for one token. */
+#define TOKEN_BYTES_MAX 8
+
 const struct control_asks_options control_asks_defaults = {
 	.wait_ms = 10000,
 	.retry_ms = 500,
@@ -155,9 +158,10 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 
 /* Locked. */
 static enum err
-take_in(struct control_asks *asks, struct member *member, int64_t n,
-    struct diag *diag)
+take_in(struct control_asks *asks, struct member *member,
+    const struct wire_ask *ask, struct diag *diag)
 {
+	int64_t n = ask->n;
 	struct open *open = ask_queue_find_open(member, n);
 
 	if (open != NULL && open->stage == ASKED) {
@@ -172,16 +176,19 @@ take_in(struct control_asks *asks, struct member *member, int64_t n,
 	if (open != NULL)
 		open->stage = ASKED;
 	else
-		member->open[member->open_count++] = (struct open){ .n = n };
+		member->open[member->open_count++] = (struct open){
+			.n = n,
+			.input_bytes = (int64_t)ask->input_bytes,
+		};
 	if (n > member->asked)
 		member->asked = n;
-	ask_queue_reserve(asks, member, n);
+	ask_queue_reserve(asks, member, ask);
 	return ERR_OK;
 }
 
 enum err
 control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
-    int64_t n, struct diag *diag)
+    const struct wire_ask *ask, struct diag *diag)
 {
 	struct member *member;
 	enum err err;
@@ -189,9 +196,28 @@ control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
 	assert(member != NULL);
-	err = take_in(asks, member, n, diag);
+	err = take_in(asks, member, ask, diag);
 	(void)pthread_mutex_unlock(&asks->lock);
 	return err;
+}
+
+/*
+ * A response tells what its input costs, but not more of it than it can have
+ * taken in: who asks for one of a few words beside a long conversation does not
+ * make that one short.
+ */
+static void
+learn(struct member *member, const struct open *open, const json_t *event)
+{
+	const json_t *usage = json_object_get(event, "usage");
+	int64_t unknown = open->input_bytes - member->known_bytes, tokens;
+
+	if (json_get_int(usage, "total_tokens", 0, STORE_TOKENS_MAX, &tokens) !=
+		ERR_OK ||
+	    unknown <= 0)
+		return;
+	tokens *= TOKEN_BYTES_MAX;
+	member->known_bytes += unknown < tokens ? unknown : tokens;
 }
 
 /* What has a row is settled with it. */
@@ -199,15 +225,17 @@ static void
 end_settled(struct member *member, const json_t *events)
 {
 	for (size_t i = 0; i < json_array_size(events); i++) {
+		const json_t *event = json_array_get(events, i);
 		struct open *open;
 		int64_t n;
 
-		if (json_get_int(json_array_get(events, i), "ask", 1, INT64_MAX,
-			&n) != ERR_OK)
+		if (json_get_int(event, "ask", 1, INT64_MAX, &n) != ERR_OK)
 			continue;
 		open = ask_queue_find_open(member, n);
-		if (open != NULL)
-			ask_queue_remove_open(member, open);
+		if (open == NULL)
+			continue;
+		learn(member, open, event);
+		ask_queue_remove_open(member, open);
 	}
 }
 
@@ -242,7 +270,7 @@ static void
 take_over(struct control_asks *asks, struct member *member,
     const struct wire_usage *usage)
 {
-	struct budget_ask ask = ask_queue_make_ask(member, "");
+	struct budget_ask ask = ask_queue_make_ask(member, 0, "");
 	struct open open = { .stage = SENT };
 	int64_t first = usage->asked - BEFORE_MAX;
 
@@ -275,7 +303,7 @@ control_asks_report(struct control_asks *asks, const struct lease_info *lease,
 	(void)pthread_mutex_unlock(&asks->lock);
 	/* it may call us back */
 	ledger_add(lease, usage->events, &largest);
-	ledger_add_seconds(lease);
+	ledger_add_seconds(lease, largest.unasked);
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
 	if (member != NULL) {
@@ -340,7 +368,7 @@ control_asks_leave(struct control_asks *asks, const struct lease_info *lease,
 	if (member != NULL && member->owner != NULL) {
 		/* it did not say how long it has lasted */
 		if (end == CONTROL_ASKS_LOST)
-			ledger_add_seconds(lease);
+			ledger_add_seconds(lease, false);
 		leave(asks, member, end);
 	}
 	(void)pthread_mutex_unlock(&asks->lock);

@@ -17,7 +17,8 @@
  *
  * A thread of its own waits for the store.  An ask for which there is not
  * enough left waits, too, while others have reserved the rest: until one of
- * them has settled, at most some seconds; those that wait for the same budget
+ * them has settled, at most some seconds; but never for a response that has
+ * begun, which costs more as it goes on.  Those that wait for the same budget
  * get it in the order in which they came.
  *
  * One thread, the control server's, makes all calls; what is to be sent comes
@@ -48,7 +49,8 @@ void control_asks_join(struct control_asks *asks,
  * WIRE_ASKS_MAX are open: the peer is to be dropped.
  */
 enum err control_asks_ask(struct control_asks *asks,
-    const struct lease_info *lease, int64_t n, struct diag *diag) MUST_CHECK;
+    const struct lease_info *lease, const struct wire_ask *ask,
+    struct diag *diag) MUST_CHECK;
 
 /*
  * WIRE_USAGE, or WIRE_END before control_asks_leave(): books its events and

@@ -454,8 +454,8 @@ take_ask(struct control_server *srv, struct control_connection *conn,
 {
 	struct diag diag = { "" };
 
-	if (control_asks_ask(srv->asks, lease_peek(conn->lease), ask->n,
-		&diag) != ERR_OK)
+	if (control_asks_ask(srv->asks, lease_peek(conn->lease), ask, &diag) !=
+	    ERR_OK)
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 }
 

@@ -24,7 +24,7 @@
 #define FETCH_MS 5000  /* for one fetch, and for who waits for it */
 #define AGAIN_MS 30000 /* between two fetches that tokens ask for */
 #define FIRST_MS 5000  /* the same while there is no set at all */
-#define WAITERS	 8     /* threads that wait for a fetch */
+#define WAITERS	 4     /* for a fetch: some of those that decide go on */
 #define TEXT_MAX 256   /* of alg, kid and typ */
 
 /* A set that somebody may be using; refs is under the lock. */

@@ -17,7 +17,8 @@
  * every `jwks_refresh', and when a token names a key that is not in it, but no
  * more often than every 30 s, whatever tokens come; a set that was had is used
  * for as long as the issuer is away.  A file is read anew when it has changed.
- * One fetch at a time; who needs it waits for it, at most 5 s.
+ * One fetch at a time; four who need it wait for it, at most 5 s, the others do
+ * not: ERR_UNAVAIL.
  */
 
 /* For tests: what the clock says, and how the set is fetched, stay inside. */

@@ -94,11 +94,11 @@ check_budget(struct output *out)
 }
 
 static void
-on_ask(void *arg, int64_t n)
+on_ask(void *arg, int64_t n, bool begun)
 {
 	struct output *out = arg;
 
-	must(n == 0 || n == out->asked + 1);
+	must(n == 0 ? !begun : n == out->asked + 1);
 	out->asked = n > 0 ? n : out->asked;
 }
 

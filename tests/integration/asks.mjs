@@ -129,6 +129,76 @@ test("what the vendor answers by itself is cancelled", async (t) => {
 	await leave(client);
 }, { timeout: 60000 });
 
+const listen_by_itself = (client, more) => say(client, {
+	type: "session.update", session: { type: "realtime", audio: { input: {
+		turn_detection: { type: "server_vad", silence_duration_ms: 200 },
+		...more } } } });
+
+// What is left is reserved, and a response that runs costs more as it waits.
+test("many that the vendor answers by itself share what is left", async (t) => {
+	const { site, connect } = await open_site(t, { tokens: 4100 });
+	const clients = await Promise.all(Array.from({ length: 10 },
+	    () => connect()));
+	for (const client of clients) {
+		await listen_by_itself(client);
+		await hear(client, "session.updated");
+	}
+	await Promise.all(clients.map(async (client) => {
+		for (const event of speech(200))
+			await say(client, event);
+	}));
+	const dones = await Promise.all(clients.map((client) =>
+	    hear(client, "response.done")));
+	const statuses = dones.map(({ response }) => response.status);
+	t.diag(statuses.join(" "));
+	assert.equal(statuses.filter((it) => it === "completed").length, 1);
+	assert.equal(statuses.filter((it) => it === "cancelled").length, 9);
+	// what the others have cost by then is counted, too
+	const total = await until_booked(site, 10);
+	assert.equal(total.total_tokens, dones.reduce((sum, { response }) =>
+	    sum + response.usage.total_tokens, 0));
+	for (const client of clients)
+		await leave(client);
+}, { timeout: 60000 });
+
+async function close_code(client) {
+	for (;;) {
+		const frame = await client.frame();
+		if (frame.opcode === 8)
+			return frame.payload.readUInt16BE(0);
+	}
+}
+
+test("what costs without being asked for ends, once it is spent",
+    async (t) => {
+	const { site, connect } = await open_site(t, { tokens: 1 });
+	const two = await Promise.all([connect(), connect()]);
+	for (const client of two) {
+		await listen_by_itself(client, {
+			transcription: { model: "gpt-4o-transcribe" } });
+		await hear(client, "session.updated");
+	}
+	const [writes, speaks] = two;
+	await say(speaks, { type: "session.update", session: { type: "realtime",
+		audio: { input: { transcription: null } } } });
+	await hear(speaks, "session.updated");
+	await say(writes, { type: "session.update", session: { type: "realtime",
+		audio: { input: { turn_detection: null } } } });
+	await hear(writes, "session.updated");
+	const [loud] = speech(500);
+	await say(writes, loud);
+	await say(writes, { type: "input_audio_buffer.commit" });
+	await hear(writes,
+	    "conversation.item.input_audio_transcription.completed");
+	assert.equal(await close_code(writes), 4003);
+	await until_booked(site, 1);
+	for (const event of speech(200))
+		await say(speaks, event);
+	const { response } = await hear(speaks, "response.done");
+	assert.equal(response.status, "cancelled");
+	assert.equal(await close_code(speaks), 4003);
+}, { timeout: 60000 });
+
 test("a response that waits finds the next broker", async (t) => {
 	const { broker, connect, restart, site } = await open_site(t,
 	    { tokens: 1000000 });

@@ -20,7 +20,7 @@ const PRICE = 16; // micro-units, of a token: text is the only kind
 const days = ["--from", "2000-01-01", "--to", "2999-12-31"];
 
 class Budget {
-	static async open(t, { plan, over = "close", more = "" }) {
+	static async open(t, { plan, over = "close", openai = "", more = "" }) {
 		const self = new Budget();
 		const site = self.site = await Site.open(t);
 		self.sim = await site.sim();
@@ -39,6 +39,7 @@ openai {
 	url = "ws://127.0.0.1:${self.sim.ws_port}/v1/realtime"
 	over_budget = "${over}"
 	usage_interval = 1
+	${openai}
 }
 ${more.replace("@HTTP@", self.sim.http_port)}` });
 		await self.start();
@@ -141,7 +142,7 @@ async function assert_budget(t, budget, used, limit) {
 	assert.ok(total < limit + largest,
 	    `${total} of ${limit}, with responses of ${largest} at most`);
 	t.diag(`${used.length} responses of ${Math.min(...used)} to ` +
-	    `${largest} tokens in ${SESSIONS} sessions: ${total} of ${limit}`);
+	    `${largest} tokens: ${total} of ${limit}`);
 }
 
 for (const limit of [1000, 7777, 40000])
@@ -185,6 +186,24 @@ test(`${SESSIONS} sessions share money and are told so`, async (t) => {
 		assert.equal(error.type, "insufficient_quota");
 	}
 	await assert_budget(t, budget, used, limit);
+});
+
+// Each is larger by far than what the plan expects, and none was seen before.
+test("first responses to long questions share what is left", async (t) => {
+	const limit = 9000;
+	const budget = await Budget.open(t, { over: "error", plan:
+	    `day_tokens = ${limit} response_tokens = 100` });
+	const clients = await Promise.all(Array.from({ length: 30 },
+	    () => budget.connect()));
+	const used = [];
+	const ends = await Promise.all(clients.map((client) =>
+	    respond(client, () => 20000, used)));
+
+	for (const { error } of ends)
+		assert.equal(error.code, "budget_spent");
+	await assert_budget(t, budget, used, limit);
+	for (const client of clients)
+		client.destroy();
 });
 
 test("a restart of the broker makes no budget larger", async (t) => {
@@ -263,6 +282,45 @@ test("nothing is allowed while the store is away", async (t) => {
 	await until(async () => await budget.tokens() === sum(used), "booked");
 });
 
+const to_midnight = () => 86400 - Math.floor(Date.now() / 1000) % 86400;
+
+// A call goes past culvert, and nothing ends it then.
+test("nothing is begun past the tunnel when the day is spent", async (t) => {
+	const budget = await Budget.open(t, { plan: "day_tokens = 1",
+	    openai: "calls = true\nclient_secrets = true" });
+	const offer = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" +
+	    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n" +
+	    "a=mid:0\r\na=ice-ufrag:abcd\r\n" +
+	    "a=ice-pwd:abcdefghijklmnopqrstuvwx\r\n" +
+	    `a=fingerprint:sha-256 ${Array(32).fill("AB").join(":")}\r\n` +
+	    "a=setup:actpass\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n";
+	const begin = async (sub) => [
+		await request(budget.site.broker_sock, "POST",
+		    "/v1/realtime/calls", { body: offer, headers: {
+			"Content-Type": "application/sdp",
+			...budget.user(sub) } }),
+		await request(budget.site.broker_sock, "POST",
+		    "/v1/realtime/client_secrets", { body: "{}", headers: {
+			"Content-Type": "application/json",
+			...budget.user(sub) } }),
+	];
+	const statuses = async (sub) =>
+	    (await begin(sub)).map(({ status }) => status);
+
+	assert.deepEqual(await statuses(), [201, 200]);
+	const client = await budget.connect();
+	await client.send_text(create(10));
+	await until(async () => await budget.tokens() > 0, "is booked");
+	client.destroy();
+	for (const { status, json, get } of await begin()) {
+		assert.equal(status, 429);
+		assert.equal(json.error.code, "budget_spent");
+		assert.ok(Math.abs(Number(get("retry-after")) -
+		    to_midnight()) < 60);
+	}
+	assert.deepEqual(await statuses("bob"), [201, 200]);
+});
+
 // ---- the chat ----
 
 const CHAT = `chat {
@@ -281,7 +339,24 @@ function send(budget, { content = "/sim count=40 per_s=1000", user = "ann",
 		headers: { ...budget.user(user), ...headers } });
 }
 
-const to_midnight = () => 86400 - Math.floor(Date.now() / 1000) % 86400;
+// Messages until there is nothing left.
+async function chat_on(budget, used, codes) {
+	for (;;) {
+		const stream = await send(budget).over();
+		const done = stream.find("assistant_complete");
+		if (done) {
+			const { usage } = done;
+			used.push(usage.prompt_tokens + usage.completion_tokens);
+			continue;
+		}
+		assert.equal(stream.status, 429, stream.body);
+		const { code } = stream.find("assistant_error");
+		codes.push(code);
+		if (code === "budget_spent")
+			return;
+		assert.equal(code, "BUDGET_IN_USE");
+	}
+}
 
 test("messages of many chats share a budget", async (t) => {
 	const limit = 2000;
@@ -289,24 +364,8 @@ test("messages of many chats share a budget", async (t) => {
 	    `day_tokens = ${limit} response_tokens = 2000` });
 	const used = [], codes = [];
 
-	await Promise.all(Array.from({ length: 20 }, async () => {
-		for (;;) {
-			const stream = await send(budget).over();
-			const done = stream.find("assistant_complete");
-			if (done) {
-				const { usage } = done;
-				used.push(usage.prompt_tokens +
-				    usage.completion_tokens);
-				continue;
-			}
-			assert.equal(stream.status, 429, stream.body);
-			const { code } = stream.find("assistant_error");
-			codes.push(code);
-			if (code === "budget_spent")
-				return;
-			assert.equal(code, "BUDGET_IN_USE");
-		}
-	}));
+	await Promise.all(Array.from({ length: 20 },
+	    () => chat_on(budget, used, codes)));
 	assert.equal(codes.filter((code) => code === "budget_spent").length, 20);
 	await assert_budget(t, budget, used, limit);
 
@@ -322,6 +381,22 @@ test("messages of many chats share a budget", async (t) => {
 	assert.equal(json.json.error.code, "budget_spent");
 	const other = await send(budget, { user: "bob" }).over();
 	assert.equal(other.status, 200, other.body);
+});
+
+test("chats and tunnels of a user share a budget", async (t) => {
+	const limit = 12000, next = sizes(3000), used = [];
+	const budget = await Budget.open(t, { over: "error", more: CHAT, plan:
+	    `day_tokens = ${limit} response_tokens = 2000` });
+	const clients = await Promise.all(Array.from({ length: 10 },
+	    () => budget.connect()));
+
+	await Promise.all([
+		...clients.map((client) => respond(client, next, used)),
+		...Array.from({ length: 5 }, () => chat_on(budget, used, [])),
+	]);
+	await assert_budget(t, budget, used, limit);
+	for (const client of clients)
+		client.destroy();
 });
 
 test("what a killed broker left behind is counted", async (t) => {

@@ -62,22 +62,28 @@ estimates_by_plan_by_what_was_seen_or_by_what_is_known(void **state)
 		int64_t seen_tokens, seen_money, max_tokens, max_money;
 		const char *model;
 		int64_t tokens, money;
+		uint64_t input_bytes;
 	} cases[] = {
+		/* what it has been given comes on top, up to what any takes */
+		{ 0, 0, 0, 0, "text-1", 1800, 4500, 2000 },
+		{ 4000, 0, 0, 0, "text-1", 6000, 15000, 2000 },
+		{ 1000, 9000, 70, 123, "text-1", 70, 123, 2000 },
+		{ 0, 0, 0, 0, "text-1", 131872, 329680, UINT64_MAX },
 		/* the larger plan's; audio out is the dearest */
-		{ 0, 0, 0, 0, "gpt-realtime", 800, 800 * 64 },
-		{ 400, 9000, 0, 0, "gpt-realtime", 800, 800 * 64 },
-		{ 1000, 9000, 0, 0, "gpt-realtime", 1500, 1500 * 64 },
-		{ 1000, 70000, 0, 0, "gpt-realtime", 1500, 105000 },
-		{ 0, 0, 0, 0, "text-1", 800, 2000 },
+		{ 0, 0, 0, 0, "gpt-realtime", 800, 800 * 64, 0 },
+		{ 400, 9000, 0, 0, "gpt-realtime", 800, 800 * 64, 0 },
+		{ 1000, 9000, 0, 0, "gpt-realtime", 1500, 1500 * 64, 0 },
+		{ 1000, 70000, 0, 0, "gpt-realtime", 1500, 105000, 0 },
+		{ 0, 0, 0, 0, "text-1", 800, 2000, 0 },
 		/* by the dearest of all where nobody knows the model */
-		{ 0, 0, 0, 0, "other", 800, 800 * 64 },
-		{ 0, 0, 0, 0, NULL, 800, 800 * 64 },
-		{ 1000, 9000, 70, 0, "text-1", 70, 13500 },
-		{ 1000, 9000, 70, 123, "text-1", 70, 123 },
+		{ 0, 0, 0, 0, "other", 800, 800 * 64, 0 },
+		{ 0, 0, 0, 0, NULL, 800, 800 * 64, 0 },
+		{ 1000, 9000, 70, 0, "text-1", 70, 13500, 0 },
+		{ 1000, 9000, 70, 123, "text-1", 70, 123, 0 },
 		{ INT64_MAX, INT64_MAX, 0, 0, NULL, STORE_TOKENS_MAX,
-		    STORE_BALANCE_MAX },
+		    STORE_BALANCE_MAX, 0 },
 		{ 0, 0, INT64_MAX, INT64_MAX, NULL, STORE_TOKENS_MAX,
-		    STORE_BALANCE_MAX },
+		    STORE_BALANCE_MAX, 0 },
 	};
 
 	(void)state;
@@ -91,6 +97,7 @@ estimates_by_plan_by_what_was_seen_or_by_what_is_known(void **state)
 			.seen_money = cases[i].seen_money,
 			.max_tokens = cases[i].max_tokens,
 			.max_money = cases[i].max_money,
+			.input_bytes = cases[i].input_bytes,
 		};
 		int64_t tokens, money;
 

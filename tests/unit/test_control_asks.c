@@ -126,8 +126,8 @@ ask(struct tunnel *tunnel)
 {
 	struct diag diag;
 
-	assert_int_equal(control_asks_ask(asks, &tunnel->info, ++tunnel->asked,
-			     &diag),
+	assert_int_equal(control_asks_ask(asks, &tunnel->info,
+			     &(struct wire_ask){ .n = ++tunnel->asked }, &diag),
 	    ERR_OK);
 	return tunnel->asked;
 }
@@ -304,6 +304,32 @@ lets_an_ask_wait_until_another_has_settled(void **state)
 }
 
 static void
+never_lets_one_wait_that_has_begun(void **state)
+{
+	struct tunnel one, two, three;
+	struct diag diag;
+
+	(void)state;
+	start_patient();
+	join(&one, 1, "ann", "free");
+	join(&two, 2, "ann", "free");
+	join(&three, 3, "ann", "free");
+	assert_allowed(&one, ask(&one));
+	(void)ask(&two); /* waits */
+	assert_int_equal(control_asks_ask(asks, &three.info,
+			     &(struct wire_ask){ .n = 1, .begun = true },
+			     &diag),
+	    ERR_OK);
+	(void)assert_refused(&three, "busy");
+	report(&one, 1, 100, 0);
+	assert_allowed(&two, 1);
+	/* and nothing of it is left */
+	report(&two, 1, 100, 0);
+	assert_acked(&two, 1);
+	assert_int_equal(standing("u:ann").reserved_tokens, 0);
+}
+
+static void
 lets_an_ask_wait_until_another_comes_to_nothing(void **state)
 {
 	struct tunnel one, two;
@@ -419,14 +445,18 @@ bounds_what_is_open(void **state)
 	(void)state;
 	start_patient();
 	join(&one, 1, "ann", "free");
-	assert_int_equal(control_asks_ask(asks, &one.info, 1, &diag), ERR_OK);
+	assert_int_equal(control_asks_ask(asks, &one.info,
+			     &(struct wire_ask){ .n = 1 }, &diag),
+	    ERR_OK);
 	for (int n = 2; n <= WIRE_ASKS_MAX; n++)
-		assert_int_equal(control_asks_ask(asks, &one.info, n, &diag),
+		assert_int_equal(control_asks_ask(asks, &one.info,
+				     &(struct wire_ask){ .n = n }, &diag),
 		    ERR_OK);
-	assert_int_equal(control_asks_ask(asks, &one.info, WIRE_ASKS_MAX,
-			     &diag),
+	assert_int_equal(control_asks_ask(asks, &one.info,
+			     &(struct wire_ask){ .n = WIRE_ASKS_MAX }, &diag),
 	    ERR_PROTO);
-	assert_int_equal(control_asks_ask(asks, &one.info, WIRE_ASKS_MAX + 1,
+	assert_int_equal(control_asks_ask(asks, &one.info,
+			     &(struct wire_ask){ .n = WIRE_ASKS_MAX + 1 },
 			     &diag),
 	    ERR_LIMIT);
 }
@@ -533,11 +563,47 @@ goes_on_where_a_broker_before_stopped(void **state)
 	assert_allowed(&one, ask(&one));
 	assert_int_equal(standing("u:ann").reserved_tokens, 2 * 900);
 	/* its answer was not heard */
-	assert_int_equal(control_asks_ask(asks, &one.info, 2,
+	assert_int_equal(control_asks_ask(asks, &one.info,
+			     &(struct wire_ask){ .n = 2 },
 			     &(struct diag){ "" }),
 	    ERR_OK);
 	assert_allowed(&one, 2);
 	assert_int_equal(standing("u:ann").reserved_tokens, 2 * 900);
+}
+
+static void
+ask_after(struct tunnel *tunnel, uint64_t input_bytes)
+{
+	const struct wire_ask in = {
+		.n = ++tunnel->asked,
+		.input_bytes = input_bytes,
+	};
+	struct diag diag;
+
+	assert_int_equal(control_asks_ask(asks, &tunnel->info, &in, &diag),
+	    ERR_OK);
+	assert_allowed(tunnel, in.n);
+}
+
+static void
+reserves_for_what_no_response_has_taken_in(void **state)
+{
+	struct tunnel one;
+
+	(void)state;
+	start_patient();
+	join(&one, 1, "ann", "many");
+	ask_after(&one, 1000);
+	assert_int_equal(standing("u:ann").reserved_tokens, 900 + 500);
+	/* a small response cannot have taken in all of it */
+	report(&one, 1, 100, 0);
+	assert_acked(&one, 1);
+	ask_after(&one, 1000);
+	assert_int_equal(standing("u:ann").reserved_tokens, 900 + 100);
+	report(&one, 2, 300, 0);
+	assert_acked(&one, 2);
+	ask_after(&one, 1200);
+	assert_int_equal(standing("u:ann").reserved_tokens, 900 + 100);
 }
 
 static void
@@ -693,6 +759,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(answers_and_settles),
 		TEST(lets_an_ask_wait_until_another_has_settled),
+		TEST(never_lets_one_wait_that_has_begun),
 		TEST(lets_an_ask_wait_until_another_comes_to_nothing),
 		TEST(gives_what_is_left_in_the_order_of_the_asks),
 		TEST(refuses_what_is_used_up),
@@ -706,6 +773,7 @@ main(void)
 		TEST(takes_a_lost_tunnel_up_again),
 		TEST(goes_on_where_a_broker_before_stopped),
 		TEST(reserves_more_after_a_large_response),
+		TEST(reserves_for_what_no_response_has_taken_in),
 		TEST(closes_what_has_no_seconds_left),
 		TEST(closes_what_never_reports_as_well),
 		TEST(allows_all_to_whom_nothing_is_counted),

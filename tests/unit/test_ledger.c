@@ -516,15 +516,20 @@ books_seconds_and_tells_whose_budget_is_used_up(void **state)
 {
 	static const struct {
 		const char *over_budget;
+		bool unasked;
 		int64_t max_tokens, max_money;
-	} cases[] = { { "close", 8, 7000000 }, { "error", 0, 0 } };
+	} cases[] = {
+		{ "close", false, 8, 7000000 },
+		{ "error", false, 0, 0 },
+		{ "error", true, 8, 7000000 },
+	};
 
 	(void)state;
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		struct config *config = count_lease(cases[i].over_budget);
 
 		set(i == 0 ? ERR_UNAVAIL : ERR_OK, false);
-		ledger_add_seconds(&lease);
+		ledger_add_seconds(&lease, cases[i].unasked);
 		if (i == 0)
 			wait_for(&fake.attempts, 3);
 		set(ERR_OK, false);
@@ -539,9 +544,9 @@ books_seconds_and_tells_whose_budget_is_used_up(void **state)
 		config_unref(config);
 	}
 	/* whom nobody counts */
-	ledger_add_seconds(&lease);
+	ledger_add_seconds(&lease, true);
 	ledger_stop();
-	assert_int_equal(fake.metered, 2);
+	assert_int_equal(fake.metered, 3);
 }
 
 static int

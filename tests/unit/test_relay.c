@@ -113,10 +113,11 @@ on_message(void *arg, struct message_log_entry *entry, const void *text,
 }
 
 static void
-on_ask(void *arg, int64_t n)
+on_ask(void *arg, int64_t n, bool begun)
 {
 	struct fixture *fix = arg;
 
+	(void)begun;
 	if (n > 0)
 		fix->asked = n;
 	loop_stop(fix->loop);

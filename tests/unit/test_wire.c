@@ -79,6 +79,8 @@
 
 static const char *const legal[] = {
 	"{\"v\":1,\"type\":\"ask\",\"n\":1}",
+	"{\"v\":1,\"type\":\"ask\",\"n\":2,\"begun\":true,"
+	"\"input_bytes\":4096}",
 	ANSWER_("\"allowed\":true"),
 	ANSWER_("\"allowed\":false,\"code\":\"budget_spent\","
 		"\"message\":\"no more today\",\"retry_after_s\":3600"),
