@@ -63,8 +63,6 @@ refuse(struct request *req, enum err err, const struct diag *diag)
 		request_reply_error(req, err, NULL);
 		return;
 	}
-	if (err == ERR_UNAUTH)
-		request_add_header(req, "WWW-Authenticate", "Bearer");
 	if (err == ERR_DENIED || err == ERR_UNAUTH || err == ERR_RATE)
 		log_notice("anam.denied", "client=%s reason=\"%s\"",
 		    escape(request_client(req), client, sizeof(client)),
