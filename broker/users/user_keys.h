@@ -20,8 +20,6 @@
  * One fetch at a time; who needs it waits for it, at most 5 s.
  */
 
-/* For tests: what the clock says, and how the set is fetched, stay inside. */
-
 /*
  * Check a JWT as `users' says: the algorithm bound to the key (`none' is not
  * one), signature, exp, nbf, iss, aud.  *ret are its claims, the caller's.
