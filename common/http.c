@@ -6,6 +6,8 @@
 
 #include "common/str.h"
 
+#define RETRY_AFTER_MAX_S 86400
+
 const char *
 http_phrase(int status)
 {
@@ -41,6 +43,17 @@ http_phrase(int status)
 		if (phrases[i].status == status)
 			return phrases[i].phrase;
 	return "Status";
+}
+
+int64_t
+http_retry_after_s(const char *text, size_t len)
+{
+	uint64_t seconds;
+
+	if (text == NULL ||
+	    str_to_u64(text, len, RETRY_AFTER_MAX_S, &seconds) != ERR_OK)
+		return 0;
+	return (int64_t)seconds;
 }
 
 json_t *

@@ -91,6 +91,23 @@ refuse(struct diag *diag, const char *reason)
 	return ERR_UNAUTH;
 }
 
+bool
+jwt_has_form(const char *text, size_t len)
+{
+	size_t dots = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+
+		if (c == '.')
+			dots++;
+		else if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') &&
+		    !(c >= '0' && c <= '9') && c != '-' && c != '_')
+			return false;
+	}
+	return dots == 2;
+}
+
 static bool
 split(const char *token, size_t len, struct parts *ret)
 {

@@ -3,6 +3,7 @@
 #define COMMON_JWT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,12 @@
 /* jwt: JSON Web Tokens in compact form (RFC 7515, 7519), on crypt. */
 
 #define JWT_MAX_BYTES (16 * 1024)
+
+/*
+ * Whether it looks like one: three parts in the letters of base64url.  Nothing
+ * else is known of it then.
+ */
+bool jwt_has_form(const char *text, size_t len);
 
 /*
  * Sign claims with an algorithm that fits the key.  Header: alg, typ, and kid

@@ -14,11 +14,10 @@
 
 #include "common/clock.h"
 #include "common/crypt.h"
-#include "common/str.h"
+#include "common/http.h"
 #include "common/xalloc.h"
 #include "tunnel/http_head.h"
 
-#define RETRY_AFTER_MAX_S  3600
 #define FIRST_ANSWER_BYTES 2048 /* enough for nearly all */
 #define INTERIM_MAX	   8	/* answers before the real one */
 
@@ -180,7 +179,6 @@ dial_refusal_from_status(int status, const char *retry_after,
     size_t retry_after_len, struct dial_refusal *ret)
 {
 	enum err err = status == 429 ? ERR_RATE : ERR_UPSTREAM;
-	uint64_t seconds = 0;
 
 	*ret = (struct dial_refusal){
 		.status = err_http_status(err),
@@ -192,11 +190,8 @@ dial_refusal_from_status(int status, const char *retry_after,
 	} else if (status == 429) {
 		ret->message = "the vendor's rate limit is exceeded";
 		ret->why = "rate limit of the vendor";
-		/* a date, rubbish or an age is no hint */
-		if (retry_after != NULL &&
-		    str_to_u64(retry_after, retry_after_len, RETRY_AFTER_MAX_S,
-			&seconds) == ERR_OK)
-			ret->retry_after_s = (unsigned)seconds;
+		ret->retry_after_s =
+		    (unsigned)http_retry_after_s(retry_after, retry_after_len);
 	} else if (status >= 500) {
 		ret->message = "the vendor failed";
 		ret->why = "server error of the vendor";

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/anam/anam.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -11,6 +13,7 @@
 #include "broker/anam/anam_vendor.h"
 #include "broker/config/url.h"
 #include "broker/http/flight.h"
+#include "broker/http/request_parse.h"
 #include "broker/limits/admission.h"
 #include "broker/limits/revocations.h"
 #include "broker/signing_key.h"
@@ -63,8 +66,6 @@ refuse(struct request *req, enum err err, const struct diag *diag)
 		request_reply_error(req, err, NULL);
 		return;
 	}
-	if (err == ERR_UNAUTH)
-		request_add_header(req, "WWW-Authenticate", "Bearer");
 	if (err == ERR_DENIED || err == ERR_UNAUTH || err == ERR_RATE)
 		log_notice("anam.denied", "client=%s reason=\"%s\"",
 		    escape(request_client(req), client, sizeof(client)),
@@ -82,7 +83,7 @@ static void
 refuse_as(struct request *req, const struct anam_refusal *refusal,
     const char *of_persona, const struct diag *diag)
 {
-	char client[64], persona[160];
+	char client[64], persona[160], seconds[24];
 
 	escape(request_client(req), client, sizeof(client));
 	escape(of_persona, persona, sizeof(persona));
@@ -96,8 +97,11 @@ refuse_as(struct request *req, const struct anam_refusal *refusal,
 		log_notice("anam.refused",
 		    "client=%s persona=%s status=%d reason=\"%s\"", client,
 		    persona, refusal->status, diag->text);
-	if (refusal->retry_after[0] != '\0')
-		request_add_header(req, "Retry-After", refusal->retry_after);
+	if (refusal->retry_after_s > 0) {
+		(void)snprintf(seconds, sizeof(seconds), "%" PRId64,
+		    refusal->retry_after_s);
+		request_add_header(req, "Retry-After", seconds);
+	}
 	request_reply_status(req, refusal->status, refusal->error,
 	    refusal->message);
 }
@@ -388,11 +392,11 @@ take_token(struct start *start, struct diag *diag)
 	if (header == NULL)
 		return make_token(start->req, start->who.user, start->body,
 		    &start->token, &start->text, diag);
-	if (strncasecmp(header, "bearer ", 7) != 0) {
+	text = request_parse_bearer(header);
+	if (text == NULL) {
 		diag_set(diag, "Authorization is not a Bearer token");
 		return ERR_UNAUTH;
 	}
-	text = header + 7 + strspn(header + 7, " ");
 	err = anam_token_verify(text, strlen(text), clock_unix(), &start->token,
 	    diag);
 	if (err == ERR_OK)

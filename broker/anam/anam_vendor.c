@@ -57,18 +57,6 @@ set_limit(struct anam_refusal *refusal, const char *body, size_t len)
 	json_decref(object);
 }
 
-/* Only a number of seconds: nobody sends a date. */
-static void
-take_retry_after(struct anam_refusal *refusal, const char *text)
-{
-	uint64_t seconds;
-
-	if (text != NULL &&
-	    str_to_u64(text, strlen(text), 86400, &seconds) == ERR_OK)
-		(void)snprintf(refusal->retry_after,
-		    sizeof(refusal->retry_after), "%u", (unsigned)seconds);
-}
-
 enum err
 anam_refusal_read(int status, const char *body, size_t len,
     const char *retry_after, struct anam_refusal *ret, struct diag *diag)
@@ -90,7 +78,9 @@ anam_refusal_read(int status, const char *body, size_t len,
 		set(ret, 502, err_text(ERR_UPSTREAM));
 		ret->ours = status == 401 || status == 403;
 	}
-	take_retry_after(ret, retry_after);
+	if (retry_after != NULL)
+		ret->retry_after_s =
+		    http_retry_after_s(retry_after, strlen(retry_after));
 	diag_set(diag, "the vendor answered %d", status);
 	return err;
 }

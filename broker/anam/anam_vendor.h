@@ -22,7 +22,7 @@ struct anam_refusal {
 	int status;
 	const char *error; /* what the SDKs compare */
 	const char *message;
-	char retry_after[16]; /* "" where there is none */
+	int64_t retry_after_s; /* 0: not said */
 	bool ours; /* the operator's to mend: our key, our configuration */
 };
 

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "broker/http/address.h"
 #include "broker/http/request_parse.h"
@@ -125,23 +124,6 @@ take_ticket(const char *text, struct caller *caller, struct diag *diag)
 	}
 	store_ticket_done(&ticket);
 	return err;
-}
-
-/*
- * The token of `Authorization: Bearer'; NULL where there is none.  Another
- * scheme is for the web server, which may want a password of everybody.
- */
-static const char *
-bearer_of(const char *authorization)
-{
-	static const char scheme[] = "Bearer";
-	size_t len = sizeof(scheme) - 1;
-
-	if (authorization == NULL ||
-	    strncasecmp(authorization, scheme, len) != 0 ||
-	    (authorization[len] != ' ' && authorization[len] != '\0'))
-		return NULL;
-	return authorization + len + strspn(authorization + len, " ");
 }
 
 /* ---- anonymous visitors ---- */
@@ -322,7 +304,7 @@ static enum err
 take_headers(const struct config *config, const char *authorization,
     const char *anon_id, struct caller *caller, struct diag *diag)
 {
-	const char *token = bearer_of(authorization);
+	const char *token = request_parse_bearer(authorization);
 
 	if (token != NULL)
 		return take_token(config, token, caller, diag);
@@ -369,7 +351,8 @@ check_nobody(struct request *req, unsigned ways, struct diag *diag)
 		err = request_query(req, "token", &token, diag);
 	if (err != ERR_OK ||
 	    (token == NULL &&
-		bearer_of(request_header(req, "authorization")) == NULL))
+		request_parse_bearer(request_header(req, "authorization")) ==
+		    NULL))
 		return err;
 	diag_set(diag, "nobody can sign in here");
 	return ERR_UNAUTH;

@@ -30,8 +30,6 @@ refuse(struct request *req, const char *op, enum err err,
 	if (ours)
 		log_error("chat.failed", "event=%s reason=\"%s\"", op,
 		    diag->text);
-	if (err == ERR_UNAUTH)
-		request_add_header(req, "WWW-Authenticate", "Bearer");
 	request_reply_status(req, err_http_status(err),
 	    chat_json_code(err, caller),
 	    ours || diag->text[0] == '\0' ? err_text(err) : diag->text);

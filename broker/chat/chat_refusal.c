@@ -69,8 +69,6 @@ chat_refusal_reply(struct request *req, const struct chat_refusal *refusal)
 
 	if (refusal->retry_after_s > 0)
 		request_add_header(req, "Retry-After", seconds(refusal, text));
-	if (refusal->err == ERR_UNAUTH)
-		request_add_header(req, "WWW-Authenticate", "Bearer");
 	request_reply(req, err_http_status(refusal->err), answer.content_type,
 	    answer.text.data, answer.text.len);
 	sse_text_done(&answer.text);

@@ -9,11 +9,10 @@
 #include "broker/hub/hub.h"
 #include "common/buf.h"
 #include "common/clock.h"
+#include "common/http.h"
 #include "common/log.h"
-#include "common/str.h"
 #include "common/xalloc.h"
 
-#define RETRY_AFTER_MAX_S 86400
 /* What a delta may weigh on the way to us: an event for each token. */
 #define BYTES_PER_BYTE 1024
 #define HEADERS_MAX    16
@@ -81,18 +80,6 @@ fail(struct chat_upstream *upstream, enum err err, const char *reason)
 
 /* ---- what comes --------------------------------------------------------- */
 
-static int64_t
-parse_retry_after(const char *text)
-{
-	uint64_t seconds;
-
-	if (text == NULL ||
-	    str_to_u64(text, strlen(text), RETRY_AFTER_MAX_S, &seconds) !=
-		ERR_OK)
-		return 0;
-	return (int64_t)seconds;
-}
-
 /* It has refused, and said all that it says of it. */
 static void
 refuse(struct chat_upstream *upstream)
@@ -141,7 +128,10 @@ on_head(void *arg, int status, const char *content_type,
 	upstream->heard_ms = clock_ms();
 	if (status != 200) {
 		upstream->status = status;
-		upstream->retry_after_s = parse_retry_after(retry_after);
+		if (retry_after != NULL)
+			upstream->retry_after_s =
+			    http_retry_after_s(retry_after,
+				strlen(retry_after));
 		upstream->refusal = buf_new(REFUSAL_MAX);
 	} else if (!is_event_stream(content_type)) {
 		fail(upstream, ERR_UPSTREAM,

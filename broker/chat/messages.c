@@ -332,7 +332,7 @@ wait_of(enum err err, const struct store_begun *begun)
 	if (err == ERR_RATE)
 		return begun->allowance.resets - clock_unix();
 	if (err == ERR_BUDGET)
-		return begun->budget.resets - clock_unix();
+		return budget_resets_in_s(&begun->budget, clock_unix());
 	return err == ERR_AGAIN ? RETRY_S : 0;
 }
 

@@ -412,8 +412,6 @@ handle(struct request *req,
 	if (err == ERR_OK)
 		err = parked_take(req, &resume->parked, &diag);
 	if (err != ERR_OK) {
-		if (err == ERR_UNAUTH)
-			request_add_header(req, "WWW-Authenticate", "Bearer");
 		request_reply_error(req, err,
 		    diag.text[0] == '\0' ? NULL : diag.text);
 		resume_free(resume);

@@ -20,6 +20,7 @@ static const struct {
 } standard_headers[] = {
 	{ 0, "Cache-Control", "no-store" },
 	{ 0, "X-Content-Type-Options", "nosniff" },
+	{ 401, "WWW-Authenticate", "Bearer" }, /* RFC 9110 15.5.2 */
 	{ 503, "Retry-After", "5" },
 };
 

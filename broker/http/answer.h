@@ -22,7 +22,8 @@ void answer_add_header(char **headers, const char *name, const char *value);
  * The head; the caller frees it.  content_type is NULL for an answer without a
  * body; length is negative where it is not known, since the body comes in
  * pieces.  The standard ones are there where headers, which may be NULL, have
- * not got them: of every answer, and Retry-After of a 503.
+ * not got them: of every answer, WWW-Authenticate of a 401, Retry-After of a
+ * 503.
  */
 char *answer_head(int status, const char *content_type, int64_t length,
     const char *headers, size_t *ret_len);

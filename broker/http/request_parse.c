@@ -223,3 +223,16 @@ request_parse_cookie(const char *header, const char *name, size_t *ret_len)
 	}
 	return NULL;
 }
+
+const char *
+request_parse_bearer(const char *authorization)
+{
+	static const char scheme[] = "Bearer";
+	size_t len = sizeof(scheme) - 1;
+
+	if (authorization == NULL ||
+	    strncasecmp(authorization, scheme, len) != 0 ||
+	    (authorization[len] != ' ' && authorization[len] != '\0'))
+		return NULL;
+	return authorization + len + strspn(authorization + len, " ");
+}

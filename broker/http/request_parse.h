@@ -66,6 +66,14 @@ const char *request_parse_scheme(char *const envp[]);
 const char *request_parse_cookie(const char *header, const char *name,
     size_t *ret_len);
 
+/*
+ * What an Authorization header of the scheme Bearer shows (RFC 6750 2.1),
+ * borrowed, "" where that is nothing; NULL where there is no header, or where
+ * it is of another scheme, which is for the web server: it may want a password
+ * of everybody.
+ */
+const char *request_parse_bearer(const char *authorization);
+
 /* Whether a Content-Type is of this media type, whatever its parameters. */
 bool request_parse_is_type(const char *content_type, const char *type);
 

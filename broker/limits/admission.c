@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "broker/limits/buckets.h"
+#include "broker/limits/budget.h"
 #include "common/clock.h"
 
 static void
@@ -128,10 +129,10 @@ void
 admission_add_budget(struct request *req,
     const struct store_budget_state *state, int64_t now)
 {
-	int64_t left_s = state->resets > now ? state->resets - now : 1;
-	char value[BUCKETS_HEADER_SIZE];
+	int64_t left_s = budget_resets_in_s(state, now);
+	char value[BUDGET_HEADER_SIZE];
 
-	(void)snprintf(value, sizeof(value), "\"day\";r=0;t=%" PRId64, left_s);
+	budget_format_limit(left_s, value);
 	request_add_header(req, "RateLimit", value);
 	add_retry_after(req, left_s);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/limits/budget.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "broker/store/price.h"
 #include "common/xalloc.h"
 
@@ -24,6 +27,20 @@ static int64_t
 larger(int64_t a, int64_t b)
 {
 	return a > b ? a : b;
+}
+
+int64_t
+budget_resets_in_s(const struct store_budget_state *state, int64_t now)
+{
+	/* it may have ended since the store said so */
+	return state->resets > now ? state->resets - now : 1;
+}
+
+void
+budget_format_limit(int64_t resets_in_s, char out[BUDGET_HEADER_SIZE])
+{
+	(void)snprintf(out, BUDGET_HEADER_SIZE, "\"day\";r=0;t=%" PRId64,
+	    resets_in_s);
 }
 
 /* ---- money ------------------------------------------------------------- */

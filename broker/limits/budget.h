@@ -45,6 +45,17 @@ void budget_fill_reserve(const struct budget_ask *ask, int64_t expires_s,
 enum err budget_reserve(const struct budget_ask *ask,
     struct store_budget_state *ret, struct diag *diag) MUST_CHECK;
 
+/* Seconds until the day ends, and there is a budget again: at least 1.  Pure.
+ */
+int64_t budget_resets_in_s(const struct store_budget_state *state, int64_t now);
+
+/*
+ * The value of RateLimit for a budget that is used up, as buckets.h has it for
+ * requests.  Pure.
+ */
+#define BUDGET_HEADER_SIZE 48
+void budget_format_limit(int64_t resets_in_s, char out[BUDGET_HEADER_SIZE]);
+
 /*
  * Most that tokens of a model cost, by its dearest price; the dearest of all
  * where the model is not known.  0 where there are no prices.  Pure.

@@ -85,8 +85,6 @@ refuse(struct request *req, const struct config_token *template, enum err err,
 		request_reply_error(req, err, err_text(err));
 		return;
 	}
-	if (err == ERR_UNAUTH)
-		request_add_header(req, "WWW-Authenticate", "Bearer");
 	if (err == ERR_DENIED || err == ERR_UNAUTH)
 		log_info("livekit.denied",
 		    "client=%s template=%s reason=\"%s\"",

@@ -84,8 +84,6 @@ openai_ask_refuse(struct request *req, const struct config_relay *relay,
 		    relay->name, diag->text);
 	else if (err == ERR_DENIED || err == ERR_UNAUTH)
 		log_denied(req, relay, diag->text);
-	if (err == ERR_UNAUTH)
-		request_add_header(req, "WWW-Authenticate", "Bearer");
 	request_reply_error(req, err,
 	    ours || diag->text[0] == '\0' ? err_text(err) : diag->text);
 }

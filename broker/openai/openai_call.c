@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/openai/openai_call.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -12,6 +14,7 @@
 #include "broker/openai/session_rules.h"
 #include "broker/tickets/ticket.h"
 #include "common/clock.h"
+#include "common/http.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/str.h"
@@ -19,6 +22,7 @@
 
 #define ANSWER_MAX_BYTES (64 * 1024)
 #define CALL_ID_MAX	 128
+#define RETRY_S		 5 /* where the vendor does not say */
 #define CALLS_PATH	 "/v1/realtime/calls"
 #define SDP_TYPE	 "application/sdp"
 #define FORM_TYPE	 "multipart/form-data"
@@ -27,7 +31,7 @@
 struct call {
 	const struct config_relay *relay;
 	struct identity who;
-	const char *sdp;	    /* the offer; the request's */
+	const char *sdp; /* the offer; the request's */
 	size_t sdp_len;
 	json_t *asked; /* the form's `session'; NULL: none */
 	const char *model;
@@ -249,14 +253,16 @@ static enum err
 map_status(struct request *req, const struct http_client_answer *answer,
     struct diag *diag)
 {
-	const char *retry = answer->retry_after;
-	uint64_t seconds;
+	const char *text = answer->retry_after;
+	int64_t retry_s = 0;
+	char retry[24];
 
 	diag_set(diag, "the vendor answered a call with %d", answer->status);
 	if (answer->status == 429) {
-		if (retry == NULL ||
-		    str_to_u64(retry, strlen(retry), 86400, &seconds) != ERR_OK)
-			retry = "5";
+		if (text != NULL)
+			retry_s = http_retry_after_s(text, strlen(text));
+		(void)snprintf(retry, sizeof(retry), "%" PRId64,
+		    retry_s > 0 ? retry_s : RETRY_S);
 		request_add_header(req, "Retry-After", retry);
 		diag_set(diag, "the vendor is busy");
 		return ERR_RATE;

@@ -88,32 +88,10 @@ ticket_make(const struct store_ticket *in, char ret_id[TICKET_ID_BYTES + 1],
 bool
 ticket_has_form(const char *text, size_t len)
 {
-	size_t skip = strlen(PREFIX), dots = 0;
+	size_t skip = strlen(PREFIX);
 
-	if (len <= skip || memcmp(text, PREFIX, skip) != 0)
-		return false;
-	for (size_t i = skip; i < len; i++) {
-		char c = text[i];
-
-		if (c == '.')
-			dots++;
-		else if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') &&
-		    !(c >= '0' && c <= '9') && c != '-' && c != '_')
-			return false;
-	}
-	return dots == 2;
-}
-
-const char *
-ticket_of_bearer(const char *authorization)
-{
-	static const char scheme[] = "Bearer ";
-
-	if (authorization == NULL ||
-	    strncasecmp(authorization, scheme, sizeof(scheme) - 1) != 0)
-		return NULL;
-	authorization += sizeof(scheme) - 1;
-	return authorization + strspn(authorization, " ");
+	return len > skip && memcmp(text, PREFIX, skip) == 0 &&
+	    jwt_has_form(text + skip, len - skip);
 }
 
 static enum err

@@ -40,9 +40,6 @@ enum err ticket_make(const struct store_ticket *in,
  */
 bool ticket_has_form(const char *text, size_t len);
 
-/* The credential of `Authorization: Bearer'; NULL where it is none. */
-const char *ticket_of_bearer(const char *authorization);
-
 /* Where, and by whom, it is used. */
 struct ticket_use {
 	const char *route;

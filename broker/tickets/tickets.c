@@ -217,8 +217,6 @@ refuse(struct request *req, const struct ask *ask, enum err err,
 		log_info("ticket.denied", "client=%s route=%s reason=\"%s\"",
 		    escape_client(req, client, sizeof(client)), route,
 		    diag->text);
-	if (err == ERR_UNAUTH)
-		request_add_header(req, "WWW-Authenticate", "Bearer");
 	request_reply_error(req, err,
 	    ours || diag->text[0] == '\0' ? NULL : diag->text);
 }

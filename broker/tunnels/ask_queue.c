@@ -213,7 +213,7 @@ answer(struct control_asks *asks, const struct work *work, enum err err,
 	if (err == ERR_BUDGET) {
 		out->code = xstrdup(err_code(err));
 		out->message = xstrdup(err_text(err));
-		out->retry_after_s = state->resets - clock_unix();
+		out->retry_after_s = budget_resets_in_s(state, clock_unix());
 	} else if (err == ERR_AGAIN) {
 		out->code = xstrdup("busy");
 		out->message = xstrdup("what is left of the budget of this "

@@ -21,7 +21,7 @@
 
 /*
  * control_connection: the connections of the control socket, and the states
- * that they are in.  What is asked over them is for control_server and
+ * that they are in.  What is said over them is for control_tunnel and
  * control_operator; all of it runs in the control server's thread.
  */
 enum control_state {

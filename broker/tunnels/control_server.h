@@ -10,11 +10,13 @@
  *
  * One thread of its own serves every connection and waits for none of them: a
  * peer that sends rubbish, more or other than it may, nothing, or that does not
- * read, is dropped.  One connection is one tunnel, and its end frees the
- * lease.  Who may connect is decided by SO_PEERCRED: the users of the
- * configuration open tunnels, root and our own user may list them and end them
- * too.  Limits that a new configuration changes reach a tunnel when it reports
- * its usage next.
+ * read, is dropped.  What may have to be waited for is decided elsewhere
+ * (control_jobs, control_questions, control_asks) and comes back.  One
+ * connection is one tunnel, and its end frees the lease.  Who may connect is
+ * decided by SO_PEERCRED: the users of the configuration open tunnels
+ * (control_tunnel), root and our own user are operators, too
+ * (control_operator).  Limits that a new configuration changes reach a tunnel
+ * when it reports its usage next.
  *
  * There is one in a process.  config_set_current() comes first.
  */

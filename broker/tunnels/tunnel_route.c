@@ -10,6 +10,7 @@
 
 #include "broker/anam/anam_route.h"
 #include "broker/limits/buckets.h"
+#include "broker/limits/budget.h"
 #include "broker/limits/revocations.h"
 #include "broker/limits/subjects.h"
 #include "broker/openai/session_rules.h"
@@ -649,10 +650,10 @@ add_requests(struct wire_headers *headers, const struct buckets_state *state)
 static void
 add_day(struct wire_headers *headers, int64_t left_s)
 {
-	char value[BUCKETS_HEADER_SIZE];
+	char value[BUDGET_HEADER_SIZE];
 
 	add_retry(headers, left_s);
-	(void)snprintf(value, sizeof(value), "\"day\";r=0;t=%" PRId64, left_s);
+	budget_format_limit(left_s, value);
 	(void)!wire_headers_add(headers, "RateLimit", value);
 }
 
@@ -663,10 +664,10 @@ tunnel_route_refuse(struct tunnel_route *route, enum err err,
 	struct wire_packet *packet = tunnel_route_deny(err, diag);
 	struct wire_headers *headers = &packet->deny.headers;
 	const struct buckets_state *requests = &route->requests;
-	int64_t left_s = route->budget.resets - clock_unix();
 
 	if (err == ERR_BUDGET)
-		add_day(headers, left_s < 1 ? 1 : left_s);
+		add_day(headers,
+		    budget_resets_in_s(&route->budget, clock_unix()));
 	else if (err == ERR_RATE && requests->retry_after_ms > 0)
 		add_requests(headers, requests);
 	else if (err == ERR_RATE || err == ERR_UNAVAIL)

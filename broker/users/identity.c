@@ -13,6 +13,7 @@
 #include "broker/users/user_keys.h"
 #include "common/clock.h"
 #include "common/json.h"
+#include "common/jwt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
 
@@ -203,24 +204,6 @@ has_keys(const struct config *config)
 		users->jwks_url != NULL);
 }
 
-/* Three parts of base64url, as every signed JWT has. */
-static bool
-has_form_of_token(const char *text, size_t len)
-{
-	size_t dots = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		char c = text[i];
-
-		if (c == '.')
-			dots++;
-		else if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') &&
-		    !(c >= '0' && c <= '9') && c != '-' && c != '_')
-			return false;
-	}
-	return dots == 2;
-}
-
 /* Where none are made, what looks like one is somebody else's. */
 static bool
 has_tickets(const struct config *config)
@@ -244,7 +227,7 @@ consider(const struct config *config, struct shown *shown, const char *text,
 	bool is_ticket = ticket_has_form(text, len) && has_tickets(config);
 
 	if (!is_ticket &&
-	    (!has_keys(config) || !(for_us || has_form_of_token(text, len))))
+	    (!has_keys(config) || !(for_us || jwt_has_form(text, len))))
 		return ERR_OK;
 	if (shown->text != NULL &&
 	    (shown->len != len || memcmp(shown->text, text, len) != 0)) {
@@ -259,7 +242,7 @@ static enum err
 consider_bearer(const struct config *config, struct shown *shown,
     const char *authorization, bool for_us, struct diag *diag)
 {
-	const char *text = ticket_of_bearer(authorization);
+	const char *text = request_parse_bearer(authorization);
 
 	return text == NULL
 	    ? ERR_OK

@@ -21,8 +21,6 @@
  * not: ERR_UNAVAIL.
  */
 
-/* For tests: what the clock says, and how the set is fetched, stay inside. */
-
 /*
  * Check a JWT as `users' says: the algorithm bound to the key (`none' is not
  * one), signature, exp, nbf, iss, aud.  *ret are its claims, the caller's.

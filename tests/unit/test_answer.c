@@ -29,6 +29,10 @@ has_standard_headers(void **state)
 	assert_head(204, NULL,
 	    "Status: 204 No Content\r\nCache-Control: no-store\r\n"
 	    "X-Content-Type-Options: nosniff\r\n\r\n");
+	assert_head(401, NULL,
+	    "Status: 401 Unauthorized\r\nCache-Control: no-store\r\n"
+	    "X-Content-Type-Options: nosniff\r\n"
+	    "WWW-Authenticate: Bearer\r\n\r\n");
 	assert_head(503, NULL,
 	    "Status: 503 Service Unavailable\r\nCache-Control: no-store\r\n"
 	    "X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\r\n");

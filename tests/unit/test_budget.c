@@ -223,6 +223,21 @@ keeps_money_within_what_can_be_booked(void **state)
 	    STORE_BALANCE_MAX);
 }
 
+static void
+comes_back_at_the_end_of_the_day_in_a_second_at_least(void **state)
+{
+	static const struct store_budget_state budget = { .resets = 86400 };
+	char value[BUDGET_HEADER_SIZE];
+
+	(void)state;
+	assert_int_equal(budget_resets_in_s(&budget, 86400 - 3600), 3600);
+	/* the day has ended between the store's answer and ours */
+	assert_int_equal(budget_resets_in_s(&budget, 86400), 1);
+	assert_int_equal(budget_resets_in_s(&budget, 86405), 1);
+	budget_format_limit(3600, value);
+	assert_string_equal(value, "\"day\";r=0;t=3600");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -235,6 +250,7 @@ main(void)
 		TEST(fills_for_whom_a_row_counts),
 		TEST(lets_nothing_be_free_for_want_of_a_price),
 		TEST(keeps_money_within_what_can_be_booked),
+		TEST(comes_back_at_the_end_of_the_day_in_a_second_at_least),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

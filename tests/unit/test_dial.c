@@ -60,8 +60,8 @@ retry_after_passes_only_when_it_is_sane(void **state)
 		unsigned seconds;
 	} cases[] = {
 		{ "7", 7 },
-		{ "3600", 3600 },
-		{ "3601", 0 },
+		{ "86400", 86400 },
+		{ "86401", 0 },
 		{ "-1", 0 },
 		{ "1e3", 0 },
 		{ "", 0 },

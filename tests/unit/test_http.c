@@ -82,6 +82,35 @@ a_message_that_is_no_utf_8_gives_way_to_the_code(void **state)
 	}
 }
 
+static void
+reads_a_retry_after_that_is_sane(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t seconds;
+	} cases[] = {
+		{ "7", 7 },
+		{ "007", 7 },
+		{ "86400", 86400 },
+		{ "86401", 0 },
+		{ "0", 0 },
+		{ "-1", 0 },
+		{ "1e3", 0 },
+		{ " 7", 0 },
+		{ "7\r\nA: b", 0 },
+		{ "", 0 },
+		{ "99999999999999999999", 0 },
+		{ "Fri, 31 Dec 1999 23:59:59 GMT", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(http_retry_after_s(cases[i].text,
+				     strlen(cases[i].text)),
+		    cases[i].seconds);
+	assert_int_equal(http_retry_after_s(NULL, 0), 0);
+}
+
 int
 main(void)
 {
@@ -89,6 +118,7 @@ main(void)
 		cmocka_unit_test(every_error_has_a_phrase_of_its_status),
 		cmocka_unit_test(phrases_are_those_of_the_standard),
 		cmocka_unit_test(no_status_is_without_a_phrase),
+		cmocka_unit_test(reads_a_retry_after_that_is_sane),
 		cmocka_unit_test(
 		    an_error_body_has_a_code_and_a_message_and_nothing_else),
 		cmocka_unit_test(

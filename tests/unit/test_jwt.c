@@ -527,12 +527,37 @@ reads_the_example_of_rfc_7515(void **state)
 	secret_free(secret);
 }
 
+static void
+knows_a_token_by_its_form(void **state)
+{
+	static const struct {
+		const char *text;
+		bool has;
+	} cases[] = {
+		{ "eyJh.eyJz.sig-_9", true },
+		{ "..", true },
+		{ "a.b", false },
+		{ "a.b.c.d", false },
+		{ "a.b.c=", false },
+		{ "a.b.c ", false },
+		{ "sk-proj-1", false },
+		{ "", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++)
+		if (jwt_has_form(cases[i].text, strlen(cases[i].text)) !=
+		    cases[i].has)
+			fail_msg("%s", cases[i].text);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(knows_a_token_by_its_form),
 		TEST(refuses_headers_that_are_not_strictly_ours),
 		TEST(refuses_claims_that_are_not_one_object),
 		TEST(refuses_a_token_of_another_shape),

@@ -293,6 +293,36 @@ knows_json_by_its_type(void **state)
 	assert_false(is_json(";"));
 }
 
+static void
+finds_the_credential_of_a_header(void **state)
+{
+	static const struct {
+		const char *header, *shows; /* NULL: none */
+	} cases[] = {
+		{ "Bearer a.b.c", "a.b.c" },
+		{ "bearer  a.b.c", "a.b.c" },
+		{ "BEARER a b", "a b" },
+		/* it is there, and shows nothing */
+		{ "Bearer ", "" },
+		{ "Bearer", "" },
+		{ "Bearera.b.c", NULL },
+		{ "Basic a.b.c", NULL },
+		{ " Bearer a.b.c", NULL },
+		{ "", NULL },
+		{ NULL, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const char *got = request_parse_bearer(cases[i].header);
+
+		if (cases[i].shows == NULL)
+			assert_null(got);
+		else
+			assert_string_equal(got, cases[i].shows);
+	}
+}
+
 int
 main(void)
 {
@@ -307,6 +337,7 @@ main(void)
 		cmocka_unit_test(refuses_what_no_request_may_have),
 		cmocka_unit_test(bounds_the_parameters),
 		cmocka_unit_test(knows_json_by_its_type),
+		cmocka_unit_test(finds_the_credential_of_a_header),
 	};
 
 	return cmocka_run_group_tests_name("request_parse", tests, NULL, NULL);

@@ -324,17 +324,6 @@ says_whether_a_credential_has_the_form(void **state)
 }
 
 static void
-finds_the_credential_of_a_header(void **state)
-{
-	(void)state;
-	assert_string_equal(ticket_of_bearer("Bearer ek_x"), "ek_x");
-	assert_string_equal(ticket_of_bearer("bearer  ek_x"), "ek_x");
-	assert_null(ticket_of_bearer("Basic ek_x"));
-	assert_null(ticket_of_bearer("Bearerek_x"));
-	assert_null(ticket_of_bearer(NULL));
-}
-
-static void
 refuses_a_user_that_will_not_do(void **state)
 {
 	char user[TICKET_USER_MAX + 2], id[TICKET_ID_BYTES + 1], *text;
@@ -382,7 +371,6 @@ main(void)
 		cmocka_unit_test(is_not_good_when_any_byte_of_it_is_another),
 		cmocka_unit_test(other_tokens_of_ours_are_none),
 		cmocka_unit_test(says_whether_a_credential_has_the_form),
-		cmocka_unit_test(finds_the_credential_of_a_header),
 		cmocka_unit_test(refuses_a_user_that_will_not_do),
 		cmocka_unit_test(a_store_that_is_away_is_no_refusal),
 	};
