@@ -14,6 +14,7 @@
 
 #define NUMBER_MAX     INT64_MAX       /* as much as JSON carries */
 #define TIME_MAX_MS    (INT64_MAX / 4) /* can be added to a clock's time */
+#define SERIAL_MAX     (INT64_MAX / 4) /* there are always more after it */
 #define REASON_BYTES   123	       /* RFC 6455 5.5.1 */
 #define WORD_BYTES     128
 #define HOST_BYTES     300
@@ -143,8 +144,8 @@ TABLE(deny, NUMBER(wire_deny, status, "status", 400, 599),
 	OBJECT(wire_usage, client, "client", totals_table),         \
 	    OBJECT(wire_usage, upstream, "upstream", totals_table), \
 	    VALUE(wire_usage, events, "events"),                    \
-	    COUNT(wire_usage, asked, "asked", NUMBER_MAX),          \
-	    NUMBERS(wire_usage, open, open_count, "open", 1, NUMBER_MAX)
+	    COUNT(wire_usage, asked, "asked", SERIAL_MAX),          \
+	    NUMBERS(wire_usage, open, open_count, "open", 1, SERIAL_MAX)
 
 TABLE(usage, USAGE_FIELDS);
 
@@ -180,11 +181,11 @@ TABLE(top_up, TEXT(wire_account, user, "user", WORD_BYTES, wire_is_line),
 
 TABLE(balance, TEXT(wire_account, user, "user", WORD_BYTES, wire_is_line));
 
-TABLE(ask, NUMBER(wire_ask, n, "n", 1, NUMBER_MAX),
+TABLE(ask, NUMBER(wire_ask, n, "n", 1, SERIAL_MAX),
     FIELD(wire_ask, begun, "begun", WIRE_KIND_FLAG, .optional = true),
     COUNT(wire_ask, input_bytes, "input_bytes", NUMBER_MAX));
 
-TABLE(answer, NUMBER(wire_answer, n, "n", 1, NUMBER_MAX),
+TABLE(answer, NUMBER(wire_answer, n, "n", 1, SERIAL_MAX),
     FLAG(wire_answer, allowed, "allowed"),
     TEXT(wire_answer, code, "code", WORD_BYTES, str_is_token, .optional = true),
     TEXT(wire_answer, message, "message", MESSAGE_BYTES, wire_is_line,

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "broker/anam/anam_quota.h"
+#include "broker/anam/anam_route.h"
 #include "broker/anam/anam_session.h"
 #include "broker/anam/anam_token.h"
 #include "broker/anam/anam_vendor.h"
@@ -667,6 +668,8 @@ load_session(struct request *req, const char *id, struct store_anam *ret,
 	} else if (url != NULL && !anam_session_has_url(ret->session, url)) {
 		diag_set(diag, "X-Anam-Target-Url is not this session's");
 		err = ERR_DENIED;
+	} else {
+		err = anam_route_check_revoked(ret, diag);
 	}
 	if (err != ERR_OK)
 		store_anam_done(ret);

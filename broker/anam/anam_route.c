@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/limits/revocations.h"
 #include "common/xalloc.h"
 
 #define TARGET_URL "X-Anam-Target-Url"
@@ -100,6 +101,22 @@ check_places(const struct target *target, const struct wire_headers *headers,
 
 /* ---- where it is -------------------------------------------------------- */
 
+enum err
+anam_route_check_revoked(const struct store_anam *session, struct diag *diag)
+{
+	const struct revocations_subject subject = {
+		.user = session->user,
+		.ticket = session->token_id,
+		.route = ANAM_ROUTE,
+		.issued = session->created,
+	};
+
+	if (!revocations_have(&subject))
+		return ERR_OK;
+	diag_set(diag, "the session has been revoked");
+	return ERR_UNAUTH;
+}
+
 /* From what is stored, where the request fits it. */
 static enum err
 fill(const struct config *config, const struct store_anam *session, int64_t now,
@@ -111,6 +128,9 @@ fill(const struct config *config, const struct store_anam *session, int64_t now,
 		diag_set(diag, "the session is over");
 		return ERR_UNAUTH;
 	}
+	err = anam_route_check_revoked(session, diag);
+	if (err != ERR_OK)
+		return err;
 	/* again: the configuration may have changed since */
 	err = anam_session_check(config->anam, session->session, &ret->engine,
 	    diag);
@@ -119,6 +139,8 @@ fill(const struct config *config, const struct store_anam *session, int64_t now,
 	ret->target = xasprintf("%s?session_id=%s", ret->engine.signalling.path,
 	    session->id);
 	ret->left_s = session->expires - now;
+	ret->user = session->user == NULL ? NULL : xstrdup(session->user);
+	ret->created = session->created;
 	anam_session_hash(session->id, ret->session);
 	return ERR_OK;
 }
@@ -162,5 +184,6 @@ anam_route_done(struct anam_route *route)
 	if (route->target != NULL)
 		explicit_bzero(route->target, strlen(route->target));
 	free(route->target);
+	free(route->user);
 	*route = (struct anam_route){ .target = NULL };
 }

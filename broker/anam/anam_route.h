@@ -39,7 +39,14 @@ struct anam_route {
 	char *target;		       /* upstream's path and query */
 	char session[ANAM_HASH_BYTES]; /* for the log */
 	int64_t left_s;		       /* until the session is over */
+	char *user;		       /* whose it is; NULL: nobody's */
+	int64_t created;	       /* seconds since 1970 */
 };
+
+/* ERR_UNAUTH where whose session it is, or what it was made with, has been
+ * revoked. */
+enum err anam_route_check_revoked(const struct store_anam *session,
+    struct diag *diag) MUST_CHECK;
 
 /*
  * Find the session's engine; now: seconds since 1970.  ERR_NOTFOUND: there is

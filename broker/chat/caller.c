@@ -6,6 +6,7 @@
 
 #include "broker/http/address.h"
 #include "broker/http/request_parse.h"
+#include "broker/limits/revocations.h"
 #include "broker/signing_key.h"
 #include "broker/tickets/ticket.h"
 #include "broker/users/identity.h"
@@ -40,6 +41,17 @@ caller_done(struct caller *caller)
 	*caller = (struct caller){ .id = NULL };
 }
 
+bool
+caller_is_revoked(const struct caller *caller)
+{
+	const struct revocations_subject subject = {
+		.user = caller->id,
+		.issued = caller->issued,
+	};
+
+	return caller->is_user && revocations_have(&subject);
+}
+
 /* ---- addresses ---- */
 
 static char *
@@ -64,11 +76,13 @@ take_address(const char *address, struct caller *caller, struct diag *diag)
 /* ---- users ---- */
 
 static void
-take_user(struct caller *caller, const char *user, int64_t expires)
+take_user(struct caller *caller, const char *user, int64_t issued,
+    int64_t expires)
 {
 	caller->is_user = true;
 	caller->id = xstrdup(user);
 	caller->owner = xasprintf("u:%s", user);
+	caller->issued = issued;
 	caller->expires = expires;
 }
 
@@ -79,7 +93,8 @@ take_identity(struct caller *caller, struct identity *identity)
 	bool is_user = identity->user != NULL;
 
 	if (is_user) {
-		take_user(caller, identity->user, identity->expires);
+		take_user(caller, identity->user, identity->issued,
+		    identity->expires);
 		caller->plan = identity->plan;
 		identity->plan = NULL;
 	}
@@ -115,7 +130,7 @@ take_ticket(const char *text, struct caller *caller, struct diag *diag)
 	if (err != ERR_OK)
 		return err;
 	if (ticket.user != NULL) {
-		take_user(caller, ticket.user, 0);
+		take_user(caller, ticket.user, ticket.issued, 0);
 		caller->plan =
 		    ticket.plan == NULL ? NULL : xstrdup(ticket.plan);
 	} else {
@@ -222,8 +237,13 @@ take_cookie(const struct config *config, const char *text,
 	owner = json_string_value(json_object_get(claims, "sub"));
 	if (owner != NULL && strncmp(owner, "u:", 2) == 0) {
 		take_user(caller, owner + 2,
+		    json_integer_value(json_object_get(claims, "iat")),
 		    json_integer_value(json_object_get(claims, "exp")));
 		err = ERR_OK;
+		if (caller_is_revoked(caller)) {
+			diag_set(diag, "what is shown has been revoked");
+			err = ERR_UNAUTH;
+		}
 	} else if (owner != NULL && strncmp(owner, "a:", 2) == 0) {
 		err = take_anonymous(config, owner + 2, caller, diag);
 	}
@@ -258,7 +278,8 @@ caller_set_cookie(struct request *req, const struct caller *caller)
 		return;
 	claims = json_made(json_pack("{s:s, s:s, s:s, s:I, s:I}", "iss",
 	    COOKIE_ISSUER, "aud", COOKIE_AUDIENCE, "sub", caller->owner, "iat",
-	    (json_int_t)now, "exp", (json_int_t)(now + life_s)));
+	    (json_int_t)(caller->is_user ? caller->issued : now), "exp",
+	    (json_int_t)(now + life_s)));
 	err = signing_key_sign(claims, COOKIE_TYPE, &text, NULL);
 	json_decref(claims);
 	if (err != ERR_OK)

@@ -28,6 +28,7 @@ struct caller {
 	char *owner;	 /* in the store: "u:..." or "a:..." */
 	char *plan;	 /* that the user's token names; NULL: none */
 	int64_t expires; /* is good until then, seconds since 1970; 0: ever */
+	int64_t issued;	 /* of what shows who it is; 0: not said */
 	char address[INET6_ADDRSTRLEN];
 	/* for the store, where it is anonymous: what is counted */
 	char *allowance_id, *allowance_address; /* an IPv6 address by its /64 */
@@ -64,6 +65,9 @@ enum err caller_of_auth(const struct config *config, const json_t *auth,
  * by the header X-Anon-Id, too.
  */
 void caller_set_cookie(struct request *req, const struct caller *caller);
+
+/* Whether it is a user who has been revoked since it was asked. */
+bool caller_is_revoked(const struct caller *caller);
 
 /* Whom what it does is counted for, under the limits of plans. */
 void caller_subjects(const struct caller *caller, const struct config *config,

@@ -157,6 +157,9 @@ generations_begin(struct generation_slot *slot,
 	}
 	if (table.closed)
 		generation_stop(slot->generation, STORE_INTERRUPTED);
+	/* while it was being let in; who stops all of his has not seen it */
+	else if (caller_is_revoked(&generation_spec(slot->generation)->caller))
+		generation_stop(slot->generation, STORE_STOPPED);
 }
 
 static void

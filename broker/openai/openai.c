@@ -98,7 +98,7 @@ answer(struct request *req, const struct config_relay *relay,
 {
 	int64_t now = clock_unix();
 	/* the rows borrow what they are written from */
-	const struct store_ticket ticket = {
+	struct store_ticket ticket = {
 		.route = relay->name,
 		.user = who->user,
 		.plan = who->plan,
@@ -107,11 +107,16 @@ answer(struct request *req, const struct config_relay *relay,
 		.once = relay->secret_once,
 		.created = now,
 		.expires = now + seconds,
+		.issued = who->user == NULL ? now : who->issued,
 	};
 	char id[TICKET_ID_BYTES + 1], *text;
 	struct diag diag = { "" };
-	enum err err = ticket_make(&ticket, id, &text, &diag);
+	enum err err;
 
+	/* not beyond what shows who it is for */
+	if (who->expires != 0 && who->expires < ticket.expires)
+		ticket.expires = who->expires;
+	err = ticket_make(&ticket, id, &text, &diag);
 	if (err != ERR_OK) {
 		openai_ask_refuse(req, relay, err, &diag);
 		return;

@@ -49,6 +49,8 @@ struct store_ticket {
 	bool once;	 /* it is spent when it is used ... */
 	bool spent;	 /* ... and has been; only read */
 	int64_t created, expires;
+	int64_t issued; /* what it was asked for with; of the ticket itself,
+			   the store does not have it */
 };
 void store_ticket_done(struct store_ticket *ticket);
 

@@ -39,7 +39,7 @@ sign(const struct store_ticket *ticket, char **ret, struct diag *diag)
 {
 	json_t *claims = json_made(
 	    json_pack("{s:s, s:s+, s:I, s:I, s:s}", "iss", ISSUER, "aud",
-		AUDIENCE, ticket->route, "iat", (json_int_t)ticket->created,
+		AUDIENCE, ticket->route, "iat", (json_int_t)ticket->issued,
 		"exp", (json_int_t)ticket->expires, "jti", ticket->id));
 	enum err err;
 	char *token;
@@ -154,7 +154,7 @@ check_row(const struct store_ticket *ticket, const struct ticket_use *use,
 		.user = ticket->user,
 		.ticket = ticket->id,
 		.route = ticket->route,
-		.issued = ticket->created,
+		.issued = ticket->issued,
 	};
 
 	if (strcmp(ticket->route, use->route) != 0)
@@ -178,6 +178,7 @@ ticket_check(const char *text, size_t len, const struct ticket_use *use,
 	struct store *store = store_current();
 	struct store_ticket ticket;
 	const char *id;
+	int64_t issued;
 	json_t *claims;
 	enum err err;
 
@@ -186,6 +187,7 @@ ticket_check(const char *text, size_t len, const struct ticket_use *use,
 	err = verify(text, len, use, &claims, diag);
 	if (err != ERR_OK)
 		return err;
+	issued = json_integer_value(json_object_get(claims, "iat"));
 	id = json_string_value(json_object_get(claims, "jti"));
 	err = store->ops->get_ticket(store, id == NULL ? "" : id, use->now,
 	    &ticket, diag);
@@ -194,6 +196,7 @@ ticket_check(const char *text, size_t len, const struct ticket_use *use,
 		return err;
 	if (err != ERR_OK)
 		return refuse(diag, "it is not known any more");
+	ticket.issued = issued;
 	err = check_row(&ticket, use, diag);
 	if (err == ERR_OK)
 		*ret = ticket;

@@ -26,7 +26,9 @@
 bool ticket_is_possible(void);
 
 /*
- * Make a ticket; the id of `in' is not read, it is made here.  The caller
+ * Make a ticket; the id of `in' is not read, it is made here.  What is revoked
+ * of whoever asks, revokes it, too: `issued' is of what he has shown, and now
+ * for nobody.  The caller
  * clears and frees the text.  ERR_UNAVAIL, ERR_LIMIT for a user's name that
  * will not do.
  */

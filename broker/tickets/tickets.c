@@ -255,6 +255,7 @@ give(struct request *req, const struct ask *ask,
 		.once = ask->relay != NULL && ask->relay->ticket_once,
 		.created = now,
 		.expires = expires,
+		.issued = user == NULL ? now : identity->issued,
 	};
 	char id[TICKET_ID_BYTES + 1], client[64], word[2 * TICKET_USER_MAX];
 	struct diag diag = { "" };

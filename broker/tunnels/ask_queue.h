@@ -49,6 +49,7 @@ struct member {
 	void *owner;		/* NULL: has left */
 	int64_t lost_ms;	/* when what is open is lost, then */
 	int64_t asked;		/* the last one; 0: none, or not known */
+	bool taken_over;	/* what it had asked before it joined */
 	struct open open[WIRE_ASKS_MAX];
 	size_t open_count;
 	struct ledger_largest largest; /* response so far */

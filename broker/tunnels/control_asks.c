@@ -153,6 +153,7 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 			(void)pthread_cond_signal(&asks->wake);
 	}
 	member->owner = owner;
+	member->taken_over = false;
 	(void)pthread_mutex_unlock(&asks->lock);
 }
 
@@ -274,8 +275,11 @@ take_over(struct control_asks *asks, struct member *member,
 	struct open open = { .stage = SENT };
 	int64_t first = usage->asked - BEFORE_MAX;
 
-	if (usage->asked <= member->asked)
+	/* once: whoever says that he has asked for more has not, and each of
+	   them would cost a release */
+	if (usage->asked <= member->asked || member->taken_over)
 		return;
+	member->taken_over = true;
 	if (first < member->asked)
 		first = member->asked;
 	if (member->info.config != NULL)

@@ -274,6 +274,24 @@ fill_relay(struct tunnel_route *route, struct diag *diag)
 	return err;
 }
 
+/* Who has a session's id is whoever it was made for, and nobody else. */
+static enum err
+take_owner(const struct config_anam *anam, const struct anam_route *session,
+    struct identity *identity, struct diag *diag)
+{
+	if (session->user == NULL)
+		return identity_check_required(identity, anam->require_user,
+		    diag);
+	if (identity->user == NULL) {
+		identity->user = xstrdup(session->user);
+		identity->issued = session->created;
+	}
+	if (strcmp(identity->user, session->user) == 0)
+		return ERR_OK;
+	diag_set(diag, "the session is another user's");
+	return ERR_DENIED;
+}
+
 static enum err
 fill_anam(struct tunnel_route *route, struct diag *diag)
 {
@@ -284,6 +302,8 @@ fill_anam(struct tunnel_route *route, struct diag *diag)
 	    route->target, &route->open->open.headers, clock_unix(),
 	    &route->anam, diag);
 
+	if (err == ERR_OK)
+		err = take_owner(anam, &route->anam, &route->identity, diag);
 	route->counts = err != ERR_OK;
 	if (err != ERR_OK)
 		return err;
@@ -329,7 +349,7 @@ describe(const struct tunnel_route *route)
 		.user = route->identity.user,
 		.model = route->model,
 		.plan = route->identity.plan,
-		.ticket = route->identity.ticket.id,
+		.ticket = route->identity.token_id,
 		.issued = route->identity.issued,
 		.subjects = &route->subjects,
 		.config = route->context.config,
@@ -361,19 +381,19 @@ plan_of(const struct tunnel_route *route)
 					: NULL;
 }
 
-/* What the route is called, and whether it is for users alone. */
+/*
+ * What the route is called, and whether it is for users alone; a session of
+ * Anam's has its own.
+ */
 static const char *
 name_of(const struct tunnel_route *route, bool *ret_user, bool *ret_ticket)
 {
-	const struct config *config = route->context.config;
-
-	*ret_ticket = false;
+	*ret_user = *ret_ticket = false;
 	if (route->kind == KIND_RELAY) {
 		*ret_user = route->relay->require_user;
 		*ret_ticket = route->relay->require_ticket;
 		return route->relay->name;
 	}
-	*ret_user = route->kind == KIND_ANAM && config->anam->require_user;
 	return route->kind == KIND_ANAM ? ANAM_ROUTE : SOCKETIO_ROUTE;
 }
 

@@ -180,7 +180,7 @@ of_ticket(const char *text, size_t len, const struct access_request *access,
 	identity.user = copy(ticket->user);
 	identity.plan = copy(ticket->plan);
 	identity.token_id = copy(ticket->id);
-	identity.issued = ticket->created;
+	identity.issued = ticket->issued;
 	identity.expires = ticket->expires;
 	*ret = identity;
 	return ERR_OK;
@@ -210,7 +210,8 @@ has_tickets(const struct config *config)
 {
 	bool wanted = config->store.path != NULL || ticket_is_possible();
 
-	/* without a store there are none now, which is not the client's fault */
+	/* without a store there are none now, which is not the client's fault
+	 */
 	for (size_t i = 0; !wanted && i < config->relay_count; i++)
 		wanted = config->relays[i].client_secrets;
 	return wanted;
@@ -294,18 +295,23 @@ consider_cookie(const struct config *config,
     const struct access_request *access, const char *header,
     struct shown *shown, struct diag *diag)
 {
-	const char *text;
-	size_t len;
-	enum err err;
+	const char *text = header;
+	size_t len = 0;
+	enum err err = ERR_OK;
 
 	if (!has_keys(config) || config->users->cookie == NULL)
 		return ERR_OK;
-	text = request_parse_cookie(header, config->users->cookie, &len);
-	if (text == NULL || len == 0)
-		return ERR_OK;
-	err = access_check_cookie(config, access, diag);
-	return err != ERR_OK ? err
-			     : consider(config, shown, text, len, true, diag);
+	/* a host beside this one can set another of the same name */
+	while (err == ERR_OK &&
+	    (text = request_parse_cookie(text, config->users->cookie, &len)) !=
+		NULL) {
+		if (len > 0)
+			err = access_check_cookie(config, access, diag);
+		if (err == ERR_OK && len > 0)
+			err = consider(config, shown, text, len, true, diag);
+		text += len;
+	}
+	return err;
 }
 
 /* ---- of a request ---- */
@@ -353,6 +359,7 @@ take_remote_user(struct request *req, const struct access_request *access,
 	if (revocations_have(&subject))
 		return refuse_revoked(diag);
 	ret->user = xstrdup(user);
+	ret->issued = subject.issued;
 	return ERR_OK;
 }
 

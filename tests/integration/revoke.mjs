@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 
+import { request } from "../lib/fcgi.mjs";
 import { SIM, Site, find_program, until } from "../lib/harness.mjs";
 import { MODEL, chat_config, ctl, events_of, post, signed_in, user_token }
 	from "../lib/chat.mjs";
@@ -176,6 +177,55 @@ test("ends the answers and the sockets of a user", async (t) => {
 	    signed_in(who), { content: "once more", model: MODEL });
 	assert.equal(refused.status, 401);
 }, { skip: !find_program("lighttpd") && "no lighttpd" });
+
+// A request to the broker.
+const ask = (site, method, path, headers, body) =>
+    request(site.broker_sock, method, path, { headers: {
+	"Content-Type": "application/json", ...headers },
+        ...(body && { body: JSON.stringify(body) }) });
+
+test("ends what was got with what is revoked", async (t) => {
+	const { site, server, front, token } = await open_site(t);
+	const old = token("ann", { iat: now() - 100 });
+	const young = token("ann", { iat: now() - 10, jti: "young" });
+	const ticket = async (who) => {
+		const answer = await ask(site, "POST", "/api/tickets",
+		    signed_in(who), { route: "/one" });
+		assert.equal(answer.status, 200, answer.body);
+		return answer.json.url;
+	};
+	const stream = (cookie) => ask(site, "GET", "/api/v1/messages/stream",
+	    { Cookie: cookie });
+	await ctl(site, "topup", "ann", "5.00");
+	const cookie = async (who) => {
+		const answer = await ask(site, "POST", "/api/v1/messages/send",
+		    signed_in(who), { content: "hello", model: MODEL });
+		assert.equal(answer.status, 200, answer.body);
+		return answer.get("set-cookie").split(";")[0];
+	};
+	const [of_old, of_young] = [await cookie(old), await cookie(young)];
+	const [url_of_old, url_of_young] = [await ticket(old),
+		await ticket(young)];
+	const by_young = await site.pair(front, "/two", server, bearer(young));
+
+	assert.notEqual((await stream(of_old)).status, 401);
+	await ctl(site, "revoke", "user", "ann", "--before",
+	    String(now() - 50));
+	assert.equal((await site.handshake(front, url_of_old)).status, 401);
+	assert.equal((await stream(of_old)).status, 401);
+	// the other one is later
+	const open = await site.pair(front, url_of_young, server);
+	assert.notEqual((await stream(of_young)).status, 401);
+
+	// a token by its id, with what it has opened itself
+	const since = performance.now();
+	assert.deepEqual(await ctl(site, "revoke", "ticket", "young"),
+	    { closed: 1 });
+	assert.equal((await closed(by_young.client, since)).code, 4001);
+	await ctl(site, "revoke", "user", "ann");
+	assert.equal((await closed(open.client, since)).code, 4001);
+	assert.equal((await stream(of_young)).status, 401);
+});
 
 test("says what is wrong with an order", async (t) => {
 	const { site } = await open_site(t);

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "broker/anam/anam_route.h"
+#include "broker/limits/revocations.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
 #include "tunnel_ask.h"
@@ -27,9 +28,12 @@
 #define ENGINE "/v1/webrtc/engines/anam-engine-1"
 #define VENDOR "connect-eu.anam.ai"
 
+#define CREATED 1700000000
+
 /* ---- a store that counts who asks --------------------------------------- */
 
 static unsigned asked;
+static const char *owner; /* of all sessions; NULL: nobody */
 static enum err store_err;
 
 static enum err
@@ -62,6 +66,8 @@ get_anam(struct store *store, const char *id, int64_t now,
 		.id = xstrdup(id),
 		.session = anam_session_record(answer,
 		    strcmp(id, GATE) == 0 ? &gateway : &page),
+		.user = owner == NULL ? NULL : xstrdup(owner),
+		.created = CREATED,
 		.expires = clock_unix() + (strcmp(id, OLD) == 0 ? -1 : 1000),
 	};
 	json_decref(answer);
@@ -119,6 +125,7 @@ setup(void **state)
 	static struct tunnel_route_context context;
 
 	asked = 0;
+	owner = NULL;
 	store_err = ERR_OK;
 	atomic_store(&lookups, 0);
 	store_set_current(&store);
@@ -142,6 +149,7 @@ teardown(void **state)
 	leases_free(context->leases);
 	refusals_free(context->refusals);
 	store_set_current(NULL);
+	revocations_done();
 	/* what it names is not its own */
 	*config = (struct config){ .path = NULL };
 	config_unref(config);
@@ -389,6 +397,48 @@ says_so_where_the_store_fails(void **state)
 	    ERR_UNAVAIL);
 }
 
+/* Who has the id of a session is whoever it was made for. */
+static void
+opens_a_session_for_whose_it_is(void **state)
+{
+	struct tunnel_route_context *context = *state;
+	int64_t later = clock_unix() + 60;
+	struct tunnel_answer answer;
+
+	owner = "ann";
+	answer = ask(context, "/ws/proxy?session_id=" ID, NULL);
+	assert_int_equal(answer.err, ERR_OK);
+	assert_string_equal(lease_peek(answer.lease)->user, "ann");
+	assert_int_equal(lease_peek(answer.lease)->issued, CREATED);
+	tunnel_answer_free(&answer);
+
+	store_set_current(NULL);
+	assert_int_equal(revocations_add("user", "ann", CREATED, later, NULL),
+	    ERR_OK);
+	store_set_current(&store);
+	assert_int_equal(ask(context, "/ws/proxy?session_id=" ID, NULL).err,
+	    ERR_UNAUTH);
+	owner = "bob";
+	answer = ask(context, "/ws/proxy?session_id=" ID, NULL);
+	assert_int_equal(answer.err, ERR_OK);
+	tunnel_answer_free(&answer);
+}
+
+static void
+serves_users_alone_where_it_is_told_to(void **state)
+{
+	struct tunnel_answer answer;
+
+	anam.require_user = true;
+	assert_int_equal(ask(*state, "/ws/proxy?session_id=" ID, NULL).err,
+	    ERR_UNAUTH);
+	owner = "ann";
+	answer = ask(*state, "/ws/proxy?session_id=" ID, NULL);
+	anam.require_user = false;
+	assert_int_equal(answer.err, ERR_OK);
+	tunnel_answer_free(&answer);
+}
+
 int
 main(void)
 {
@@ -401,6 +451,8 @@ main(void)
 		TEST(asks_the_store_no_more_for_whom_it_refused_often),
 		TEST(holds_to_the_maximum_of_connections),
 		TEST(says_so_where_the_store_fails),
+		TEST(opens_a_session_for_whose_it_is),
+		TEST(serves_users_alone_where_it_is_told_to),
 #undef TEST
 	};
 

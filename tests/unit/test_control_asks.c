@@ -607,6 +607,26 @@ reserves_for_what_no_response_has_taken_in(void **state)
 }
 
 static void
+takes_over_once_what_it_has_not_heard_of(void **state)
+{
+	struct wire_usage first = { .asked = 2,
+		.open = { 2 },
+		.open_count = 1 },
+			  next = { .asked = 4, .open = { 4 }, .open_count = 1 };
+	struct tunnel one;
+
+	(void)state;
+	start_patient();
+	join(&one, 1, "ann", "many");
+	control_asks_report(asks, &one.info, &first);
+	/* nobody has asked for these */
+	control_asks_report(asks, &one.info, &next);
+	control_asks_leave(asks, &one.info, CONTROL_ASKS_ENDED);
+	ledger_stop();
+	assert_int_equal(count_rows("lost"), 0);
+}
+
+static void
 reserves_more_after_a_large_response(void **state)
 {
 	struct tunnel one;
@@ -772,6 +792,7 @@ main(void)
 		TEST(gives_a_lost_tunnel_up_after_a_time),
 		TEST(takes_a_lost_tunnel_up_again),
 		TEST(goes_on_where_a_broker_before_stopped),
+		TEST(takes_over_once_what_it_has_not_heard_of),
 		TEST(reserves_more_after_a_large_response),
 		TEST(reserves_for_what_no_response_has_taken_in),
 		TEST(closes_what_has_no_seconds_left),

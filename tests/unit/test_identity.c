@@ -316,6 +316,7 @@ leaves_alone_what_is_somebody_elses(void **state)
 static void
 takes_the_same_twice_and_two_different_ones_never(void **state)
 {
+	char pair[1024];
 	char *ticket = make_ticket("ann", "openai");
 
 	(void)state;
@@ -330,6 +331,13 @@ takes_the_same_twice_and_two_different_ones_never(void **state)
 	/* a browser sends its cookie in any case */
 	assert_string_equal(WHO(ALL, .token = other, .cookie = ann_cookie),
 	    "bob");
+	/* which may be two of one name, one of them a neighbour's */
+	(void)snprintf(pair, sizeof(pair), "session=%s; a=b;session=%s", good,
+	    other);
+	assert_string_equal(WHO(ALL, .cookie = pair), "bad_request");
+	(void)snprintf(pair, sizeof(pair), "session=%s; a=b;session=%s", good,
+	    good);
+	assert_string_equal(WHO(ALL, .cookie = pair), "ann");
 	free(ticket);
 }
 

@@ -235,6 +235,8 @@ refuses_malformed_packets(void **state)
 		{ REVOKE_(",\"kind\":\"user\",\"value\":\"ann\",\"before\":-1"),
 		    ERR_LIMIT },
 		{ USAGE_("\"asked\":-1"), ERR_LIMIT },
+		/* who counts up to it has to come to an end */
+		{ USAGE_("\"asked\":9223372036854775807"), ERR_LIMIT },
 		{ USAGE_("\"open\":[1]"), ERR_PROTO },
 		{ USAGE_("\"asked\":2,\"open\":[3]"), ERR_PROTO },
 		{ USAGE_("\"asked\":2,\"open\":[2,1]"), ERR_PROTO },
