@@ -246,6 +246,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_config \
 	%D%/fuzz/fuzz_dialect \
 	%D%/fuzz/fuzz_eio_payload \
+	%D%/fuzz/fuzz_event_id \
 	%D%/fuzz/fuzz_fcgi \
 	%D%/fuzz/fuzz_flow \
 	%D%/fuzz/fuzz_http_head \
@@ -262,6 +263,7 @@ fuzzers = \
 	%D%/fuzz/fuzz_sio_packet \
 	%D%/fuzz/fuzz_target \
 	%D%/fuzz/fuzz_text \
+	%D%/fuzz/fuzz_ticket \
 	%D%/fuzz/fuzz_transform \
 	%D%/fuzz/fuzz_vendor_event \
 	%D%/fuzz/fuzz_wire
@@ -297,6 +299,8 @@ endif
 %C%_fuzz_fuzz_dialect_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_eio_payload_SOURCES = %D%/fuzz/fuzz_eio_payload.c $(fuzz_main)
 %C%_fuzz_fuzz_eio_payload_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_event_id_SOURCES = %D%/fuzz/fuzz_event_id.c $(fuzz_main)
+%C%_fuzz_fuzz_event_id_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_fcgi_SOURCES = %D%/fuzz/fuzz_fcgi.c $(fuzz_main) \
 	$(web_server)
 %C%_fuzz_fuzz_fcgi_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
@@ -330,6 +334,8 @@ endif
 %C%_fuzz_fuzz_target_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_text_SOURCES = %D%/fuzz/fuzz_text.c $(fuzz_main)
 %C%_fuzz_fuzz_text_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_fuzz_ticket_SOURCES = %D%/fuzz/fuzz_ticket.c $(fuzz_main)
+%C%_fuzz_fuzz_ticket_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_transform_SOURCES = %D%/fuzz/fuzz_transform.c $(fuzz_main)
 %C%_fuzz_fuzz_transform_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_vendor_event_SOURCES = %D%/fuzz/fuzz_vendor_event.c $(fuzz_main)

@@ -214,6 +214,22 @@ caller_allowance(const struct caller *caller, const struct config_chat *chat)
 
 /* ---- the cookie ---- */
 
+static enum err
+take_cookie_user(const char *user, const json_t *claims, struct caller *caller,
+    struct diag *diag)
+{
+	const char *plan = json_string_value(json_object_get(claims, "plan"));
+
+	take_user(caller, user,
+	    json_integer_value(json_object_get(claims, "iat")),
+	    json_integer_value(json_object_get(claims, "exp")));
+	caller->plan = plan == NULL ? NULL : xstrdup(plan);
+	if (!caller_is_revoked(caller))
+		return ERR_OK;
+	diag_set(diag, "what is shown has been revoked");
+	return ERR_UNAUTH;
+}
+
 /* What it says is an owner that we have seen good credentials of. */
 static enum err
 take_cookie(const struct config *config, const char *text,
@@ -236,14 +252,7 @@ take_cookie(const struct config *config, const char *text,
 	}
 	owner = json_string_value(json_object_get(claims, "sub"));
 	if (owner != NULL && strncmp(owner, "u:", 2) == 0) {
-		take_user(caller, owner + 2,
-		    json_integer_value(json_object_get(claims, "iat")),
-		    json_integer_value(json_object_get(claims, "exp")));
-		err = ERR_OK;
-		if (caller_is_revoked(caller)) {
-			diag_set(diag, "what is shown has been revoked");
-			err = ERR_UNAUTH;
-		}
+		err = take_cookie_user(owner + 2, claims, caller, diag);
 	} else if (owner != NULL && strncmp(owner, "a:", 2) == 0) {
 		err = take_anonymous(config, owner + 2, caller, diag);
 	}
@@ -276,8 +285,9 @@ caller_set_cookie(struct request *req, const struct caller *caller)
 		request_add_header(req, "X-Anon-Id", caller->id);
 	if (!signing_key_is_there() || life_s <= 0)
 		return;
-	claims = json_made(json_pack("{s:s, s:s, s:s, s:I, s:I}", "iss",
-	    COOKIE_ISSUER, "aud", COOKIE_AUDIENCE, "sub", caller->owner, "iat",
+	claims = json_made(json_pack("{s:s, s:s, s:s, s:s*, s:I, s:I}", "iss",
+	    COOKIE_ISSUER, "aud", COOKIE_AUDIENCE, "sub", caller->owner, "plan",
+	    caller->plan, "iat",
 	    (json_int_t)(caller->is_user ? caller->issued : now), "exp",
 	    (json_int_t)(now + life_s)));
 	err = signing_key_sign(claims, COOKIE_TYPE, &text, NULL);

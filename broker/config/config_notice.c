@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "broker/config/config_plan.h"
+#include "broker/config/config_socketio.h"
 #include "broker/config/url.h"
 #include "broker/http/access.h"
 #include "common/log.h"
@@ -238,4 +239,61 @@ config_notice_log(const struct config *config)
 		log_warning("config.echo",
 		    "reason=\"`echo' in section `socketio' is for conformance "
 		    "tests: it answers whatever it is sent\"");
+}
+
+/* ---- what a reload does not change -------------------------------------- */
+
+static bool
+is_same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool
+is_same_secret(const struct secret *a, const struct secret *b)
+{
+	size_t a_len, b_len;
+	const char *a_text, *b_text;
+
+	if (a == NULL || b == NULL)
+		return a == b;
+	a_text = secret_peek(a, &a_len);
+	b_text = secret_peek(b, &b_len);
+	return a_len == b_len && memcmp(a_text, b_text, a_len) == 0;
+}
+
+void
+config_notice_restart(const struct config *config, const struct config *started)
+{
+	const struct {
+		const char *key;
+		bool is_same;
+	} keys[] = {
+		{ "control.socket",
+		    is_same_text(config->control.socket,
+			started->control.socket) },
+		{ "control.mode",
+		    config->control.mode == started->control.mode },
+		{ "requests.threads",
+		    config->requests.threads == started->requests.threads },
+		{ "requests.stop",
+		    config->requests.stop_ms == started->requests.stop_ms },
+		{ "store.path",
+		    is_same_text(config->store.path, started->store.path) },
+		{ "tickets.secret",
+		    is_same_secret(config->tickets.secret,
+			started->tickets.secret) },
+		{ "tickets.rotate",
+		    config->tickets.rotate_s == started->tickets.rotate_s },
+		{ "socketio",
+		    config_socketio_equal(config->socketio,
+			started->socketio) },
+	};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (!keys[i].is_same)
+			log_warning("config.needs_restart",
+			    "key=%s reason=\"it takes effect after a "
+			    "restart\"",
+			    keys[i].key);
 }

@@ -11,4 +11,11 @@
  */
 void config_notice_log(const struct config *config);
 
+/*
+ * Log the keys that are other than they were at the start, where they were
+ * used: "config.needs_restart".
+ */
+void config_notice_restart(const struct config *config,
+    const struct config *started);
+
 #endif

@@ -16,7 +16,8 @@
  */
 static pthread_mutex_t change = PTHREAD_MUTEX_INITIALIZER;
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
-static struct store_revocations all; /* sorted */
+static struct store_revocations all;   /* sorted */
+static revocations_listener *listener; /* under `change' */
 
 static int
 compare(const void *a, const void *b)
@@ -28,16 +29,23 @@ compare(const void *a, const void *b)
 }
 
 static struct store_revocation *
-find(const char *kind, const char *value)
+find_in(const struct store_revocations *list, const char *kind,
+    const char *value)
 {
 	const struct store_revocation key = {
 		.kind = (char *)(uintptr_t)kind,
 		.value = (char *)(uintptr_t)value,
 	};
 
-	if (all.count == 0)
+	if (list->count == 0)
 		return NULL;
-	return bsearch(&key, all.items, all.count, sizeof(key), compare);
+	return bsearch(&key, list->items, list->count, sizeof(key), compare);
+}
+
+static struct store_revocation *
+find(const char *kind, const char *value)
+{
+	return find_in(&all, kind, value);
 }
 
 static void
@@ -69,6 +77,28 @@ forget_expired(int64_t now)
 	all.count = kept;
 }
 
+void
+revocations_listen(revocations_listener *new)
+{
+	(void)pthread_mutex_lock(&change);
+	listener = new;
+	(void)pthread_mutex_unlock(&change);
+}
+
+/* Of what another process has added; nobody changes `all' meanwhile. */
+static void
+tell_new(const struct store_revocations *old)
+{
+	for (size_t i = 0; listener != NULL && i < all.count; i++) {
+		const struct store_revocation *item = &all.items[i];
+		const struct store_revocation *before =
+		    find_in(old, item->kind, item->value);
+
+		if (before == NULL || before->before < item->before)
+			listener(item->kind, item->value);
+	}
+}
+
 enum err
 revocations_load(int64_t now, struct diag *diag)
 {
@@ -90,6 +120,8 @@ revocations_load(int64_t now, struct diag *diag)
 		list = old;
 	}
 	(void)pthread_rwlock_unlock(&lock);
+	if (store != NULL && err == ERR_OK)
+		tell_new(&list);
 	(void)pthread_mutex_unlock(&change);
 	store_revocations_done(&list);
 	return err;
@@ -160,6 +192,8 @@ revocations_add(const char *kind, const char *value, int64_t before,
 		err = put(&in, diag);
 		(void)pthread_rwlock_unlock(&lock);
 	}
+	if (err == ERR_OK && listener != NULL)
+		listener(kind, value);
 	(void)pthread_mutex_unlock(&change);
 	return err;
 }

@@ -22,6 +22,15 @@
 enum err revocations_load(int64_t now, struct diag *diag) MUST_CHECK;
 void revocations_done(void);
 
+/*
+ * Who is told of each that is new here, or of a later moment than before, from
+ * whatever process: in the thread of revocations_add() or revocations_load(),
+ * and must not wait, nor call these.  NULL: nobody, and none is called any
+ * more.
+ */
+typedef void revocations_listener(const char *kind, const char *value);
+void revocations_listen(revocations_listener *listener);
+
 /* Add one; waits for the store.  ERR_PROTO for another kind, ERR_LIMIT. */
 enum err revocations_add(const char *kind, const char *value, int64_t before,
     int64_t expires, struct diag *diag) MUST_CHECK;

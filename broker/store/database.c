@@ -20,6 +20,8 @@
 #define OPEN_MS	      2000 /* another process may just make it */
 #define OPEN_RETRY_MS 10
 #define ENTER_S	      2 /* each who waits before may wait for BUSY_MS */
+#define LOG_RETRY_MS  500
+#define USE_OPS	      10000 /* of SQLite's machine, between two looks */
 
 /* One who waits for it; on its own stack. */
 struct waiter {
@@ -41,6 +43,8 @@ struct database {
 	dev_t device; /* the file that is open */
 	ino_t inode;
 	bool broken; /* close it after this use */
+	int64_t use_until_ms;
+	int64_t log_until_ms; /* until then its log is known to be too long */
 };
 
 /*
@@ -57,6 +61,7 @@ fail(struct database *db, int rc, struct diag *diag)
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 	case SQLITE_FULL:
+	case SQLITE_INTERRUPT:
 		break;
 	default:
 		db->broken = true;
@@ -255,6 +260,15 @@ connect_once(struct database *db, struct diag *diag)
 	default:
 		return ERR_SYS;
 	}
+}
+
+/* Whether this use is to end; sqlite.org/c3ref/progress_handler.html. */
+static int
+is_too_long(void *arg)
+{
+	const struct database *db = arg;
+
+	return clock_ms() >= db->use_until_ms;
 }
 
 /* SQLite does not wait for others at the change to WAL, so we do. */
@@ -462,10 +476,15 @@ database_enter(struct database *db, struct diag *diag)
 		disconnect(db);
 	if (db->sqlite == NULL)
 		err = connect_once(db, diag);
-	if (err == ERR_OK)
-		return ERR_OK;
-	vacate(db);
-	return ERR_UNAVAIL; /* somebody may mend it */
+	if (err != ERR_OK) {
+		vacate(db);
+		return ERR_UNAVAIL; /* somebody may mend it */
+	}
+	if (db->schema->use_max_ms > 0) {
+		db->use_until_ms = clock_ms() + db->schema->use_max_ms;
+		sqlite3_progress_handler(db->sqlite, USE_OPS, is_too_long, db);
+	}
+	return ERR_OK;
 }
 
 void
@@ -501,6 +520,38 @@ run(struct database *db, sqlite3_stmt **stmt, const char *sql,
 	return err == ERR_OK ? database_finish(db, diag) : err;
 }
 
+/*
+ * Has the log outgrown what checkpoints leave of it?  Then it can only grow, as
+ * somebody reads what it was; when that has ended, it is emptied.
+ */
+static enum err
+check_log(struct database *db, struct diag *diag)
+{
+	uint64_t max_bytes = db->schema->log_max_bytes;
+	char *path;
+	struct stat st;
+	int rc;
+
+	if (max_bytes == 0)
+		return ERR_OK;
+	path = xasprintf("%s-wal", db->path);
+	rc = stat(path, &st);
+	free(path);
+	if (rc == -1 || (uint64_t)st.st_size <= max_bytes)
+		return ERR_OK;
+	/* each attempt waits, and holds up those behind it */
+	if (clock_ms() >= db->log_until_ms &&
+	    sqlite3_wal_checkpoint_v2(db->sqlite, NULL,
+		SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) == SQLITE_OK)
+		return ERR_OK;
+	if (clock_ms() >= db->log_until_ms)
+		db->log_until_ms = clock_ms() + LOG_RETRY_MS;
+	diag_set(diag,
+	    "the store: its -wal has %lld bytes: who reads it for so long?",
+	    (long long)st.st_size);
+	return ERR_UNAVAIL;
+}
+
 static enum err
 begin(struct database *db, sqlite3_stmt **stmt, const char *sql,
     struct diag *diag)
@@ -509,7 +560,10 @@ begin(struct database *db, sqlite3_stmt **stmt, const char *sql,
 
 	if (err != ERR_OK)
 		return err;
-	err = run(db, stmt, sql, diag);
+	if (stmt == &db->begin)
+		err = check_log(db, diag);
+	if (err == ERR_OK)
+		err = run(db, stmt, sql, diag);
 	if (err != ERR_OK)
 		database_leave(db);
 	return err;
@@ -540,27 +594,8 @@ database_end(struct database *db, enum err err, struct diag *diag)
 	return err;
 }
 
-/* Has the log (sqlite.org/wal.html) outgrown what checkpoints leave of it? */
-static enum err
-check_log(const struct database *db, uint64_t max_bytes, struct diag *diag)
-{
-	char *path;
-	struct stat st;
-	int rc;
-
-	path = xasprintf("%s-wal", db->path);
-	rc = stat(path, &st);
-	free(path);
-	if (rc == -1 || (uint64_t)st.st_size <= max_bytes)
-		return ERR_OK;
-	diag_set(diag,
-	    "the store: its -wal has %lld bytes: who reads it for so long?",
-	    (long long)st.st_size);
-	return ERR_UNAVAIL;
-}
-
 enum err
-database_probe(struct database *db, uint64_t log_max_bytes, struct diag *diag)
+database_probe(struct database *db, struct diag *diag)
 {
 	enum err err = database_begin(db, diag);
 	char sql[64];
@@ -574,8 +609,7 @@ database_probe(struct database *db, uint64_t log_max_bytes, struct diag *diag)
 	rc = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
 	if (rc != SQLITE_OK)
 		err = fail(db, rc, diag);
-	err = database_end(db, err, diag);
-	return err == ERR_OK ? check_log(db, log_max_bytes, diag) : err;
+	return database_end(db, err, diag);
 }
 
 enum err

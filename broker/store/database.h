@@ -29,6 +29,15 @@ struct database_schema {
 	size_t migration_count;
 	const char *const *statements; /* used by number */
 	size_t statement_count;
+	/*
+	 * How large its log may grow (sqlite.org/wal.html), about; then nothing
+	 * is written until whoever reads it for so long has ended.  0: as it
+	 * likes.
+	 */
+	uint64_t log_max_bytes;
+	/* Most that one use may take, from database_enter() on; a statement
+	   ends with ERR_UNAVAIL then.  0: as long as it takes. */
+	int64_t use_max_ms;
 };
 
 /*
@@ -59,18 +68,19 @@ enum err database_check(const char *path, const struct database_schema *schema,
 enum err database_enter(struct database *db, struct diag *diag) MUST_CHECK;
 void database_leave(struct database *db);
 
-/* The same around a transaction, which is undone where err is not ERR_OK. */
+/*
+ * The same around a transaction, which is undone where err is not ERR_OK; none
+ * begins while the log has more than log_max_bytes.
+ */
 enum err database_begin(struct database *db, struct diag *diag) MUST_CHECK;
 enum err database_end(struct database *db, enum err err,
     struct diag *diag) MUST_CHECK;
 
 /*
  * Whether it can be written to now: what this writes changes nothing.  It waits
- * as any transaction does.  ERR_UNAVAIL, too, where its log has more than
- * log_max_bytes: somebody reads without end, and it can only grow.
+ * as any transaction does.
  */
-enum err database_probe(struct database *db, uint64_t log_max_bytes,
-    struct diag *diag) MUST_CHECK;
+enum err database_probe(struct database *db, struct diag *diag) MUST_CHECK;
 
 /* A transaction that only reads: all that it sees is of one moment. */
 enum err database_begin_reading(struct database *db,

@@ -193,6 +193,7 @@ add(struct ledger *ledger, const struct lease_info *lease, const json_t *event,
 		ask = 0;
 	faults->odd += odd;
 	complete(&row, lease, ask);
+	row.lost_n = -ask;
 	raise(largest, &row, ask);
 	push(ledger, &row);
 }

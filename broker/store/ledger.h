@@ -57,7 +57,8 @@ void ledger_add(const struct lease_info *lease, const json_t *events,
 
 /*
  * Book a response that was begun and of which nothing more will be heard, as
- * what was reserved for it: a row of status "lost", whose n is -ask.
+ * what was reserved for it: a row of status "lost", whose n is -ask.  Where its
+ * event comes after all, that is "late", and counts as far as it is more.
  */
 void ledger_add_lost(const struct lease_info *lease, int64_t ask,
     int64_t tokens, int64_t money);

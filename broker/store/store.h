@@ -102,6 +102,12 @@ struct store_usage {
 	char *subjects[STORE_SUBJECTS_MAX]; /* up to the first NULL */
 	int64_t money;			    /* micro-units; 0: no price known */
 	char *reservation;		    /* NULL: there is none */
+	/*
+	 * n of the row "lost" that stands for the same response where it was
+	 * given up before; 0: there cannot be one.  What is booked of this one
+	 * is then "late", and of total and money what is more than that had.
+	 */
+	int64_t lost_n;
 };
 void store_usage_done(struct store_usage *usage);
 

@@ -15,6 +15,10 @@
 #include "common/json.h"
 #include "common/xalloc.h"
 
+/* A checkpoint leaves 16 MiB of it: database.c. */
+#define WAL_MAX_BYTES (256 * 1024 * 1024)
+#define USE_MAX_MS    60000 /* a report of a large ledger; nothing else */
+
 static const char *const migrations[] = {
 #define MIGRATION(sql) sql,
 #include "broker/store/store_sqlite_base.def"
@@ -31,6 +35,8 @@ static const struct database_schema schema = {
 	.migration_count = sizeof(migrations) / sizeof(migrations[0]),
 	.statements = statements,
 	.statement_count = sizeof(statements) / sizeof(statements[0]),
+	.log_max_bytes = WAL_MAX_BYTES,
+	.use_max_ms = USE_MAX_MS,
 };
 
 /* ---- Anam sessions ------------------------------------------------------ */
@@ -171,14 +177,10 @@ expire(struct store *store, const struct store_expiry *in, bool *ret_more,
 	return err;
 }
 
-/* A checkpoint leaves 16 MiB of it: database.c. */
-#define WAL_MAX_BYTES (256 * 1024 * 1024)
-
 static enum err
 probe(struct store *store, struct diag *diag)
 {
-	return database_probe(((struct store_sqlite *)store)->db, WAL_MAX_BYTES,
-	    diag);
+	return database_probe(((struct store_sqlite *)store)->db, diag);
 }
 
 static void

@@ -7,6 +7,8 @@
 #include "broker/store/store_sqlite_budget.h"
 #include "common/xalloc.h"
 
+static char late[] = "late";
+
 enum err
 store_sqlite_check_usage(const struct store_usage *row, struct diag *diag)
 {
@@ -26,9 +28,8 @@ store_sqlite_check_usage(const struct store_usage *row, struct diag *diag)
 	return ERR_LIMIT;
 }
 
-enum err
-store_sqlite_insert_usage(struct database *db, const struct store_usage *row,
-    struct diag *diag)
+static enum err
+insert(struct database *db, const struct store_usage *row, struct diag *diag)
 {
 	enum err err = database_use(db, ADD_USAGE, diag);
 
@@ -54,6 +55,39 @@ store_sqlite_insert_usage(struct database *db, const struct store_usage *row,
 	if (err == ERR_OK && database_changed(db) > 0)
 		err = store_sqlite_settle_budgets(db, row, diag);
 	return err;
+}
+
+/* What is left of it when a row "lost" has booked some for it before. */
+static enum err
+take_from_lost(struct database *db, struct store_usage *row, struct diag *diag)
+{
+	enum err err = database_find(db, GET_LOST,
+	    PARAMS(TEXT(row->lease), NUMBER(row->lost_n)), diag);
+	uint64_t tokens;
+	int64_t money;
+
+	if (err != ERR_OK)
+		return err == ERR_NOTFOUND ? ERR_OK : err;
+	tokens = (uint64_t)database_number(db, 0);
+	money = database_number(db, 1);
+	database_release(db);
+	row->status = late;
+	row->total_tokens -=
+	    row->total_tokens < tokens ? row->total_tokens : tokens;
+	row->money -= row->money < money ? row->money : money;
+	return ERR_OK;
+}
+
+enum err
+store_sqlite_insert_usage(struct database *db, const struct store_usage *row,
+    struct diag *diag)
+{
+	struct store_usage rest = *row; /* borrows */
+	enum err err = ERR_OK;
+
+	if (row->lost_n != 0)
+		err = take_from_lost(db, &rest, diag);
+	return err == ERR_OK ? insert(db, &rest, diag) : err;
 }
 
 enum err

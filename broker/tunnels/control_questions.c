@@ -11,10 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "broker/chat/generations.h"
 #include "broker/chat/notify.h"
 #include "broker/config/config.h"
-#include "broker/hub/hub.h"
 #include "broker/limits/revocations.h"
 #include "broker/store/price.h"
 #include "broker/store/store.h"
@@ -191,27 +189,6 @@ top_up(struct store *store, const struct config *config,
 	return ERR_OK;
 }
 
-/* In the hub's thread. */
-static void
-end_answers(void *arg)
-{
-	char *owner = arg;
-
-	generations_stop_owner(owner);
-	free(owner);
-}
-
-/* What a user's pages have open, and what is being made for them. */
-static void
-end_user(const char *user)
-{
-	char *owner = xasprintf("u:%s", user);
-
-	notify_revoked(owner);
-	if (!hub_post(end_answers, owner))
-		free(owner);
-}
-
 static enum err
 add_revocation(const struct config *config, const struct wire_revoke *in,
     json_t **ret, struct diag *diag)
@@ -225,8 +202,6 @@ add_revocation(const struct config *config, const struct wire_revoke *in,
 	if (err != ERR_OK)
 		return err;
 	log_notice("revocation.add", "kind=%s", in->kind);
-	if (strcmp(in->kind, "user") == 0)
-		end_user(in->value);
 	/* whoever takes it knows how many */
 	*ret = json_pack("{si}", "closed", 0);
 	return ERR_OK;

@@ -1,13 +1,56 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/tunnels/control_revocations.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/chat/generations.h"
+#include "broker/chat/notify.h"
+#include "broker/hub/hub.h"
 #include "broker/limits/revocations.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/xalloc.h"
 
 #define LOAD_MS	    1000
 #define CLOSE_CODE  4001 /* a client is to stay away */
 #define LOG_EVERY_S 60
+
+/* In the hub's thread. */
+static void
+end_answers(void *arg)
+{
+	char *owner = arg;
+
+	generations_stop_owner(owner);
+	free(owner);
+}
+
+/* What a user's pages have open, and what is being made for them. */
+static void
+end_user(const char *kind, const char *user)
+{
+	char *owner;
+
+	if (strcmp(kind, "user") != 0)
+		return;
+	owner = xasprintf("u:%s", user);
+	notify_revoked(owner);
+	if (!hub_post(end_answers, owner))
+		free(owner);
+}
+
+void
+control_revocations_start(void)
+{
+	revocations_listen(end_user);
+}
+
+void
+control_revocations_stop(void)
+{
+	revocations_listen(NULL);
+}
 
 size_t
 control_revocations_sweep(struct control_server *srv)

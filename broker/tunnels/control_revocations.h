@@ -10,7 +10,12 @@
 /*
  * control_revocations: closes the tunnels that were let in by what is revoked.
  * Other processes revoke, too: what the store has is read every second.
+ *
+ * Of a user, the answers that are being made and the sockets end as well; from
+ * start on, until stop.
  */
+void control_revocations_start(void);
+void control_revocations_stop(void);
 
 /* Close those that are open, 4001; the count of them. */
 size_t control_revocations_sweep(struct control_server *srv);

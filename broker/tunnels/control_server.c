@@ -291,6 +291,7 @@ server_free(struct control_server *srv)
 {
 	drop_all(srv, &srv->waiting);
 	drop_all(srv, &srv->leased);
+	control_revocations_stop();
 	/* what they decide now is for nobody any more */
 	control_jobs_free(srv->jobs, srv);
 	control_asks_free(srv->asks);
@@ -342,6 +343,7 @@ server_start(struct control_server *srv,
 		return ERR_SYS;
 	}
 	control_connection_accept(srv);
+	control_revocations_start();
 	return thread_start(&srv->thread, "control", run, srv, diag);
 }
 

@@ -14,15 +14,15 @@ import { MODEL, ctl } from "../lib/chat.mjs";
 import { skip_all, test } from "../lib/tap.mjs";
 import { audit, pids_of } from "./books.mjs";
 import { Faults } from "./faults.mjs";
-import { Load } from "./load.mjs";
+import { LIMITED, Load } from "./load.mjs";
 
 if (!fs.existsSync(SIM))
 	skip_all("the simulator is not built; run deploy/check");
 
 const SECONDS = Number(process.env.CHAOS_SECONDS ?? 20);
 const SEED = Number(process.env.CHAOS_SEED ?? crypto.randomInt(2 ** 31));
-const WORKERS = { realtime: 4, user: 2, ticket: 2, echo: 4, chat: 3, poll: 2, socket: 2,
-	livekit: 1 };
+const WORKERS = { realtime: 3, user: 2, planned: 2, ticket: 1, once: 2, limited: 1,
+	victim: 2, echo: 4, chat: 3, poll: 2, socket: 2, livekit: 1 };
 const SPARE = 3;
 
 const config_of = (site, port) => site.config({
@@ -38,7 +38,22 @@ relay "/members" {
 	inherit = "openai"
 	require_user = true
 }
-users { secret = "env:USER_SECRET" }
+relay "/planned" {
+	inherit = "openai"
+	plan = "route"
+}
+relay "/once" {
+	inherit = "openai"
+	client_secrets = false
+	require_ticket = true
+	ticket_once = true
+}
+users { secret = "env:USER_SECRET" plan_claim = plan }
+tickets { }
+plan "member" { day_tokens = 1000000000 }
+plan "route" { day_tokens = 1000000000 }
+plan "limited" { requests_per_second = ${LIMITED.rate} burst = ${LIMITED.burst} }
+limits { user = "member" }
 livekit {
 	url = "wss://livekit.example"
 	api_key = "env:LIVEKIT_API_KEY"
@@ -125,6 +140,11 @@ async function settle(site, parts, before) {
 	});
 	return after;
 }
+
+// What has to have worked before anything is hit.
+const KINDS_OF_ANSWERS = ["responses", "tickets", "tickets spent", "echoes",
+	"chat answers", "Socket.IO acks", "LiveKit tokens",
+	"refused for the rate", "tunnels ended by a revocation"];
 const SLACK = 3; // a connection of the pools, a file of SQLite's
 
 const FILES = new RegExp("^(charges|culvert\\.conf|lighttpd.*|nginx-.*|store\\.db.*|" +
@@ -139,10 +159,14 @@ const GRACE_MS = 3000;
 // Conversations that were cut, or refused, although nothing that they went
 // through was hit.
 function unexplained(load, faults, pids, killed) {
-	const through = { livekit: ["web", "broker"], chat: ["web", "broker",
+	const through = { livekit: ["web", "broker"],
+	    limited: ["web", "broker"], once: ["web", "broker", "sim",
+	    "supervisor"], chat: ["web", "broker",
 	    "sim"], poll: ["web", "broker"], ticket: ["web", "broker", "sim",
 	    "supervisor"], realtime: ["web", "sim", "supervisor"],
-	    user: ["web", "sim", "supervisor"], echo: ["web",
+	    user: ["web", "sim", "supervisor"], planned: ["web", "sim",
+	    "supervisor", "broker"], victim: ["web", "sim", "supervisor"],
+	    echo: ["web",
 	    "sim", "supervisor"], socket: ["web", "broker", "supervisor"] };
 	return load.conversations.filter((c) => {
 		const names = c.how === "cut" ? through[c.kind] :
@@ -181,17 +205,21 @@ async function progress(t, load, faults, seconds) {
 
 test(`${SECONDS} s of chaos, seed ${SEED}`, async (t) => {
 	const { site, parts, port, charges } = await open(t);
-	const warm = new Load(port, SEED, site.user_secret);
+	const faults = new Faults(parts, SEED);
+	const options = { user_secret: site.user_secret,
+		revoke: (user) => ctl(site, "revoke", "user", user),
+		restarts: (start, end) => faults.between(start, end, ["broker"])
+		    .filter(({ what }) => what !== "stop").length };
+	const warm = new Load(port, SEED, options);
 	warm.start({ ...WORKERS });
-	await until(() => Object.keys(warm.messages).length >= 6,
-	    "everything works before");
+	await until(() => KINDS_OF_ANSWERS.every((name) => warm.messages[name] > 0),
+	    "everything works before", 60000);
 	await warm.stop();
 	assert.deepEqual(warm.wrong, []);
 	await settle(site, parts, {});
 	const before = held_by(parts);
 
-	const load = new Load(port, SEED + 1, site.user_secret);
-	const faults = new Faults(parts, SEED);
+	const load = new Load(port, SEED + 1, options);
 	load.next_address = warm.next_address;
 	load.start(WORKERS);
 	faults.start();
@@ -200,13 +228,14 @@ test(`${SECONDS} s of chaos, seed ${SEED}`, async (t) => {
 	await load.stop();
 	const after = await settle(site, parts, before);
 
-	const pids = pids_of(site.parts.filter(({ name }) => name === "broker")
-	    .map(({ output }) => output).join("\n"));
+	const logs = site.parts.filter(({ name }) => name === "broker")
+	    .map(({ output }) => output).join("\n");
+	const pids = pids_of(logs);
 	const killed = new Set(faults.list.filter(({ name, what }) =>
 	    name === "process" && what === "kill").map(({ pid }) => pid));
 	const books = await until_booked({ store: site.file("store.db"), charges,
 		conversations: [...warm.conversations, ...load.conversations],
-		pids, killed });
+		logs, killed });
 	const strange = unexplained(load, faults, pids, killed);
 	const files = fs.readdirSync(site.dir).filter((n) => !FILES.test(n));
 	const rows = {
@@ -227,7 +256,12 @@ test(`${SECONDS} s of chaos, seed ${SEED}`, async (t) => {
 		"seen by the client, not booked": books.lost.length,
 		"in killed processes": books.killed,
 		"seen by nobody": books.cut,
+		"at most": books.most_cut,
 		"rows of lost responses": books.lost_rows,
+		budgets: books.budget_count,
+		"that are not the sum of their rows": books.budgets.length,
+		"reservations left": books.held.length,
+		"of killed processes": books.held_by_killed,
 		"before": before, after,
 	};
 	t.diag(table_of(rows));
@@ -238,6 +272,10 @@ test(`${SECONDS} s of chaos, seed ${SEED}`, async (t) => {
 	assert.deepEqual(strange.slice(0, 5), []);
 	assert.deepEqual([books.double, books.foreign, books.unequal,
 	    books.lost.slice(0, 5)], [[], [], [], []]);
+	assert.ok(books.cut <= books.most_cut);
+	assert.ok(books.lost_rows <= books.most_cut);
+	assert.ok(books.budget_count > 1);
+	assert.deepEqual([books.budgets, books.held], [[], []]);
 	assert.deepEqual(files, []);
 }, { timeout: (SECONDS + 240) * 1000,
 	skip: needs("lighttpd", "sqlite3") });
@@ -247,7 +285,8 @@ async function until_booked(what) {
 	let books;
 	await until(async () => {
 		books = await audit(what);
-		return books.lost.length === 0;
+		return books.lost.length === 0 && books.held.length === 0 &&
+		    books.budgets.length === 0;
 	}, "all is booked", 10000).catch(() => {});
 	return books;
 }

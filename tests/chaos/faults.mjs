@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // faults: what happens to the servers, at random: killed with SIGKILL or
-// SIGTERM and started again, stopped with SIGSTOP for a while.
+// SIGTERM and started again, stopped with SIGSTOP for a while; and reloads.
 import { children_of, is_running } from "../lib/harness.mjs";
 import { random_of } from "./load.mjs";
 
@@ -24,6 +24,7 @@ export class Faults {
 	// How often a fault is chosen.
 	static KINDS = [
 		["broker", "kill", 3], ["broker", "term", 2], ["broker", "stop", 3],
+		["broker", "reload", 2],
 		["process", "kill", 5], ["process", "stop", 4],
 		["supervisor", "kill", 1], ["supervisor", "term", 1],
 		["sim", "kill", 2], ["sim", "stop", 3],
@@ -63,7 +64,7 @@ export class Faults {
 		const [name, what] = this.#choose();
 		const ms = { kill: 20 + this.random() * RESTART_MS,
 			term: 20 + this.random() * RESTART_MS,
-			stop: 50 + this.random() * STOP_MS }[what];
+			stop: 50 + this.random() * STOP_MS, reload: 0 }[what];
 		if (name === "process") {
 			await this.#hit_process(what, ms, this.random());
 			return;
@@ -72,8 +73,11 @@ export class Faults {
 		if (this.busy.has(part))
 			return;
 		this.busy.add(part);
-		const fault = this.#note(name, what, this.parts[part].part.pid);
-		if (what === "stop")
+		const fault = this.#note(what === "reload" ? what : name, what,
+		    this.parts[part].part.pid);
+		if (what === "reload") // which is no excuse for anything
+			process.kill(fault.pid, "SIGHUP");
+		else if (what === "stop")
 			await this.#stop_for(fault.pid, ms);
 		else
 			await this.#restart(part, what, ms);

@@ -13,6 +13,11 @@ import { OP, connect } from "../lib/rawws.mjs";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const ANSWER_MS = 30000; // longer than anything is held up
+const REVOKED = 4001;
+const REVOKE_MS = 15000; // what stops and restarts may hold it up
+
+// Of the plan that some users have; chaos.mjs writes it.
+export const LIMITED = { rate: 1, burst: 3 };
 
 // mulberry32: a number from 0 to below 1.
 export function random_of(seed) {
@@ -25,12 +30,21 @@ export function random_of(seed) {
 	};
 }
 
-// What a conversation ended of; not an error of the driver's.
-class Cut extends Error {}
+// What a conversation ended of; not an error of the driver's.  code: of the
+// close frame; 0: none.
+class Cut extends Error {
+	constructor(text, code = 0) {
+		super(text);
+		this.code = code;
+	}
+}
 
 export class Load {
-	constructor(port, seed, user_secret) {
+	// revoke(user): culvertctl's answer; restarts(start, end): of the broker
+	constructor(port, seed, { user_secret, revoke, restarts }) {
 		this.user_secret = user_secret;
+		this.revoke = revoke;
+		this.restarts = restarts;
 		this.port = port;
 		this.base = `http://127.0.0.1:${port}`;
 		this.random = random_of(seed);
@@ -67,7 +81,9 @@ export class Load {
 				conversation.how = "over";
 			} catch (err) {
 				conversation.why = err.message;
-				if (!(err instanceof Cut) && !is_network(err))
+				// a revocation hits whom it names, and nobody else
+				if ((!(err instanceof Cut) && !is_network(err)) ||
+				    err.code === REVOKED)
 					this.wrong.push(`${conversation.name}: ` +
 					    (err.stack ?? err));
 			}
@@ -115,11 +131,12 @@ export class Load {
 		    conn.send(OP.pong, f.payload).catch(() => {}));
 		if (message === null)
 			throw new Cut("the connection was cut");
-		if (message.opcode === OP.close)
-			throw new Cut("closed with " +
-			    `${message.payload.length >= 2 ?
-			        message.payload.readUInt16BE() : 0} ` +
-			    message.payload.subarray(2));
+		if (message.opcode === OP.close) {
+			const code = message.payload.length >= 2 ?
+			    message.payload.readUInt16BE() : 0;
+			throw new Cut(`closed with ${code} ` +
+			    message.payload.subarray(2), code);
+		}
 		return message.payload.toString();
 	}
 
@@ -131,9 +148,9 @@ export class Load {
 	// ---- the kinds ----
 
 	// OpenAI Realtime: some turns, and what each answers and costs.
-	async realtime(c, target = `/v1/realtime?model=gpt-realtime`, headers) {
-		const conn = await this.#connect(c, target, headers);
-		const turns = 1 + Math.floor(this.random() * 6);
+	async realtime(c, target = `/v1/realtime?model=gpt-realtime`, headers,
+	    { turns = 1 + Math.floor(this.random() * 6) } = {}) {
+		const conn = c.conn ?? await this.#connect(c, target, headers);
 		const until = async (type) => {
 			for (;;) {
 				const event = JSON.parse(await this.#message(conn));
@@ -155,8 +172,10 @@ export class Load {
 			await say({ type: "conversation.item.create", item: {
 				type: "message", role: "user",
 				content: [{ type: "input_text", text }] } });
+			c.waits = true; // for one response, and never for two
 			await say({ type: "response.create" });
 			const { response } = await until("response.done");
+			c.waits = false;
 			c.ids.push(response.id);
 			this.#is(response.output[0]?.content[0].text,
 			    `You said: ${text}`);
@@ -172,10 +191,105 @@ export class Load {
 		    this.#signed_in());
 	}
 
-	#signed_in() {
-		const name = `user-${Math.floor(this.random() * 5)}`;
+	// The same on a route with a plan of its own.
+	async planned(c) {
+		await this.realtime(c, "/planned?model=gpt-realtime",
+		    this.random() < 0.5 ? this.#signed_in() : {});
+	}
+
+	#signed_in(name = `user-${Math.floor(this.random() * 5)}`, claims = {}) {
 		return { Authorization:
-		    `Bearer ${user_token(this.user_secret, name)}` };
+		    `Bearer ${user_token(this.user_secret, name, claims)}` };
+	}
+
+	// A ticket that is good once, and three who want to use it at once.
+	async once(c) {
+		const { ticket } = await this.#post_json(c, "/api/tickets",
+		    { route: "/once" }, this.#signed_in());
+		const target = `/once?model=gpt-realtime&ticket=${ticket}`;
+		const conns = (await Promise.all([1, 2, 3].map(() => this
+		    .#connect({ ...c, address: c.address }, target)
+		    .catch(() => null)))).filter((conn) => conn !== null);
+
+		if (conns.length > 1) {
+			conns.forEach((conn) => conn.destroy());
+			throw new Error(`a ticket was good ${conns.length} times`);
+		}
+		if (conns.length === 0) { // a fault hit the one that won
+			c.how = "refused";
+			throw new Cut("none of three was let in");
+		}
+		this.#count("tickets spent");
+		c.kind = "realtime";
+		c.conn = conns[0];
+		await this.realtime(c);
+	}
+
+	// More requests than the user's plan allows: no more of them are let
+	// through.  A broker that starts knows nothing of those before it.
+	async limited(c) {
+		const who = this.#signed_in(`limited-${c.name}`,
+		    { plan: "limited" });
+		const start = performance.now();
+		let passed = 0;
+		const ask = async () => {
+			const answer = await this.#fetch(c, "POST", "/api/tickets",
+			    JSON.stringify({ route: "/once" }),
+			    { "Content-Type": "application/json", ...who });
+			await answer.text();
+			if (answer.status === 200)
+				passed++;
+			else if (answer.status !== 429 && answer.status < 500)
+				throw new Error(`a ticket: ${answer.status}`);
+			if (answer.status === 429)
+				this.#count("refused for the rate");
+			if (answer.status === 429 &&
+			    !(Number(answer.headers.get("retry-after")) >= 1))
+				throw new Error("429 without Retry-After");
+		};
+		for (let i = 0; i < 3 && !this.is_over; i++) {
+			await Promise.all(Array.from({ length: 8 }, ask));
+			await pause(this.random() * 200);
+		}
+		const end = performance.now();
+		const most = LIMITED.burst * (1 + this.restarts(start, end)) +
+		    LIMITED.rate * (end - start) / 1000 + 1;
+		if (passed > most)
+			throw new Error(`${passed} requests passed, not ${most}`);
+		this.#count("let through by the rate", passed);
+	}
+
+	// A user who is revoked: the tunnel ends by it.
+	async victim(c) {
+		const name = `victim-${c.name}`;
+		const talk = this.realtime(c, "/members?model=gpt-realtime",
+		    this.#signed_in(name), { turns: 1000 })
+		    .then(() => null, (err) => err);
+		const revoke = async () => {
+			await pause(200 + this.random() * 1500);
+			while (c.end === undefined && !this.is_over)
+				try {
+					await this.revoke(name);
+					c.revoked = performance.now();
+					return;
+				} catch {
+					await pause(100); // no broker just now
+				}
+		};
+		const revoking = revoke();
+		const err = await talk;
+		c.end = performance.now();
+		await revoking;
+		if (err?.code === REVOKED) {
+			this.#count("tunnels ended by a revocation");
+			return;
+		}
+		if (err !== null)
+			throw err;
+		// it went on until the load ended
+		if (c.revoked !== undefined && c.end - c.revoked > REVOKE_MS)
+			throw new Error("revoked, and it went on for " +
+			    `${(c.end - c.revoked).toFixed(0)} ms`);
 	}
 
 	// A short-lived key, and a conversation with it.
@@ -265,9 +379,13 @@ export class Load {
 		return complete.data;
 	}
 
+	#fetch(c, method, target, body, headers = {}) {
+		return fetch(`${this.base}${target}`, { method, body, headers,
+			signal: AbortSignal.timeout(ANSWER_MS) });
+	}
+
 	async #http(c, method, target, body, headers = {}) {
-		const answer = await fetch(`${this.base}${target}`, { method, body,
-			headers, signal: AbortSignal.timeout(ANSWER_MS) });
+		const answer = await this.#fetch(c, method, target, body, headers);
 		const text = await answer.text();
 		if (answer.status >= 500 || answer.status === 429 ||
 		    (answer.status === 400 && target.includes("sid=")))
@@ -277,9 +395,10 @@ export class Load {
 		return text;
 	}
 
-	async #post_json(c, target, body) {
+	async #post_json(c, target, body, headers = {}) {
 		return JSON.parse(await this.#http(c, "POST", target,
-		    JSON.stringify(body), { "Content-Type": "application/json" }));
+		    JSON.stringify(body), { "Content-Type": "application/json",
+			...headers }));
 	}
 
 	async livekit(c) {

@@ -280,6 +280,23 @@ test("a path that changes waits for the restart", async (t) => {
 	assert.ok(!fs.existsSync(site.file("other.db")));
 });
 
+test("says of each key that waits for the restart that it does", async (t) => {
+	const { site, config, broker } = await site_with_store(t);
+	const keys = { "tickets.rotate": "tickets { rotate = 50000 }",
+		"socketio": "socketio { max_sessions = 7 }" };
+	site.write("culvert.conf", config + Object.values(keys).join("\n"));
+	// and once more with the next reload: it is still not so
+	for (let i = 0; i < 2; i++) {
+		broker.kill("SIGHUP");
+		await until(() => broker.output.match(/config\.reload /g)
+		    ?.length === i + 1, "it is read");
+	}
+	for (const key of Object.keys(keys))
+		assert.equal(broker.output.split(
+		    `config.needs_restart key=${key} `).length, 3, key);
+	assert.ok(!broker.output.includes("key=store.path"));
+});
+
 test("says what to do where there is no broker", async (t) => {
 	const site = await Site.open(t);
 	await fails(1, /is the broker running/, ctl(site, "sessions"));

@@ -126,6 +126,8 @@ void expire_at(struct store *store, int64_t now); /* keeps all chats */
 	TEST(lets_wait_while_others_have_reserved_the_rest)  \
 	TEST(ends_a_reservation_with_its_row)                \
 	TEST(counts_a_row_once_in_its_budgets)               \
+	TEST(counts_a_lost_response_that_comes_late_once)    \
+	TEST(counts_what_is_more_than_was_reserved_for_it)   \
 	TEST(counts_the_usage_of_an_answer_with_its_end)     \
 	TEST(begins_no_answer_that_no_budget_has_room_for)   \
 	TEST(counts_an_answer_where_it_was_reserved)         \

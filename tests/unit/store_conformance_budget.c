@@ -305,6 +305,58 @@ counts_a_row_once_in_its_budgets(void **state)
 	assert_standing(pair->one, &ann, 120, 7, 300, 50);
 }
 
+/* What came to `tokens' in the end, and had been given up as 300 and 50. */
+static void
+book_late(struct store *store, uint64_t tokens, int64_t money)
+{
+	struct store_usage lost = usage("l", -1, 300, 50, NOW);
+	struct store_usage row = usage("l", 1, tokens, money, NOW);
+	struct store_budget_state now;
+	struct diag diag = { "" };
+
+	assert_int_equal(reserve(store, "l:1", 300, 50, NOW, &now), ERR_OK);
+	lost.status = TEXT("lost");
+	lost.raw = TEXT("{\"reserved_tokens\":300,\"reserved_money\":50}");
+	lost.reservation = row.reservation = TEXT("l:1");
+	assert_ok(OPS(store, add_usage, &lost, 1, &diag), &diag);
+	row.lost_n = -1;
+	row.status = TEXT("completed");
+	for (int i = 0; i < 2; i++)
+		assert_ok(OPS(store, add_usage, &row, 1, &diag), &diag);
+}
+
+static void
+assert_sum(struct store *store, uint64_t total)
+{
+	struct store_sums sums;
+	struct diag diag = { "" };
+
+	assert_ok(OPS(store, sum_usage, NOW, NOW + 1, &sums, &diag), &diag);
+	assert_int_equal(sums.count, 1);
+	assert_int_equal(sums.items[0].total_tokens, total);
+	store_sums_done(&sums);
+}
+
+void
+counts_a_lost_response_that_comes_late_once(void **state)
+{
+	struct store_pair *pair = *state;
+
+	book_late(pair->one, 120, 7);
+	assert_standing(pair->one, &ann, 300, 50, 0, 0);
+	assert_sum(pair->one, 300);
+}
+
+void
+counts_what_is_more_than_was_reserved_for_it(void **state)
+{
+	struct store_pair *pair = *state;
+
+	book_late(pair->one, 420, 77);
+	assert_standing(pair->one, &ann, 420, 77, 0, 0);
+	assert_sum(pair->one, 420);
+}
+
 void
 counts_the_usage_of_an_answer_with_its_end(void **state)
 {

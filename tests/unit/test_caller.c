@@ -13,6 +13,7 @@
 #include <openssl/hmac.h>
 
 #include "broker/chat/caller.h"
+#include "broker/limits/revocations.h"
 #include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -541,6 +542,7 @@ cookie_of(struct request *req, const char *id, bool user)
 	struct caller caller = { .is_user = user,
 		.id = xstrdup(id),
 		.owner = xasprintf("%s:%s", user ? "u" : "a", id),
+		.plan = user ? xstrdup("gold") : NULL,
 		.expires = user ? clock_unix() + 100 : 0 };
 
 	req->set_cookie[0] = '\0';
@@ -569,6 +571,10 @@ knows_its_cookie_where_it_may_attach_alone(void **state)
 		assert_string_equal(caller.owner, owners[i]);
 		assert_int_equal(caller.is_user, i == 0);
 		assert_false(caller.is_new);
+		if (i == 0)
+			assert_string_equal(caller.plan, "gold");
+		else
+			assert_null(caller.plan);
 		caller_done(&caller);
 		/* a page of another site can have it sent, too */
 		assert_int_equal(caller_of_request(&req, false, &caller, &diag),
@@ -578,6 +584,25 @@ knows_its_cookie_where_it_may_attach_alone(void **state)
 		free(header);
 		free(pair);
 	}
+}
+
+static void
+refuses_the_cookie_of_a_user_who_is_revoked(void **state)
+{
+	struct request req = ask(by_secret);
+	char *pair = cookie_of(&req, "mallory", true);
+	struct caller caller;
+	struct diag diag = { "" };
+
+	(void)state;
+	assert_int_equal(revocations_add("user", "mallory", clock_unix() + 1,
+			     clock_unix() + 60, &diag),
+	    ERR_OK);
+	req.cookie = pair;
+	assert_int_equal(caller_of_request(&req, true, &caller, &diag),
+	    ERR_UNAUTH);
+	free(pair);
+	revocations_done();
 }
 
 static void
@@ -811,6 +836,7 @@ main(void)
 		cmocka_unit_test(needs_an_address),
 		cmocka_unit_test(takes_the_query_where_it_may_attach_alone),
 		cmocka_unit_test(knows_its_cookie_where_it_may_attach_alone),
+		cmocka_unit_test(refuses_the_cookie_of_a_user_who_is_revoked),
 		cmocka_unit_test(sets_a_cookie_that_goes_nowhere_else),
 		cmocka_unit_test(
 		    takes_no_token_for_a_cookie_and_no_cookie_for_a_token),

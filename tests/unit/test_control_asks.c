@@ -523,6 +523,28 @@ gives_a_lost_tunnel_up_after_a_time(void **state)
 }
 
 static void
+counts_once_what_comes_after_it_was_given_up(void **state)
+{
+	struct tunnel one;
+
+	(void)state;
+	start(600000, 600000, 10);
+	join(&one, 1, "ann", "free");
+	assert_allowed(&one, ask(&one));
+	control_asks_leave(asks, &one.info, CONTROL_ASKS_LOST);
+	while (standing("u:ann").tokens != RESPONSE)
+		;
+	control_asks_join(asks, &one.info, &one);
+	report(&one, 1, 70, 0);
+	assert_acked(&one, 1);
+	control_asks_leave(asks, &one.info, CONTROL_ASKS_ENDED);
+	ledger_stop();
+	assert_int_equal(standing("u:ann").tokens, RESPONSE);
+	assert_int_equal(count_rows("lost"), 1);
+	assert_int_equal(count_rows("late"), 1);
+}
+
+static void
 takes_a_lost_tunnel_up_again(void **state)
 {
 	struct tunnel one;
@@ -790,6 +812,7 @@ main(void)
 		TEST(releases_what_nobody_heard_of),
 		TEST(books_what_was_reserved_for_what_was_cut_off),
 		TEST(gives_a_lost_tunnel_up_after_a_time),
+		TEST(counts_once_what_comes_after_it_was_given_up),
 		TEST(takes_a_lost_tunnel_up_again),
 		TEST(goes_on_where_a_broker_before_stopped),
 		TEST(takes_over_once_what_it_has_not_heard_of),
