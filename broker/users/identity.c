@@ -89,7 +89,7 @@ copy_name(const json_t *value, size_t max)
 static enum err
 refuse_revoked(struct diag *diag)
 {
-	diag_set(diag, "what is shown has been revoked");
+	diag_set(diag, "what is shown has been revoked: sign in again");
 	return ERR_UNAUTH;
 }
 
@@ -227,7 +227,8 @@ has_tickets(const struct config *config)
 {
 	bool wanted = config->store.path != NULL || ticket_is_possible();
 
-	/* without a store there are none now, which is not the client's fault */
+	/* without a store there are none now, which is not the client's fault
+	 */
 	for (size_t i = 0; !wanted && i < config->relay_count; i++)
 		wanted = config->relays[i].client_secrets;
 	return wanted;
@@ -414,7 +415,9 @@ identity_check_required(const struct identity *identity, bool required,
 {
 	if (!required || identity->user != NULL || identity->ticket.id != NULL)
 		return ERR_OK;
-	diag_set(diag, "this is for users who have signed in");
+	diag_set(diag,
+	    "this is for users who have signed in: send the site's token as "
+	    "Authorization: Bearer");
 	return ERR_UNAUTH;
 }
 
