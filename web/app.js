@@ -36,7 +36,7 @@ function add_line(kind, text) {
 // Nothing of them changes while it is open; plain text is answered in text.
 function show_options() {
   const open = conversation.is_open;
-  for (const id of ["model", "form", "short-lived"])
+  for (const id of ["model", "form", "short-lived", "user-token"])
     $(id).disabled = open;
   $("modality").disabled = open || $("form").value === "plain";
 }
@@ -75,12 +75,24 @@ conversation.addEventListener("done", ({ detail }) => {
 conversation.addEventListener("problem", ({ detail }) =>
   add_line("error", detail.text));
 
+const user_token = () => $("user-token").value.trim();
+
+// Where a user connects: a browser's WebSocket sends no headers, and a token
+// in a URL would be good for more than this one connection.
+async function ticket_url(path) {
+  const { url, expires_at } = await ask("/api/tickets", { route: path },
+    user_token());
+  const until = new Date(expires_at * 1000).toLocaleTimeString();
+  events.add({ way: "end", text: `got a ticket, good until ${until}` });
+  return `${url}&`;
+}
+
 // A key of culvert's, for one conversation at this path, as subprotocols.
 async function short_lived_key(path, model) {
   const route = path === "/v1/realtime" ? "" : `?route=${path}`;
   const { value, expires_at } = await ask(
     `/v1/realtime/client_secrets${route}`,
-    { session: { type: "realtime", model } });
+    { session: { type: "realtime", model } }, user_token());
   const until = new Date(expires_at * 1000).toLocaleTimeString();
   events.add({ way: "end",
     text: `got the key ${value.slice(0, 8)}…, good until ${until}` });
@@ -93,8 +105,10 @@ async function open_conversation() {
   const model = $("model").value.trim();
   const protocols = $("short-lived").checked
     ? await short_lived_key(path, model) : [];
-  conversation.open(`${secure ? "wss" : "ws"}://${location.host}${path}` +
-    `?model=${encodeURIComponent(model)}`,
+  const target = user_token() !== "" && protocols.length === 0
+    ? await ticket_url(path) : `${path}?`;
+  conversation.open(`${secure ? "wss" : "ws"}://${location.host}${target}` +
+    `model=${encodeURIComponent(model)}`,
   { modality: $("modality").value, plain, protocols });
 }
 
@@ -113,7 +127,8 @@ $("talk").addEventListener("submit", async (event) => {
       await open_conversation();
     conversation.say(text);
   } catch (err) {
-    add_line("error", `no key: ${err.message}`);
+    const what = $("short-lived").checked ? "key" : "ticket";
+    add_line("error", `no ${what}: ${err.message}`);
   }
   button.disabled = false;
 });

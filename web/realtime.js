@@ -21,9 +21,11 @@ const CODES = {
   1014: "the vendor is gone",
   4000: "the vendor refused the session",
   4001: "revoked",
+  4003: "the budget of this day is spent",
   4101: "too slow",
   4102: "no answer to pings",
   4103: "idle for too long",
+  4200: "the session's time is over",
 };
 
 export class Conversation extends EventTarget {

@@ -162,7 +162,10 @@ take_anonymous(const struct config *config, const char *id,
 	char made[2 * ID_BYTES + 1];
 
 	if (!config->chat->anonymous.allowed || config->chat->require_user) {
-		diag_set(diag, "this is for users who have signed in");
+		diag_set(diag,
+		    "this is for users who have signed in: send the site's "
+		    "token as Authorization: Bearer, or where a client cannot "
+		    "as ?token=");
 		return ERR_UNAUTH;
 	}
 	if (id != NULL && !is_anon_id(id)) {

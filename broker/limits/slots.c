@@ -78,12 +78,14 @@ explain(enum slots_kind kind, const struct subject *subject, uint64_t max,
 		[SLOTS_PARKED] = { "requests", "wait already" },
 	};
 	char whose = subject->name[0];
+	const char *name = subject->plan->name;
 
-	diag_set(diag, "all %" PRIu64 " %s %s %s", max, words[kind][0],
+	diag_set(diag, "all %" PRIu64 " %s %s %s%s%s", max, words[kind][0],
 	    whose == 'r'       ? "of this route"
 		: whose == 'n' ? "from this address"
 			       : "of yours",
-	    words[kind][1]);
+	    words[kind][1], name != NULL ? ", by plan " : "",
+	    name != NULL ? name : "");
 }
 
 /* Count one more of it, unless it has as many as it may; locked. */

@@ -120,7 +120,7 @@ check(struct database *db, const struct store_budgets *budgets, int64_t now,
 		    is_spent(budget->max_money, state->money) ||
 		    is_spent(budget->max_seconds, state->seconds)) {
 			*ret = *state;
-			diag_set(diag, "the budget of this day is spent");
+			diag_set(diag, "%s", err_text(ERR_BUDGET));
 			return ERR_BUDGET;
 		}
 	}
@@ -185,7 +185,7 @@ fit_budget(struct database *db, const struct store_reserve *in,
 	by_money = fit(budget->max_money, state->money, state->reserved_money,
 	    alone, &money);
 	if (by_tokens == ERR_BUDGET || by_money == ERR_BUDGET) {
-		diag_set(diag, "the budget of this day is spent");
+		diag_set(diag, "%s", err_text(ERR_BUDGET));
 		return ERR_BUDGET;
 	}
 	if (by_tokens == ERR_AGAIN || by_money == ERR_AGAIN) {

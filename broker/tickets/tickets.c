@@ -45,7 +45,9 @@ check_members(const json_t *body, struct diag *diag)
 		count += json_object_get(body, known[i]) != NULL;
 	if (count == json_object_size(body))
 		return ERR_OK;
-	diag_set(diag, "the request has a member that is not known");
+	diag_set(diag,
+	    "the request has a member that is not known: route, seconds, "
+	    "bind_address, model and session may be set");
 	return ERR_PROTO;
 }
 
@@ -111,7 +113,9 @@ take_route(const struct config *config, const json_t *body, struct ask *ask,
 	if (relay != NULL)
 		take_relay(relay, ask);
 	else if (!take_section(config, name, ask)) {
-		diag_set(diag, "there is no such route");
+		diag_set(diag,
+		    "there is no such route: it is the name or the path of a "
+		    "section of the configuration");
 		return ERR_NOTFOUND;
 	}
 	return ERR_OK;

@@ -8,6 +8,7 @@
 
 #include "broker/config/config.h"
 #include "broker/store/store.h"
+#include "broker/tunnels/control_log.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/xalloc.h"
@@ -227,17 +228,37 @@ answer(struct control_asks *asks, const struct work *work, enum err err,
 	(void)ask_queue_post(asks, work->member, packet);
 }
 
-/* Of whose budget, its kind says: "u", "a", "n", "r". */
+static const struct config_plan *
+plan_of(const struct subjects *subjects, const char *name)
+{
+	for (size_t i = 0; i < subjects->count; i++)
+		if (strcmp(subjects->items[i].name, name) == 0)
+			return subjects->items[i].plan;
+	return NULL;
+}
+
+/*
+ * Of whose budget, its kind says: "u", "a", "n", "r".  Once a day is enough: a
+ * conversation that goes on without its budget may ask and ask.
+ */
 void
-ask_queue_log_spent(const struct member *member,
+ask_queue_log_spent(struct member *member,
     const struct store_budget_state *state)
 {
+	const struct lease_info *info = &member->info;
+	char who[CONTROL_LOG_WHO_SIZE];
+
+	if (member->spent_until == state->resets)
+		return;
+	member->spent_until = state->resets;
 	log_info("budget.spent",
-	    "lease=%s route=%s of=%.1s tokens=%lld "
-	    "money=%lld seconds=%lld",
-	    member->info.id, member->info.route, state->subject,
-	    (long long)state->tokens, (long long)state->money,
-	    (long long)state->seconds);
+	    "lease=%s session=%s route=%s client=%s of=%.1s%s tokens=%lld "
+	    "money=%lld.%06lld seconds=%lld",
+	    info->id, info->session, info->route, info->client, state->subject,
+	    control_log_who(info, plan_of(&info->subjects, state->subject),
+		who),
+	    (long long)state->tokens, (long long)state->money / 1000000,
+	    (long long)state->money % 1000000, (long long)state->seconds);
 }
 
 /* In the store, unlocked. */

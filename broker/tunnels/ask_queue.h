@@ -56,6 +56,7 @@ struct member {
 	int64_t known_bytes; /* of the input: `largest' knows what they cost */
 	struct result *ack;  /* that waits to be taken */
 	bool spent;	     /* was told so */
+	int64_t spent_until; /* a day whose budget was logged as spent */
 	LIST_ENTRY(member) entry;
 };
 LIST_HEAD(members, member);
@@ -124,7 +125,7 @@ struct result *ask_queue_post(struct control_asks *asks, struct member *member,
 
 /* Book what is open as lost. */
 void ask_queue_book_open(const struct member *member);
-void ask_queue_log_spent(const struct member *member,
+void ask_queue_log_spent(struct member *member,
     const struct store_budget_state *state);
 
 /* End a reference; take it out of the table. */

@@ -154,11 +154,13 @@ control_connection_order_close(struct control_connection *tunnel, int code,
     const char *reason)
 {
 	struct wire_packet *packet = wire_packet_new(WIRE_CLOSE);
+	const struct lease_info *info = lease_peek(tunnel->lease);
+	char who[CONTROL_LOG_WHO_SIZE];
 	char *text;
 	size_t len;
 
-	log_notice("lease.close", "lease=%s code=%d",
-	    lease_peek(tunnel->lease)->id, code);
+	log_notice("lease.close", "lease=%s session=%s code=%d%s", info->id,
+	    info->session, code, control_log_who(info, NULL, who));
 	packet->close.code = code;
 	packet->close.reason = xstrdup(reason);
 	if (wire_format(packet, &text, &len) == ERR_OK) {

@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "broker/tunnels/target.h"
@@ -20,6 +21,54 @@ static const struct {
 	CONTROL_CAUSES
 #undef CAUSE
 };
+
+/* The first subject is the user or the visitor. */
+static const struct config_plan *
+plan_of(const struct lease_info *lease)
+{
+	return lease->subjects.count > 0 ? lease->subjects.items[0].plan : NULL;
+}
+
+/* A plan's name is a token: nothing in it wants escaping. */
+char *
+control_log_who(const struct lease_info *lease, const struct config_plan *plan,
+    char out[CONTROL_LOG_WHO_SIZE])
+{
+	char user[CONTROL_LOG_WHO_SIZE - 128];
+
+	user[0] = '\0';
+	if (lease->user != NULL)
+		(void)str_escape(user, sizeof(user), lease->user,
+		    strlen(lease->user));
+	(void)snprintf(out, CONTROL_LOG_WHO_SIZE, "%s%s%s%.64s",
+	    lease->user != NULL ? " user=" : "", user,
+	    plan != NULL ? " plan=" : "", plan != NULL ? plan->name : "");
+	return out;
+}
+
+void
+control_log_open(const struct lease_info *lease, pid_t pid)
+{
+	char who[CONTROL_LOG_WHO_SIZE];
+
+	log_info("lease.open",
+	    "lease=%s session=%s route=%s client=%s%s pid=%d", lease->id,
+	    lease->session, lease->route, lease->client,
+	    control_log_who(lease, plan_of(lease), who), (int)pid);
+}
+
+void
+control_log_resume(const struct lease_info *lease, pid_t pid,
+    int64_t resumed_ms)
+{
+	char who[CONTROL_LOG_WHO_SIZE];
+
+	log_info("lease.resume",
+	    "lease=%s session=%s route=%s client=%s%s pid=%d seconds=%lld",
+	    lease->id, lease->session, lease->route, lease->client,
+	    control_log_who(lease, plan_of(lease), who), (int)pid,
+	    (long long)resumed_ms / 1000);
+}
 
 void
 control_log_denied(const struct wire_open *open, enum err err,
@@ -52,12 +101,14 @@ log_lease(const struct lease_info *info, enum control_cause cause,
 {
 	const struct wire_totals *client = &info->from_client;
 	const struct wire_totals *upstream = &info->from_upstream;
+	char who[CONTROL_LOG_WHO_SIZE];
 
 	log_info("lease.end",
-	    "lease=%s session=%s route=%s client=%s cause=%s side=%s code=%d "
+	    "lease=%s session=%s route=%s client=%s%s cause=%s side=%s code=%d "
 	    "client_messages=%llu client_bytes=%llu upstream_messages=%llu "
 	    "upstream_bytes=%llu seconds=%lld",
 	    info->id, info->session, info->route, info->client,
+	    control_log_who(info, plan_of(info), who),
 	    end != NULL ? end->cause : causes[cause].word,
 	    end != NULL ? end->side : causes[cause].side,
 	    end != NULL ? end->code : 0, (unsigned long long)client->messages,

@@ -3,6 +3,9 @@
 #define BROKER_CONTROL_LOG_H
 
 #include <sys/socket.h>
+#include <sys/types.h>
+
+#include <stdint.h>
 
 #include "broker/tunnels/leases.h"
 #include "common/err.h"
@@ -32,6 +35,19 @@ enum control_cause {
 	CONTROL_CAUSES
 #undef CAUSE
 };
+
+/*
+ * " user=ann plan=free": who it is, as far as is known, and a plan unless it
+ * is NULL; "" where there is neither.  Returns out.
+ */
+#define CONTROL_LOG_WHO_SIZE 640
+char *control_log_who(const struct lease_info *lease,
+    const struct config_plan *plan, char out[CONTROL_LOG_WHO_SIZE]);
+
+/* A tunnel of this process was granted, or comes back after resumed_ms. */
+void control_log_open(const struct lease_info *lease, pid_t pid);
+void control_log_resume(const struct lease_info *lease, pid_t pid,
+    int64_t resumed_ms);
 
 /* A tunnel was refused. */
 void control_log_denied(const struct wire_open *open, enum err err,

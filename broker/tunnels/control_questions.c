@@ -19,6 +19,7 @@
 #include "broker/store/usage_report.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/str.h"
 #include "common/thread.h"
 #include "common/xalloc.h"
 
@@ -195,13 +196,15 @@ add_revocation(const struct config *config, const struct wire_revoke *in,
 {
 	int64_t now = clock_unix();
 	int64_t keep_s = config->limits.revocation_s;
+	char value[512];
 	enum err err = revocations_add(in->kind, in->value,
 	    in->before == 0 ? now : in->before,
 	    now + (keep_s > 0 ? keep_s : REVOCATION_S), diag);
 
 	if (err != ERR_OK)
 		return err;
-	log_notice("revocation.add", "kind=%s", in->kind);
+	log_notice("revocation.add", "kind=%s value=%s", in->kind,
+	    str_escape(value, sizeof(value), in->value, strlen(in->value)));
 	/* whoever takes it knows how many */
 	*ret = json_pack("{si}", "closed", 0);
 	return ERR_OK;

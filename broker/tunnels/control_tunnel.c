@@ -74,9 +74,7 @@ grant(struct control_server *srv, struct control_connection *conn)
 	conn->route = NULL;
 	tunnel_route_free(route);
 	hold(srv, conn, lease, &packet->grant.limits);
-	log_info("lease.open", "lease=%s session=%s route=%s client=%s pid=%d",
-	    info->id, info->session, info->route, info->client,
-	    (int)conn->peer.cred.pid);
+	control_log_open(info, conn->peer.cred.pid);
 	supersede(srv, info);
 	(void)control_connection_send_with(srv, conn, packet, fd);
 	wire_packet_free(packet);
@@ -324,17 +322,6 @@ send_limits(struct control_server *srv, struct control_connection *conn,
 	wire_packet_free(packet);
 }
 
-static void
-log_lease_resumed(const struct control_connection *conn, int64_t elapsed_ms)
-{
-	const struct lease_info *info = lease_peek(conn->lease);
-
-	log_info("lease.resume",
-	    "lease=%s session=%s route=%s client=%s pid=%d seconds=%lld",
-	    info->id, info->session, info->route, info->client,
-	    (int)conn->peer.cred.pid, (long long)elapsed_ms / 1000);
-}
-
 void
 control_tunnel_resume(struct control_server *srv,
     struct control_connection *conn, const struct wire_resume *in)
@@ -359,7 +346,8 @@ control_tunnel_resume(struct control_server *srv,
 		send_denial(srv, conn, tunnel_route_deny(err, &diag));
 		return;
 	}
-	log_lease_resumed(conn, in->elapsed_ms);
+	control_log_resume(lease_peek(conn->lease), conn->peer.cred.pid,
+	    in->elapsed_ms);
 	send_limits(srv, conn, WIRE_RESUMED);
 }
 

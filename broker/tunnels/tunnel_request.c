@@ -205,7 +205,9 @@ tunnel_request_subprotocol(const struct config_relay *relay,
 		return err;
 	if (offer.count == 0 && offer.offered > 0 &&
 	    relay->subprotocols.count > 0) {
-		diag_set(diag, "none of the subprotocols is served here");
+		diag_set(diag,
+		    "none of the subprotocols is served here: offer `%s', too",
+		    relay->subprotocols.items[0]);
 		return ERR_PROTO;
 	}
 	if (relay->subprotocol_pass)

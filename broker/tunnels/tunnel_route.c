@@ -429,7 +429,10 @@ identify(struct tunnel_route *route, struct diag *diag)
 	/* a ticket was made by somebody who might */
 	if (require_user && identity->user == NULL &&
 	    identity->ticket.id == NULL) {
-		diag_set(diag, "only users of this site are served here");
+		diag_set(diag,
+		    "this is for users who have signed in: send the site's "
+		    "token as ?token= or as the subprotocol "
+		    "openai-insecure-api-key.TOKEN, or a ticket as ?ticket=");
 		return ERR_UNAUTH;
 	}
 	return route->kind == KIND_RELAY
@@ -450,7 +453,7 @@ check_revocations(const struct lease_request *request, struct diag *diag)
 
 	if (!revocations_have(&subject))
 		return ERR_OK;
-	diag_set(diag, "what is shown has been revoked");
+	diag_set(diag, "what is shown has been revoked: sign in again");
 	return ERR_UNAUTH;
 }
 

@@ -90,7 +90,7 @@ copy_name(const json_t *value, size_t max)
 static enum err
 refuse_revoked(struct diag *diag)
 {
-	diag_set(diag, "what is shown has been revoked");
+	diag_set(diag, "what is shown has been revoked: sign in again");
 	return ERR_UNAUTH;
 }
 
@@ -404,7 +404,9 @@ identity_check_required(const struct identity *identity, bool required,
 {
 	if (!required || identity->user != NULL || identity->ticket.id != NULL)
 		return ERR_OK;
-	diag_set(diag, "this is for users who have signed in");
+	diag_set(diag,
+	    "this is for users who have signed in: send the site's token as "
+	    "Authorization: Bearer");
 	return ERR_UNAUTH;
 }
 

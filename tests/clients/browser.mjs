@@ -103,6 +103,29 @@ test("the page says that no key is given", async (t) => {
 	    "You said: Again");
 }, { timeout: 60000 });
 
+test("the page connects as a user, with a ticket", async (t) => {
+	const { up, page, errors } = await open(t);
+	const [, token] = await up.wait_for(/Bearer ([\w-]+\.[\w-]+\.[\w-]+)/);
+	const urls = [];
+	page.on("websocket", (ws) => urls.push(new URL(ws.url())));
+	await page.fill("#user-token", `${token}A`);
+	await page.fill("#message", "Hello");
+	await page.press("#message", "Enter");
+	await page.waitForSelector("#conversation .error");
+	assert.match(await page.textContent("#conversation .error"),
+	    /^no ticket: the token's signature is not valid/);
+	await page.fill("#user-token", token);
+	await page.fill("#message", "Hello");
+	await page.press("#message", "Enter");
+	await page.waitForSelector("#conversation .note");
+	assert.equal(urls.length, 1);
+	assert.equal(urls[0].pathname, "/v1/realtime");
+	assert.match(urls[0].searchParams.get("ticket"), /^ek_/);
+	assert.equal(urls[0].searchParams.get("model"), "gpt-realtime");
+	assert.ok(!urls[0].href.includes(token));
+	assert.deepEqual(errors, []);
+}, { timeout: 60000 });
+
 test("the page makes a session with a persona of Anam's", async (t) => {
 	const { up, base, page, errors } = await open(t);
 	await page.fill("#persona", "3f2b8c1e-7a54-4e0b-9d8f-1c2b3a4d5e6f");

@@ -432,10 +432,13 @@ for (const name of FRONTS) {
 			    undefined);
 			client.destroy();
 		});
-		for (const offer of ["v3.example", key, "V1.EXAMPLE", "v1"])
-			assert_refused(await site.handshake(front, "/raw",
-			    { "Sec-WebSocket-Protocol": offer }, how), 400,
-			    { direct });
+		for (const offer of ["v3.example", key, "V1.EXAMPLE", "v1"]) {
+			const answer = await site.handshake(front, "/raw",
+			    { "Sec-WebSocket-Protocol": offer }, how);
+			assert_refused(answer, 400, { direct });
+			assert.match(answer.body.toString(),
+			    /: offer `v1\.example', too"/);
+		}
 	}, options);
 }
 

@@ -55,7 +55,7 @@ async function open_until(site, count) {
 
 test("ends what a user has open, and refuses what was issued before",
     async (t) => {
-	const { site, server, front, token } = await open_site(t);
+	const { site, server, front, token, broker } = await open_site(t);
 	const old = token("ann", { iat: now() - 1 });
 	const bob = token("bob", { iat: now() - 1 });
 	const open = (target, who) => site.pair(front, target, server,
@@ -76,6 +76,11 @@ test("ends what a user has open, and refuses what was issued before",
 		diag(`closed after ${end.ms.toFixed(0)} ms`);
 	}
 	await open_until(site, 1);
+	for (const line of [/ lease\.open [^\n]* user=ann pid=/,
+	    / lease\.end [^\n]* user=ann cause=broker_close /,
+	    / lease\.close [^\n]* session=\w+ code=4001 user=ann\n/,
+	    / revocation\.add kind=user value=ann\n/])
+		await broker.wait_for(line);
 	await other.client.send_text("still there");
 	assert.equal((await other.upstream.data_frame()).payload.toString(),
 	    "still there");

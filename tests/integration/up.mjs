@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // deploy/up: serves, says what is wrong, and leaves nothing behind.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
@@ -73,6 +74,25 @@ test("serves the page, a token and a conversation, then stops", async (t) => {
 	assert.equal(status.code, 0);
 	await all_gone(pids);
 	assert.deepEqual(folders(site), []);
+}, { timeout: 60000 });
+
+test("has a user, who gets a ticket until that is revoked", async (t) => {
+	const { up, port } = await bring_up(t);
+	const [, token] = await up.wait_for(/Bearer ([\w-]+\.[\w-]+\.[\w-]+)/);
+	const [, revoke] = await up.wait_for(/^ +(\S+culvertctl .* revoke user demo)$/m);
+	const ask = () => fetch(`http://127.0.0.1:${port}/api/tickets`, {
+		method: "POST", body: '{"route":"openai"}',
+		headers: { "Content-Type": "application/json",
+		    "Authorization": `Bearer ${token}` },
+	});
+
+	const given = await ask();
+	assert.equal(given.status, 200);
+	assert.match((await given.json()).url, /^\/v1\/realtime\?ticket=ek_/);
+	execFileSync(revoke.split(" ")[0], revoke.split(" ").slice(1));
+	const refused = await ask();
+	assert.equal(refused.status, 401);
+	assert.match((await refused.json()).error.message, /revoked/);
 }, { timeout: 60000 });
 
 // The seed's clients are a browser's or a game's: they send what they always

@@ -66,7 +66,7 @@ refuses_more_than_its_maximum_until_one_is_given_back(void **state)
 	struct slots *others = take(SLOTS_TUNNELS, &bob);
 
 	(void)state;
-	refuse(SLOTS_TUNNELS, &ann, "2 connections of yours");
+	refuse(SLOTS_TUNNELS, &ann, "2 connections of yours are in use, by plan two");
 	slots_release(first);
 	first = take(SLOTS_TUNNELS, &ann);
 	refuse(SLOTS_TUNNELS, &ann, "2 connections");
