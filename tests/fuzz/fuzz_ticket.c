@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/http/request_parse.h"
 #include "broker/signing_key.h"
 #include "broker/store/store.h"
 #include "broker/tickets/ticket.h"
@@ -69,7 +70,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = xstrndup((const char *)data, size), *token, *ticket;
-	const char *bearer = ticket_of_bearer(text);
+	const char *bearer = request_parse_bearer(text);
 	json_t *claims = json_loadb((const char *)data, size, 0, NULL);
 
 	if (!signing_key_is_there())
