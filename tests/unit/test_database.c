@@ -132,8 +132,8 @@ static const char *const log_migrations[] = { "CREATE TABLE t (x TEXT)" };
 static const char *const log_statements[] = {
 	"INSERT INTO t VALUES (hex(randomblob(4096)))",
 	"SELECT count(*) FROM t",
-	"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
-	"SELECT sum(x) FROM n",
+	("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+	 "SELECT sum(x) FROM n"),
 };
 static const struct database_schema log_schema = {
 	.application_id = 1,
