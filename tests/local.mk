@@ -279,8 +279,7 @@ check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 endif
 TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
-	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests) \
-	$(chaos_tests)
+	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
 endif
 
 %C%_fuzz_fuzz_access_SOURCES = %D%/fuzz/fuzz_access.c $(fuzz_main)
