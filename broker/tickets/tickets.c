@@ -24,7 +24,6 @@ struct ask {
 	const char *path;		  /* of its WebSockets; NULL: none */
 	const char *plan;		  /* of the route; NULL: none */
 	bool needs_user;		  /* the site's */
-	bool needs_name;		  /* or whom the web server knows */
 	int64_t seconds;
 	bool bind_address;
 	const char *model;

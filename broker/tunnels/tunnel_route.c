@@ -419,10 +419,6 @@ identify(struct tunnel_route *route, struct diag *diag)
 		return ERR_UNAVAIL;
 	}
 	if (require_ticket && identity->ticket.id == NULL) {
-		if (!ticket_is_possible()) {
-			diag_set(diag, "there is no store, which tickets need");
-			return ERR_UNAVAIL;
-		}
 		diag_set(diag, "a short-lived key is needed here");
 		return ERR_UNAUTH;
 	}
