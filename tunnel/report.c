@@ -551,6 +551,7 @@ report_hurry(struct report *report)
 {
 	if (!report->ended)
 		return;
+	broker_link_hurry(report->link);
 	earliest(&report->give_up_ms, clock_ms() + HURRY_MS);
 	arm(report);
 }
