@@ -159,23 +159,28 @@ const FILES = new RegExp("^(charges|culvert\\.conf|lighttpd.*|nginx-.*|store\\.d
 // lighttpd asks a server that was away no more for so long.
 const GRACE_MS = 3000;
 
+// A tunnel waits for a client that does not answer its close frame, as one that
+// has other things to wait for, for so long.
+const CLOSE_MS = 5000;
+
 // Conversations that were cut, or refused, although nothing that they went
 // through was hit.
 function unexplained(load, faults, pids, killed) {
-	const through = { livekit: ["web", "broker"],
-	    limited: ["web", "broker"], once: ["web", "broker", "sim",
-	    "supervisor"], chat: ["web", "broker",
-	    "sim"], poll: ["web", "broker"], ticket: ["web", "broker", "sim",
-	    "supervisor"], realtime: ["web", "sim", "supervisor"],
-	    user: ["web", "sim", "supervisor"], planned: ["web", "sim",
-	    "supervisor", "broker"], victim: ["web", "sim", "supervisor"],
-	    echo: ["web",
-	    "sim", "supervisor"], socket: ["web", "broker", "supervisor"] };
+	const broker = ["web", "broker"], tunnel = ["web", "sim", "supervisor"];
+	const through = { livekit: broker, limited: broker, poll: broker,
+		chat: [...broker, "sim"], socket: [...broker, "supervisor"],
+		once: [...tunnel, "broker"], ticket: [...tunnel, "broker"],
+		// who asks before each response waits for the next broker
+		realtime: tunnel, user: tunnel, planned: tunnel, victim: tunnel,
+		echo: tunnel };
 	return load.conversations.filter((c) => {
 		const names = c.how === "cut" ? through[c.kind] :
 		    ["web", "broker", "sim", "supervisor", "process"];
+		// what cuts a tunnel is not long before
+		const since = names === tunnel ?
+		    Math.max(c.start, c.end - CLOSE_MS) : c.start;
 		return c.how !== "over" && !killed.has(pids.get(c.address)) &&
-		    faults.between(c.start - GRACE_MS, c.end, names).length === 0;
+		    faults.between(since - GRACE_MS, c.end, names).length === 0;
 	});
 }
 
