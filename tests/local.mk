@@ -140,6 +140,32 @@ unit_tests = \
 	%D%/unit/test_ws_frame
 EXTRA_DIST += %D%/unit/test_keys.h
 
+# Those in which threads meet, for ThreadSanitizer: deploy/check --tests threads.
+thread_tests = \
+	%D%/unit/test_accept_pool \
+	%D%/unit/test_buckets \
+	%D%/unit/test_chat_socket \
+	%D%/unit/test_conf_tree \
+	%D%/unit/test_control_asks \
+	%D%/unit/test_control_server \
+	%D%/unit/test_database \
+	%D%/unit/test_flight \
+	%D%/unit/test_http_client \
+	%D%/unit/test_http_stream \
+	%D%/unit/test_hub \
+	%D%/unit/test_jobs \
+	%D%/unit/test_leases \
+	%D%/unit/test_ledger \
+	%D%/unit/test_message_file \
+	%D%/unit/test_parked \
+	%D%/unit/test_request \
+	%D%/unit/test_resolver \
+	%D%/unit/test_revocations \
+	%D%/unit/test_scribe \
+	%D%/unit/test_signing_key \
+	%D%/unit/test_slots \
+	%D%/unit/test_user_keys
+
 # What lets scripts speak on the control socket.
 check_PROGRAMS += %D%/lib/packets
 %C%_lib_packets_LDADD =
@@ -358,6 +384,12 @@ EXTRA_DIST += $(integration_tests) $(client_tests) $(chaos_tests) \
 	%D%/lib/harness.mjs %D%/lib/issuer.mjs %D%/lib/rawws.mjs %D%/lib/servers.mjs \
 	%D%/lib/sse.mjs %D%/lib/tap.mjs
 
+# No other program is built for them.
+thread-tests: $(thread_tests)
+check-threads: thread-tests
+	$(MAKE) $(AM_MAKEFLAGS) check-TESTS check_PROGRAMS= \
+		TESTS='$(thread_tests)'
+
 # The long forms.  FUZZ_SECONDS and CHAOS_SECONDS say how long.
 fuzz:
 	$(srcdir)/tools/fuzz
@@ -376,4 +408,4 @@ analyze: config.h
 		$(JANSSON_CFLAGS) $(LWS_CFLAGS) $(OPENSSL_CFLAGS) \
 		$(CONFUSE_CFLAGS) $(SQLITE_CFLAGS) $(SYSTEMD_CFLAGS) \
 		$(CMOCKA_CFLAGS) $(MHD_CFLAGS)
-.PHONY: fuzz chaos analyze
+.PHONY: thread-tests check-threads fuzz chaos analyze

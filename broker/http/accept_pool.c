@@ -25,7 +25,7 @@ struct accept_pool {
 	int listen_fd;
 	int stop_fd;		/* readable once stopped, until all is over */
 	pthread_mutex_t leader; /* who has it, accepts */
-	unsigned pauses;	/* since it was last accepted; guarded by leader */
+	unsigned pauses; /* since it was last accepted; guarded by leader */
 	pthread_mutex_t lock;
 	pthread_cond_t ended; /* alive has become 0 */
 	unsigned alive;	      /* guarded by lock */
@@ -248,6 +248,9 @@ run(struct accept_pool *pool, struct diag *diag)
 	alive = wait_for_end(pool);
 	if (alive > 0) {
 		diag_set(diag, "%u requests did not end in time", alive);
+		/* nobody waits for them, nor for those that have ended */
+		for (unsigned i = 0; i < pool->started; i++)
+			(void)pthread_detach(pool->threads[i]);
 		return ERR_TIMEOUT;
 	}
 	for (unsigned i = 0; i < pool->started; i++)

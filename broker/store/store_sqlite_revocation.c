@@ -46,14 +46,18 @@ static enum err
 read_all(struct database *db, int64_t now, struct store_revocations *ret,
     struct diag *diag)
 {
+	size_t size = 0;
 	enum err err =
 	    database_ask(db, LIST_REVOCATIONS, PARAMS(NUMBER(now)), diag);
 
 	if (err != ERR_OK)
 		return err;
 	while ((err = database_step(db, diag)) == ERR_OK) {
-		ret->items = xreallocarray(ret->items, ret->count + 1,
-		    sizeof(*ret->items));
+		if (ret->count == size) {
+			size = size == 0 ? 16 : size * 2;
+			ret->items = xreallocarray(ret->items, size,
+			    sizeof(*ret->items));
+		}
 		ret->items[ret->count++] = (struct store_revocation){
 			.kind = database_text(db, 0),
 			.value = database_text(db, 1),

@@ -51,6 +51,8 @@ static struct {
 	struct set *set;     /* NULL: none was had yet */
 	/* of a URL, by clock_ms() */
 	bool fetching, failed;
+	bool joinable; /* the thread of the last fetch, which does not wait */
+	pthread_t thread;
 	int64_t fresh_ms, again_ms;
 	unsigned waiters;
 	/* of a file */
@@ -260,9 +262,21 @@ run_fetch(void *arg)
 	else
 		log_error("users.keys_failed", "source=%s reason=\"%s\"",
 		    fetch->url, why.text);
-	end_fetch(fetch, jwks);
+	end_fetch(fetch, jwks); /* whoever holds the lock may join us now */
 	fetch_free(fetch);
 	return NULL;
+}
+
+/*
+ * Have the thread of a fetch that is over be gone, with what libraries keep
+ * for it: they are taken down at the end of the process.
+ */
+static void
+join_last(void)
+{
+	if (source.joinable)
+		(void)pthread_join(source.thread, NULL);
+	source.joinable = false;
 }
 
 /* Begin one, unless one runs already, or ran a moment ago. */
@@ -271,18 +285,18 @@ start_fetch(const struct config_users *users)
 {
 	int64_t now_ms = clock_ms();
 	struct fetch *fetch;
-	pthread_t thread;
 	struct diag why;
 
 	if (source.fetching || now_ms < source.again_ms)
 		return;
+	join_last();
 	fetch = xcalloc(1, sizeof(*fetch));
 	fetch->url = xstrdup(users->jwks_url);
 	fetch->ca_file =
 	    users->ca_file == NULL ? NULL : xstrdup(users->ca_file);
 	fetch->allow_private = users->allow_private;
 	fetch->refresh_ms = users->jwks_refresh_s * 1000;
-	if (thread_start(&thread, "user-keys", run_fetch, fetch, &why) !=
+	if (thread_start(&source.thread, "user-keys", run_fetch, fetch, &why) !=
 	    ERR_OK) {
 		log_error("users.keys_failed", "source=%s reason=\"%s\"",
 		    fetch->url, why.text);
@@ -291,7 +305,7 @@ start_fetch(const struct config_users *users)
 		fetch_free(fetch);
 		return;
 	}
-	(void)pthread_detach(thread);
+	source.joinable = true;
 	source.fetching = true;
 }
 
@@ -503,6 +517,7 @@ user_keys_done(void)
 	/* its time is bounded */
 	while (source.fetching)
 		(void)pthread_cond_wait(&source.over, &source.lock);
+	join_last();
 	free(source.name);
 	source.name = NULL;
 	unref(source.set);

@@ -189,7 +189,8 @@ test("what is refused is not kept, and its answer has its id", async (t) => {
 	await client.send_text(good);
 	assert.equal((await upstream.message()).payload.toString(), good);
 	const grown = memory_of(pid).pss - before;
-	assert.ok(grown < 1024, `it has grown by ${grown} KiB`);
+	// of 32 MiB; ThreadSanitizer's shadow is of the process, too
+	assert.ok(grown < 4096, `it has grown by ${grown} KiB`);
 });
 
 test("binary messages do not pass a pin", async (t) => {

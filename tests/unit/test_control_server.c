@@ -653,12 +653,10 @@ reports_without_keeping_others_waiting(void **state)
 	int one, two, left, tunnel;
 
 	/* a report may take longer than a peer may be silent */
-	start(world, PATIENCE_MS, 200);
-	one = peer(world);
-	say(one, REPORT);
-	assert_refused(hear_report(one), "there is no `store'");
 	store_set_current(&slow_store);
+	start(world, PATIENCE_MS, 1000);
 	(void)pthread_mutex_lock(&gate);
+	one = peer(world);
 	say(one, REPORT);
 	two = peer(world);
 	say(two, REPORT);
@@ -777,17 +775,30 @@ stop_accounts(void **state)
 }
 
 static void
-tops_up_and_tells_who_listens(void **state)
+answers_nothing_without_a_store(void **state)
 {
 	struct world *world = *state;
 	int one;
 
 	start(world, PATIENCE_MS, PATIENCE_MS);
-	notify_set_sink(&sink);
 	one = peer(world);
+	say(one, REPORT);
+	assert_refused(hear_report(one), "there is no `store'");
 	say(one, TOP_UP("-0.5"));
 	assert_refused(hear_report(one), "there is no `store'");
+	(void)close(one);
+}
+
+static void
+tops_up_and_tells_who_listens(void **state)
+{
+	struct world *world = *state;
+	int one;
+
 	store_set_current(&account_store);
+	notify_set_sink(&sink);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	one = peer(world);
 	say(one, TOP_UP("-0.5"));
 	assert_account(hear_report(one), "4.500000", "one");
 	assert_int_equal(told, 1);
@@ -809,8 +820,8 @@ answers_about_accounts_while_others_are_asked(void **state)
 	struct world *world = *state;
 	int askers[CONTROL_QUESTIONS_MAX], one, tunnel;
 
-	start(world, PATIENCE_MS, PATIENCE_MS);
 	store_set_current(&account_store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
 	(void)pthread_mutex_lock(&gate);
 	for (int i = 0; i < CONTROL_QUESTIONS_MAX - 1; i++) {
 		askers[i] = peer(world);
@@ -845,8 +856,8 @@ outlives_who_leaves_as_its_report_comes(void **state)
 {
 	struct world *world = *state;
 
-	start(world, PATIENCE_MS, PATIENCE_MS);
 	store_set_current(&slow_store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
 	for (int i = 0; i < 2000; i++) {
 		int fd = peer(world);
 
@@ -1328,7 +1339,7 @@ takes_up_the_lease_of_a_broker_before(void **state)
 	other = peer(world);
 	say(other, OPEN("/echo"));
 	hear_deny(other, 429);
-	hear_end(other);
+	(void)close(other);
 	say(fd, USAGE);
 	say(fd, END);
 	hear_taken(fd);
@@ -1351,7 +1362,7 @@ takes_up_no_lease_twice_unless_its_peer_is_gone(void **state)
 	other = peer(world);
 	say_resume(other, resume);
 	hear_deny(other, 409);
-	hear_end(other);
+	(void)close(other);
 	for (int i = 0; i < 20; i++) {
 		other = peer(world);
 		(void)close(fd); /* and at once */
@@ -1384,7 +1395,7 @@ takes_up_nothing_that_it_has_not_signed(void **state)
 		fd = peer(world);
 		say_resume(fd, texts[i]);
 		hear_deny(fd, 401);
-		hear_end(fd);
+		(void)close(fd);
 	}
 	control_server_stop();
 	signing_key_done();
@@ -1393,7 +1404,7 @@ takes_up_nothing_that_it_has_not_signed(void **state)
 	fd = peer(world);
 	say_resume(fd, resume);
 	hear_deny(fd, 401);
-	hear_end(fd);
+	(void)close(fd);
 	free(resume);
 	signing_key_done();
 }
@@ -1619,7 +1630,7 @@ says_when_a_budget_begins_anew(void **state)
 		assert_non_null(
 		    wire_headers_find(&packet->deny.headers, "RateLimit"));
 		wire_packet_free(packet);
-		hear_end(fd);
+		(void)close(fd);
 	}
 	assert_int_equal(count_leases(world), 0);
 }
@@ -1635,6 +1646,7 @@ main(void)
 		    passes_one_end_of_a_socket_whose_other_is_engine_ios),
 		SERVER_TEST(answers_a_report_with_limits_that_have_changed),
 		SERVER_TEST(keeps_what_a_tunnel_reported_before_it_died),
+		SERVER_TEST(answers_nothing_without_a_store),
 		cmocka_unit_test_teardown(
 		    reports_without_keeping_others_waiting, stop_reports),
 		cmocka_unit_test_teardown(

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -216,6 +218,73 @@ lists_them_as_far_as_there_is_room(void **state)
 	json_decref(list);
 }
 
+#define ADDERS 3
+#define ADDED  40 /* by each of them */
+
+static atomic_uint adding, forgotten;
+
+static void *
+add_some(void *arg)
+{
+	const char *name = arg;
+	char user[32];
+
+	for (int i = 0; i < ADDED; i++) {
+		(void)snprintf(user, sizeof(user), "%s%d", name, i);
+		if (add("user", user, NOW) != ERR_OK || !has_user(user, NOW))
+			atomic_fetch_add(&forgotten, 1);
+	}
+	for (int i = 0; i < ADDED; i++) {
+		(void)snprintf(user, sizeof(user), "%s%d", name, i);
+		if (!has_user(user, NOW))
+			atomic_fetch_add(&forgotten, 1);
+	}
+	atomic_fetch_sub(&adding, 1);
+	return NULL;
+}
+
+static void *
+load_meanwhile(void *arg)
+{
+	(void)arg;
+	while (atomic_load(&adding) > 0)
+		if (revocations_load(NOW, NULL) != ERR_OK)
+			atomic_fetch_add(&forgotten, 1);
+	return NULL;
+}
+
+static void *
+list_meanwhile(void *arg)
+{
+	(void)arg;
+	while (atomic_load(&adding) > 0)
+		json_decref(revocations_list(SIZE_MAX));
+	return NULL;
+}
+
+static void
+forgets_none_while_others_are_added_and_read(void **state)
+{
+	static char names[ADDERS][2] = { "a", "b", "c" };
+	pthread_t threads[ADDERS + 2];
+
+	(void)state;
+	atomic_store(&adding, ADDERS);
+	for (size_t i = 0; i < ADDERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, add_some,
+				     names[i]),
+		    0);
+	assert_int_equal(pthread_create(&threads[ADDERS], NULL, load_meanwhile,
+			     NULL),
+	    0);
+	assert_int_equal(pthread_create(&threads[ADDERS + 1], NULL,
+			     list_meanwhile, NULL),
+	    0);
+	for (size_t i = 0; i < ADDERS + 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(atomic_load(&forgotten), 0);
+}
+
 int
 main(void)
 {
@@ -230,6 +299,7 @@ main(void)
 		STORED(outlives_the_process_in_the_store),
 		STORED(hears_of_what_another_process_has_added),
 		STORED(adds_nothing_while_the_store_is_away),
+		STORED(forgets_none_while_others_are_added_and_read),
 		TEST(lists_them_as_far_as_there_is_room),
 	};
 	int rc;

@@ -8,6 +8,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -528,6 +531,51 @@ processes_that_rotate_together_add_one_key(void **state)
 	free(old);
 }
 
+#define THREADS 4
+#define TOKENS	50 /* of each of them */
+
+static atomic_uint bad, at_work;
+
+static void *
+sign_and_verify(void *arg)
+{
+	char *token;
+
+	(void)arg;
+	for (int i = 0; i < TOKENS; i++) {
+		token = sign();
+		if (verify(token) != ERR_OK)
+			atomic_fetch_add(&bad, 1);
+		free(token);
+	}
+	atomic_fetch_sub(&at_work, 1);
+	return NULL;
+}
+
+/* A file that changes all the time, as where others add their keys. */
+static void
+threads_go_on_while_the_keys_are_replaced(void **state)
+{
+	struct world *world = *state;
+	pthread_t threads[THREADS];
+	struct timespec now[2] = { { .tv_sec = clock_unix() } };
+
+	open_keys(world, DAY_S);
+	atomic_store(&at_work, THREADS);
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL,
+				     sign_and_verify, NULL),
+		    0);
+	while (atomic_load(&at_work) > 0) {
+		now[0].tv_nsec = (now[0].tv_nsec + 1000) % 1000000000;
+		now[1] = now[0];
+		assert_int_equal(utimensat(AT_FDCWD, world->path, now, 0), 0);
+	}
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(atomic_load(&bad), 0);
+}
+
 /* A process that died while it wrote has left half a file behind. */
 static void
 passes_over_what_a_dead_process_left(void **state)
@@ -565,6 +613,7 @@ main(void)
 		TEST(has_no_more_keys_than_its_maximum),
 		TEST(processes_that_start_together_have_one_key),
 		TEST(processes_that_rotate_together_add_one_key),
+		TEST(threads_go_on_while_the_keys_are_replaced),
 		TEST(passes_over_what_a_dead_process_left),
 #undef TEST
 	};
