@@ -168,11 +168,21 @@ struct store_budget_state {
 	int64_t resets; /* when the day ends, seconds since 1970 */
 };
 
+/* Whose response it is: of the ledger's row that stands for it in the end. */
+struct store_lost {
+	const char *lease, *session, *route;
+	const char *user, *model; /* NULL: not known */
+	int64_t ask;		  /* from 1; the row's n is -ask */
+};
+
 struct store_reserve {
 	const char *id; /* unique; reserved before, it is no error */
 	struct store_budgets budgets;
 	int64_t tokens, money; /* that it may come to */
-	int64_t now, expires;  /* forgotten then, if nobody settles it */
+	int64_t now, expires;  /* forgotten then, if nobody settles it ... */
+	/* ... and booked as a row "lost", with these tokens and this money;
+	   NULL: it has cost nothing. */
+	const struct store_lost *lost;
 };
 
 /* How long a connection or a stream has lasted. */
@@ -550,7 +560,8 @@ struct store_ops {
 	/*
 	 * Forget sessions and tickets that have expired, keys, events and chats
 	 * that are kept no longer, windows that are over; nothing of what runs,
-	 * and nothing of the ledger or of accounts.  A chat goes with all that
+	 * and nothing of the ledger or of accounts.  A reservation that nobody
+	 * has settled becomes a row of the ledger, if it says of what.  A chat goes with all that
 	 * is in it, as if deleted: a key that began in it stays for its time.
 	 *
 	 * It forgets some at a time, so that nobody waits long for the store;

@@ -130,8 +130,9 @@ static enum err
 expire_rows(struct database *db, int64_t now, struct diag *diag)
 {
 	static const enum statement ids[] = { EXPIRE_ANAM, EXPIRE_TICKETS,
-		EXPIRE_ALLOWANCES, EXPIRE_KEYS, EXPIRE_COUNTERS,
-		EXPIRE_RESERVATIONS, EXPIRE_METERS, EXPIRE_REVOCATIONS };
+		EXPIRE_ALLOWANCES, EXPIRE_KEYS, EXPIRE_COUNTERS, COUNT_LOST,
+		BOOK_LOST, EXPIRE_RESERVATIONS, EXPIRE_METERS,
+		EXPIRE_REVOCATIONS };
 	enum err err = database_begin(db, diag);
 
 	if (err != ERR_OK)

@@ -298,6 +298,15 @@ reserve(struct control_asks *asks, const struct work *work,
 	char id[LEDGER_RESERVATION_BYTES];
 	struct budget_ask ask =
 	    ask_queue_make_ask(work->member, work->input_bytes, id);
+	const struct lease_info *info = &work->member->info;
+	const struct store_lost lost = {
+		.lease = info->id,
+		.session = info->session,
+		.route = info->route,
+		.user = info->user,
+		.model = info->model,
+		.ask = work->n,
+	};
 	struct diag diag = { "" };
 	enum err err;
 
@@ -310,13 +319,14 @@ reserve(struct control_asks *asks, const struct work *work,
 		return ERR_OK;
 	if (clock_ms() < asks->away_ms)
 		return ERR_UNAVAIL;
-	ledger_reservation(work->member->info.id, work->n, id);
+	ask.lost = &lost;
+	ledger_reservation(info->id, work->n, id);
 	budget_estimate(&ask, &ret->tokens, &ret->money);
 	(void)pthread_mutex_unlock(&asks->lock);
 	err = budget_reserve(&ask, state, &diag);
 	if (err != ERR_OK && err != ERR_AGAIN && err != ERR_BUDGET)
 		log_warning("budget.unavailable", "lease=%s reason=\"%s\"",
-		    work->member->info.id, diag.text);
+		    info->id, diag.text);
 	(void)pthread_mutex_lock(&asks->lock);
 	/* each try waits for long, and others wait behind it */
 	if (err == ERR_UNAVAIL)
