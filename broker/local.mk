@@ -59,6 +59,7 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/control_connection.c %D%/tunnels/control_connection.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
 	%D%/tunnels/control_operator.c %D%/tunnels/control_operator.h \
+	%D%/tunnels/control_accept.c %D%/tunnels/control_accept.h \
 	%D%/tunnels/control_peer.c %D%/tunnels/control_peer.h \
 	%D%/tunnels/control_questions.c %D%/tunnels/control_questions.h \
 	%D%/tunnels/control_server.c %D%/tunnels/control_server.h \

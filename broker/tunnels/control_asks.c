@@ -16,10 +16,10 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/thread.h"
+#include "common/ws_frame.h"
 #include "common/xalloc.h"
 
 #define BEFORE_MAX  64 /* asks that a broker before us may have let open */
-#define CLOSE_SPENT 4003
 
 /* Most of an event's text, its JSON included, that goes for one token. */
 #define TOKEN_BYTES_MAX 8
@@ -128,7 +128,7 @@ on_spent(void *arg, const char *lease, const struct store_budget_state *state)
 	if (member != NULL && member->owner != NULL && !member->spent) {
 		member->spent = true;
 		packet = wire_packet_new(WIRE_CLOSE);
-		packet->close.code = CLOSE_SPENT;
+		packet->close.code = WS_CODE_BUDGET;
 		packet->close.reason = xstrdup(err_text(ERR_BUDGET));
 		(void)ask_queue_post(asks, member, packet);
 		ask_queue_log_spent(member, state);

@@ -81,22 +81,21 @@ struct control_server {
 	/* Those without a lease, by deadline; those with one. */
 	struct control_connections waiting, leased;
 	unsigned waiting_count, resolving_count;
-	int64_t retry_ms; /* when those that resolve ask again */
-	bool accepting;
+	unsigned tunnels_count; /* of those that wait, without operators */
+	int64_t retry_ms;	/* when those that resolve ask again */
+	/* control_accept's */
+	bool accepting, ready;	 /* whether somebody waits to be accepted */
 	int64_t accept_again_ms; /* while not accepting */
+	bool full;		 /* there was no room when it was looked at */
+	int64_t full_ms;	 /* when there was last */
+	unsigned crowded;	 /* had to leave, since the log was told ... */
+	int64_t crowded_log_ms;	 /* ... which it is then */
 	pthread_t thread;
 	char packet[WIRE_MAX_BYTES + 1];
 };
 
 /* Have the loop look at a descriptor; it tells sources by their address. */
 bool control_connection_watch(struct control_server *srv, int fd, void *source);
-
-/* After what would come again at once: no descriptors, no memory. */
-#define CONTROL_ACCEPT_PAUSE_MS 500
-
-/* Accept no more for so long; accept again. */
-void control_connection_pause(struct control_server *srv, int64_t pause_ms);
-void control_connection_accept(struct control_server *srv);
 
 /* Take in a new one, in its first state; change the state of one. */
 void control_connection_add(struct control_server *srv,

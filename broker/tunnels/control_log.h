@@ -22,6 +22,7 @@
 	CAUSE(DISCONNECTED, "tunnel_lost", "tunnel", false) \
 	CAUSE(STOPPED, "broker_stopped", "broker", false)   \
 	CAUSE(INTERNAL, "broker_error", "broker", false)    \
+	CAUSE(CROWDED, "crowded", "tunnel", false)          \
 	CAUSE(SILENT, "silent", "tunnel", true)             \
 	CAUSE(MALFORMED, "malformed", "tunnel", true)       \
 	CAUSE(TOO_LARGE, "too_large", "tunnel", true)       \

@@ -10,6 +10,7 @@
 #include "broker/config/config.h"
 #include "broker/limits/subjects.h"
 #include "broker/store/message_file.h"
+#include "broker/tunnels/control_revocations.h"
 #include "broker/tunnels/lease_resume.h"
 #include "broker/tunnels/tunnel_route.h"
 #include "common/clock.h"
@@ -311,15 +312,18 @@ take_up(struct control_server *srv, struct config *config,
 	return err;
 }
 
-static void
+/* False where it was dropped. */
+static bool
 send_limits(struct control_server *srv, struct control_connection *conn,
     enum wire_type type)
 {
 	struct wire_packet *packet = wire_packet_new(type);
+	bool sent;
 
 	packet->limits = conn->limits;
-	(void)control_connection_send(srv, conn, packet);
+	sent = control_connection_send(srv, conn, packet);
 	wire_packet_free(packet);
+	return sent;
 }
 
 void
@@ -348,7 +352,9 @@ control_tunnel_resume(struct control_server *srv,
 	}
 	control_log_resume(lease_peek(conn->lease), conn->peer.cred.pid,
 	    in->elapsed_ms);
-	send_limits(srv, conn, WIRE_RESUMED);
+	/* what it has still to report counts, whoever is revoked */
+	if (send_limits(srv, conn, WIRE_RESUMED))
+		(void)control_revocations_close(conn);
 }
 
 /* ---- reports ---------------------------------------------------------------
@@ -392,7 +398,7 @@ take_usage(struct control_server *srv, struct control_connection *conn,
 	if (limits_of_now(config, &subjects, info->route, &limits) &&
 	    memcmp(&limits, &conn->limits, sizeof(limits)) != 0) {
 		conn->limits = limits;
-		send_limits(srv, conn, WIRE_LIMITS);
+		(void)send_limits(srv, conn, WIRE_LIMITS);
 	}
 	config_unref(config);
 }

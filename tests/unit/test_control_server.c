@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -1218,6 +1219,65 @@ serves_the_users_of_the_configuration_alone(void **state)
 	assert_int_equal(answered_as(world, 0, LIST), 0);
 }
 
+/* Connections of a tunnel's user, as many as that; each says `text'. */
+static void
+crowd(const struct world *world, int *fds, int count, const char *text)
+{
+	/* of this thread alone: seteuid() would be the server's, too */
+	assert_int_equal(syscall(SYS_setresuid, -1, NOBODY, -1), 0);
+	for (int i = 0; i < count; i++) {
+		fds[i] = peer(world);
+		if (text != NULL)
+			say(fds[i], text);
+	}
+	assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
+}
+
+static void
+lets_in_who_asks_while_others_say_nothing(void **state)
+{
+	struct world *world = *state;
+	int silent[600], tunnel;
+
+	if (geteuid() != 0)
+		return;
+	start(world, PATIENCE_MS, (int64_t)10 * PATIENCE_MS);
+	crowd(world, silent, 600, NULL);
+	assert_int_equal(count_leases(world), 0);
+	crowd(world, &tunnel, 1, OPEN("/free"));
+	hear_grant(tunnel);
+	assert_int_equal(count_leases(world), 1);
+	say(tunnel, END);
+	hear_end(tunnel);
+	/* the oldest had to go, and the youngest are there */
+	hear_end(silent[0]);
+	say(silent[599], OPEN("/free"));
+	hear_grant(silent[599]);
+	for (int i = 1; i < 600; i++)
+		(void)close(silent[i]);
+}
+
+static void
+lets_in_operators_while_hundreds_are_decided_on(void **state)
+{
+	struct world *world = *state;
+	int asking[256], tunnel;
+
+	if (geteuid() != 0)
+		return;
+	(void)pthread_mutex_lock(&gate);
+	start(world, (int64_t)10 * PATIENCE_MS, (int64_t)10 * PATIENCE_MS);
+	crowd(world, asking, 256, OPEN("/hang"));
+	crowd(world, &tunnel, 1, OPEN("/free"));
+	assert_int_equal(count_leases(world), 0);
+	hear_end(tunnel);
+	(void)pthread_mutex_unlock(&gate);
+	for (int i = 0; i < 256; i++) {
+		hear_grant(asking[i]);
+		(void)close(asking[i]);
+	}
+}
+
 static void
 lets_everybody_go_when_it_stops(void **state)
 {
@@ -1474,6 +1534,61 @@ closes_what_was_let_in_by_what_is_revoked(void **state)
 	revocations_done();
 }
 
+/* Which is not read again while a test runs. */
+static enum err
+list_revocations_slowly(struct store *store, int64_t now,
+    struct store_revocations *ret, struct diag *diag)
+{
+	(void)pthread_mutex_lock(&gate);
+	(void)pthread_mutex_unlock(&gate);
+	return list_no_revocations(store, now, ret, diag);
+}
+
+static const struct store_ops unread_ops = {
+	.list_revocations = list_revocations_slowly,
+};
+static struct store unread_store = { .ops = &unread_ops };
+
+static void
+closes_at_once_what_was_revoked_while_it_was_away(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	char lease[33], *resume;
+	int64_t now = time(NULL);
+	int fd;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	resume = open_tunnel(fd, OPEN("/echo"), lease);
+	control_server_stop();
+	hear_end(fd);
+
+	assert_int_equal(revocations_add("route", "/echo", now, now + 60, NULL),
+	    ERR_OK);
+	(void)pthread_mutex_lock(&gate);
+	store_set_current(&unread_store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_resumed(fd);
+	packet = hear(fd);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_CLOSE);
+	assert_int_equal(packet->close.code, 4001);
+	wire_packet_free(packet);
+	/* and what it has to report is taken */
+	say(fd, END);
+	hear_end(fd);
+	(void)pthread_mutex_unlock(&gate);
+	control_server_stop();
+	store_set_current(NULL);
+	free(resume);
+	revocations_done();
+	signing_key_done();
+}
+
 /* ---- deciding --------------------------------------------------------------
  */
 
@@ -1646,12 +1761,15 @@ main(void)
 		SERVER_TEST(drops_a_peer_that_talks_while_it_waits),
 		SERVER_TEST(serves_more_at_once_than_it_lets_wait),
 		SERVER_TEST(serves_the_users_of_the_configuration_alone),
+		SERVER_TEST(lets_in_who_asks_while_others_say_nothing),
+		SERVER_TEST(lets_in_operators_while_hundreds_are_decided_on),
 		SERVER_TEST(lets_everybody_go_when_it_stops),
 		SERVER_TEST(takes_up_the_lease_of_a_broker_before),
 		SERVER_TEST(takes_up_no_lease_twice_unless_its_peer_is_gone),
 		SERVER_TEST(takes_up_nothing_that_it_has_not_signed),
 		SERVER_TEST(takes_up_hundreds_at_once),
 		SERVER_TEST(closes_what_was_let_in_by_what_is_revoked),
+		SERVER_TEST(closes_at_once_what_was_revoked_while_it_was_away),
 		cmocka_unit_test_teardown(
 		    decides_without_keeping_others_waiting, stop_budgets),
 		cmocka_unit_test_teardown(
