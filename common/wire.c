@@ -192,7 +192,8 @@ TABLE(answer, NUMBER(wire_answer, n, "n", 1, SERIAL_MAX),
 	.optional = true),
     COUNT(wire_answer, retry_after_s, "retry_after_s", TIME_MAX_MS));
 
-TABLE(ack, NUMBER(wire_ack, n, "n", 1, NUMBER_MAX));
+TABLE(ack, NUMBER(wire_ack, n, "n", 0, NUMBER_MAX),
+    FIELD(wire_ack, ended, "ended", WIRE_KIND_FLAG, .optional = true));
 
 TABLE(resume,
     TEXT(wire_resume, resume, "resume", WIRE_RESUME_BYTES, wire_is_visible),

@@ -163,9 +163,13 @@ struct wire_answer {
 	int64_t retry_after_s; /* 0: not known */
 };
 
-/* Events up to this number need not be kept: they are in the ledger. */
+/*
+ * Events up to this number, from 0, need not be kept: they are in the ledger.
+ * ended: nor need the end, and the connection is closed.
+ */
 struct wire_ack {
 	int64_t n;
+	bool ended;
 };
 
 /* A refusal, to be answered as HTTP with an error body. */

@@ -279,7 +279,8 @@ check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 endif
 TESTS += %D%/deploy.sh %D%/layers.sh %D%/fuzz/replay.sh \
-	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests)
+	%D%/integration/test_cgi.sh $(integration_tests) $(client_tests) \
+	$(chaos_tests)
 endif
 
 %C%_fuzz_fuzz_access_SOURCES = %D%/fuzz/fuzz_access.c $(fuzz_main)
@@ -346,7 +347,7 @@ EXTRA_DIST += %D%/fuzz/replay.sh %D%/fuzz/replay.c %D%/fuzz/corpus \
 	%D%/deploy.sh %D%/integration/test_cgi.sh %D%/layers.sh %D%/node
 
 EXTRA_DIST += $(integration_tests) $(client_tests) $(chaos_tests) \
-	%D%/chaos/books.mjs %D%/chaos/faults.mjs %D%/chaos/load.mjs \
+	%D%/chaos/books.mjs %D%/chaos/faults.mjs %D%/chaos/keep.mjs %D%/chaos/load.mjs \
 	%D%/clients/.npmrc %D%/clients/package.json \
 	%D%/clients/package-lock.json \
 	%D%/clients/lib/anam.mjs %D%/clients/lib/beta-talk.mjs \

@@ -20,6 +20,7 @@
 /* between attempts to find a broker, spread over the second half of each */
 #define WAIT_MIN_MS 50
 #define WAIT_MAX_MS 2000
+#define HURRY_MS    200 /* the longest, where there is not much time */
 
 #define PASSED_MAX 4 /* descriptors of a packet that are told apart */
 
@@ -47,6 +48,7 @@ struct broker_link {
 	char *resume;	   /* NULL: the lease ends with its broker */
 	int64_t opened_ms; /* the 101; 0: not yet */
 	int64_t wait_ms;   /* before the next attempt */
+	bool hurries;	   /* has no time for long ones */
 	int64_t up_ms;	   /* since when there is a lease */
 	char why[160];	   /* failed before the loop ran: told by the timer */
 };
@@ -82,14 +84,14 @@ drop_resume(struct broker_link *link)
 static void
 look_later(struct broker_link *link)
 {
-	int64_t half = link->wait_ms / 2;
+	int64_t max_ms = link->hurries ? HURRY_MS : WAIT_MAX_MS;
+	int64_t wait_ms = link->wait_ms < max_ms ? link->wait_ms : max_ms;
 	uint16_t random;
 
 	crypt_random(&random, sizeof(random));
 	link->state = LINK_AWAY;
-	loop_timer_set(link->timer, half + random % (half + 1));
-	link->wait_ms =
-	    link->wait_ms * 2 < WAIT_MAX_MS ? link->wait_ms * 2 : WAIT_MAX_MS;
+	loop_timer_set(link->timer, wait_ms / 2 + random % (wait_ms / 2 + 1));
+	link->wait_ms = wait_ms * 2;
 }
 
 /* There will be no more packets; the callee may free the link. */
@@ -452,6 +454,14 @@ void
 broker_link_note_101(struct broker_link *link)
 {
 	link->opened_ms = clock_ms();
+}
+
+void
+broker_link_hurry(struct broker_link *link)
+{
+	link->hurries = true;
+	if (link->state == LINK_AWAY)
+		look_later(link);
 }
 
 bool

@@ -69,6 +69,9 @@ void broker_link_note_101(struct broker_link *link);
 /* Whether a broker that goes away is looked for. */
 bool broker_link_resumes(const struct broker_link *link);
 
+/* There is not much time: look for a broker more often. */
+void broker_link_hurry(struct broker_link *link);
+
 /*
  * Send a packet; false where it cannot be sent at once.  Totals need no second
  * attempt: they are sums, and the next packet has them again.

@@ -55,7 +55,7 @@ struct report {
 	int64_t records_ms; /* when the last of them went */
 	struct ask asks[WIRE_ASKS_MAX];
 	size_t ask_count;
-	bool ended, end_sent;
+	bool ended, end_sent, end_taken;
 	struct relay_end end;
 	int64_t give_up_ms; /* once it has ended */
 };
@@ -295,7 +295,7 @@ arm(struct report *report)
 static bool
 is_delivered(const struct report *report)
 {
-	return report->end_sent && queue_is_empty(&report->events);
+	return report->end_taken && queue_is_empty(&report->events);
 }
 
 /* The end of every event that comes after the end; its last act. */
@@ -494,6 +494,7 @@ report_told(struct report *report, const struct wire_packet *packet)
 {
 	if (packet->type == WIRE_ACK) {
 		drop_events(report, packet->ack.n);
+		report->end_taken |= report->end_sent && packet->ack.ended;
 		check_end(report);
 	} else if (packet->type == WIRE_ANSWER &&
 	    drop_ask(report, packet->answer.n)) {
@@ -550,6 +551,7 @@ report_hurry(struct report *report)
 {
 	if (!report->ended)
 		return;
+	broker_link_hurry(report->link);
 	earliest(&report->give_up_ms, clock_ms() + HURRY_MS);
 	arm(report);
 }

@@ -130,8 +130,8 @@ complete(struct store_usage *row, const struct lease_info *lease, int64_t ask)
 		    ask > 0 ? reservation : NULL, row);
 }
 
-/* Queue a row, which is this function's. */
-static void
+/* Queue a row, which is this function's; whether there was room. */
+static bool
 push(struct ledger *ledger, struct store_usage *row)
 {
 	size_t bytes = strlen(row->raw);
@@ -149,13 +149,14 @@ push(struct ledger *ledger, struct store_usage *row)
 	}
 	(void)pthread_mutex_unlock(&ledger->lock);
 	if (fits)
-		return;
+		return true;
 	if (first_lost)
 		log_error("usage.queue_full",
 		    "rows=%zu reason=\"the store has been away for too long: "
 		    "usage is lost\"",
 		    ledger->options.max_rows);
 	store_usage_done(row);
+	return false;
 }
 
 /* How many of a report's events were not as they should be. */
@@ -195,7 +196,7 @@ add(struct ledger *ledger, const struct lease_info *lease, const json_t *event,
 	complete(&row, lease, ask);
 	row.lost_n = -ask;
 	raise(largest, &row, ask);
-	push(ledger, &row);
+	(void)push(ledger, &row);
 }
 
 /* Nothing is kept, so nothing needs to be sent again. */
@@ -245,7 +246,7 @@ ledger_add(const struct lease_info *lease, const json_t *events,
 	log_faults(lease, &faults);
 }
 
-void
+bool
 ledger_add_lost(const struct lease_info *lease, int64_t ask, int64_t tokens,
     int64_t money)
 {
@@ -259,14 +260,17 @@ ledger_add_lost(const struct lease_info *lease, int64_t ask, int64_t tokens,
 		    tokens, money),
 	};
 
+	bool queued = false;
+
 	complete(&row, lease, ask);
 	row.money = money;
 	(void)pthread_rwlock_rdlock(&current_lock);
 	if (current != NULL)
-		push(current, &row);
+		queued = push(current, &row);
 	else
 		store_usage_done(&row);
 	(void)pthread_rwlock_unlock(&current_lock);
+	return queued;
 }
 
 static bool
@@ -369,12 +373,13 @@ write_rows(struct ledger *ledger, const struct store_usage *rows, size_t count,
 	return ERR_OK;
 }
 
-/* Of rows that were written: up to where each lease's are in the store. */
+/* Of rows that were written: each that is "lost", and up to where each lease's
+   others are in the store. */
 static void
 tell_rows(const struct store_usage *rows, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		if (i + 1 == count ||
+		if (i + 1 == count || rows[i].n < 0 || rows[i + 1].n < 0 ||
 		    strcmp(rows[i].lease, rows[i + 1].lease) != 0)
 			tell_booked(rows[i].lease, rows[i].n);
 }

@@ -59,8 +59,10 @@ void ledger_add(const struct lease_info *lease, const json_t *events,
  * Book a response that was begun and of which nothing more will be heard, as
  * what was reserved for it: a row of status "lost", whose n is -ask.  Where its
  * event comes after all, that is "late", and counts as far as it is more.
+ * Whether it will be told as booked: false where there is no ledger, or it has
+ * no room.
  */
-void ledger_add_lost(const struct lease_info *lease, int64_t ask,
+bool ledger_add_lost(const struct lease_info *lease, int64_t ask,
     int64_t tokens, int64_t money);
 
 /*
@@ -73,9 +75,10 @@ void ledger_add_seconds(const struct lease_info *lease, bool unasked);
 /*
  * Who is told what has become of it, in the ledger's thread, or in the caller's
  * of ledger_add(): neither may wait.  booked: rows of this lease up to number n
- * are in the store.  spent: one of the lease's budgets is used up; again with
- * each report.  Of a route that answers with errors only its seconds count,
- * unless it costs something that no ask could have refused.
+ * are in the store; n below 0: the one that is "lost", of ask -n.  spent: one
+ * of the lease's budgets is used up; again with each report.  Of a route that
+ * answers with errors only its seconds count, unless it costs something that no
+ * ask could have refused.
  */
 struct ledger_listener {
 	void (*booked)(void *arg, const char *lease, int64_t n);

@@ -82,6 +82,7 @@ work_new(const struct control_asks *asks, struct member *member, int64_t n)
 	struct work *work = xcalloc(1, sizeof(*work));
 
 	member->refs++;
+	member->works++;
 	work->member = member;
 	work->n = n;
 	work->deadline_ms = clock_ms() + asks->options.wait_ms;
@@ -89,8 +90,10 @@ work_new(const struct control_asks *asks, struct member *member, int64_t n)
 }
 
 void
-ask_queue_drop(struct work *work)
+ask_queue_drop(struct control_asks *asks, struct work *work)
 {
+	work->member->works--;
+	ask_queue_check_end(asks, work->member);
 	ask_queue_unref(work->member);
 	free(work);
 }
@@ -135,6 +138,20 @@ ask_queue_post(struct control_asks *asks, struct member *member,
 	TAILQ_INSERT_TAIL(&asks->results, result, entry);
 	(void)eventfd_write(asks->fd, 1);
 	return result;
+}
+
+void
+ask_queue_check_end(struct control_asks *asks, struct member *member)
+{
+	struct wire_packet *packet;
+
+	if (!member->ended || member->owner == NULL || member->works > 0 ||
+	    member->lost > 0)
+		return;
+	member->ended = false;
+	packet = wire_packet_new(WIRE_ACK);
+	packet->ack.ended = true;
+	(void)ask_queue_post(asks, member, packet);
 }
 
 /* ---- waiting ----------------------------------------------------------- */
@@ -288,7 +305,7 @@ do_release(struct control_asks *asks, struct work *work)
 	if (release(asks, work) == ERR_UNAVAIL && !asks->stopping)
 		make_wait(asks, work, "", false, false);
 	else
-		ask_queue_drop(work);
+		ask_queue_drop(asks, work);
 }
 
 static enum err
@@ -350,7 +367,7 @@ do_reserve(struct control_asks *asks, struct work *work, bool retried)
 		if (err == ERR_OK)
 			do_release(asks, work);
 		else
-			ask_queue_drop(work);
+			ask_queue_drop(asks, work);
 		return;
 	}
 	if (err == ERR_AGAIN && clock_ms() < work->deadline_ms &&
@@ -366,7 +383,7 @@ do_reserve(struct control_asks *asks, struct work *work, bool retried)
 	answer(asks, work, err, &state);
 	if (err == ERR_BUDGET)
 		ask_queue_log_spent(member, &state);
-	ask_queue_drop(work);
+	ask_queue_drop(asks, work);
 }
 
 /* One that waits is out of the list while it is tried. */
@@ -430,11 +447,13 @@ do_next(struct control_asks *asks)
 }
 
 void
-ask_queue_book_open(const struct member *member)
+ask_queue_book_open(struct member *member)
 {
 	for (size_t i = 0; i < member->open_count; i++)
-		ledger_add_lost(&member->info, member->open[i].n,
-		    member->open[i].tokens, member->open[i].money);
+		member->lost +=
+		    ledger_add_lost(&member->info, member->open[i].n,
+			member->open[i].tokens, member->open[i].money);
+	member->open_count = 0;
 }
 
 static void

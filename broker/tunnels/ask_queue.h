@@ -57,6 +57,9 @@ struct member {
 	struct result *ack;  /* that waits to be taken */
 	bool spent;	     /* was told so */
 	int64_t spent_until; /* a day whose budget was logged as spent */
+	unsigned works;	     /* that there are of it */
+	unsigned lost;	     /* rows "lost" that are to be written */
+	bool ended;	     /* it is to be told when there are none of both */
 	LIST_ENTRY(member) entry;
 };
 LIST_HEAD(members, member);
@@ -114,7 +117,7 @@ void ask_queue_reserve(struct control_asks *asks, struct member *member,
     const struct wire_ask *ask);
 void ask_queue_release(struct control_asks *asks, struct member *member,
     int64_t n);
-void ask_queue_drop(struct work *work);
+void ask_queue_drop(struct control_asks *asks, struct work *work);
 
 /* Something of theirs has ended: who waits for one of them may go on. */
 void ask_queue_wake(struct control_asks *asks, const struct subjects *subjects);
@@ -123,8 +126,12 @@ void ask_queue_wake(struct control_asks *asks, const struct subjects *subjects);
 struct result *ask_queue_post(struct control_asks *asks, struct member *member,
     struct wire_packet *packet);
 
-/* Book what is open as lost. */
-void ask_queue_book_open(const struct member *member);
+/* Book what is open as lost: it is open no more. */
+void ask_queue_book_open(struct member *member);
+
+/* Tell one that has ended, once, when nothing is to be done for it any more. */
+void ask_queue_check_end(struct control_asks *asks, struct member *member);
+
 void ask_queue_log_spent(struct member *member,
     const struct store_budget_state *state);
 

@@ -106,6 +106,10 @@ on_booked(void *arg, const char *lease, int64_t n)
 	member = find(asks, lease);
 	if (member != NULL)
 		ask_queue_wake(asks, &member->info.subjects);
+	if (member != NULL && n < 0 && member->lost > 0) {
+		member->lost--;
+		ask_queue_check_end(asks, member);
+	}
 	if (member != NULL && member->owner != NULL && n > 0) {
 		if (member->ack == NULL)
 			member->ack = ask_queue_post(asks, member,
@@ -337,13 +341,10 @@ drop_results(struct control_asks *asks, const struct member *member)
 	}
 }
 
-/* Locked. */
+/* Locked: forget asks that have cost nothing. */
 static void
-leave(struct control_asks *asks, struct member *member,
-    enum control_asks_end end)
+end_unsent(struct control_asks *asks, struct member *member)
 {
-	member->owner = NULL;
-	drop_results(asks, member);
 	for (size_t i = member->open_count; i-- > 0;) {
 		struct open *open = &member->open[i];
 
@@ -352,12 +353,36 @@ leave(struct control_asks *asks, struct member *member,
 		if (open->stage != SENT)
 			ask_queue_remove_open(member, open);
 	}
+}
+
+void
+control_asks_end(struct control_asks *asks, const struct lease_info *lease)
+{
+	struct member *member;
+
+	(void)pthread_mutex_lock(&asks->lock);
+	member = find(asks, lease->id);
+	if (member != NULL) {
+		end_unsent(asks, member);
+		ask_queue_book_open(member);
+		member->ended = true;
+		ask_queue_check_end(asks, member);
+	}
+	(void)pthread_mutex_unlock(&asks->lock);
+}
+
+/* Locked. */
+static void
+leave(struct control_asks *asks, struct member *member,
+    enum control_asks_end end)
+{
+	member->owner = NULL;
+	drop_results(asks, member);
+	end_unsent(asks, member);
 	if (end == CONTROL_ASKS_LOST && member->open_count > 0) {
 		member->lost_ms = clock_ms() + asks->options.lost_ms;
 		return;
 	}
-	if (end == CONTROL_ASKS_ENDED)
-		ask_queue_book_open(member);
 	ask_queue_forget(asks, member);
 }
 
@@ -420,7 +445,7 @@ asks_free(struct control_asks *asks)
 	TAILQ_CONCAT(&asks->queue, &asks->waiting, entry);
 	while ((work = TAILQ_FIRST(&asks->queue)) != NULL) {
 		TAILQ_REMOVE(&asks->queue, work, entry);
-		ask_queue_drop(work);
+		ask_queue_drop(asks, work);
 	}
 	for (size_t i = 0; i < ASK_QUEUE_BUCKETS; i++)
 		while ((member = LIST_FIRST(&asks->members[i])) != NULL)

@@ -60,6 +60,15 @@ enum err control_asks_ask(struct control_asks *asks,
 void control_asks_report(struct control_asks *asks,
     const struct lease_info *lease, const struct wire_usage *usage);
 
+/*
+ * WIRE_END, after its control_asks_report(): asks that were allowed and not
+ * settled may have cost something, and each becomes a row of the ledger,
+ * "lost", with what was reserved.  Once these rows are there, and the others
+ * released, a WIRE_ACK with `ended' is to be taken, whose n says nothing.
+ */
+void control_asks_end(struct control_asks *asks,
+    const struct lease_info *lease);
+
 /* How a lease's connection has ended. */
 enum control_asks_end {
 	CONTROL_ASKS_ENDED,   /* by WIRE_END: nothing more will be heard */
@@ -68,9 +77,8 @@ enum control_asks_end {
 };
 
 /*
- * It has.  Asks that were allowed and not settled may have cost something: each
- * becomes a row of the ledger, "lost", with what was reserved; where the tunnel
- * may come back, after lost_ms.  Harmless for a lease that has not joined.
+ * It has.  Where it was lost, its asks end as those of control_asks_end(),
+ * after lost_ms.  Harmless for a lease that has not joined.
  */
 void control_asks_leave(struct control_asks *asks,
     const struct lease_info *lease, enum control_asks_end end);

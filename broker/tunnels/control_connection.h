@@ -52,7 +52,8 @@ struct control_connection {
 	struct tunnel_route *route; /* while resolving or completing */
 	struct control_job *job;    /* while deciding */
 	struct lease *lease;
-	bool ended; /* it is over; what it has reported is being booked */
+	bool ended;   /* it is over; what it has reported is being booked */
+	bool settled; /* its asks are, too: its end need not be told again */
 	int64_t reported, booked;  /* numbers of its last usage events */
 	bool revoked;		   /* was told to close */
 	bool superseded;	   /* was told to make room for another */

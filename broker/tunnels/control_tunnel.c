@@ -426,7 +426,8 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 
 /*
  * It is over, and its slot is free.  Its process stays until it has heard that
- * what it has reported is in the ledger.
+ * what it has reported is in the ledger, and what came of its asks: a broker
+ * that dies before has the next one told.
  */
 static void
 take_end(struct control_server *srv, struct control_connection *conn,
@@ -438,8 +439,7 @@ take_end(struct control_server *srv, struct control_connection *conn,
 		    CONTROL_ENDED, usage);
 	conn->ended = true;
 	lease_end(conn->lease);
-	if (conn->booked >= conn->reported)
-		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+	control_asks_end(srv->asks, lease_peek(conn->lease));
 }
 
 static void
@@ -453,6 +453,24 @@ take_ask(struct control_server *srv, struct control_connection *conn,
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
 }
 
+static void
+acknowledge(struct control_server *srv, struct control_connection *conn,
+    struct wire_ack *ack, const struct wire_packet *packet)
+{
+	bool over;
+
+	if (ack->n > conn->booked)
+		conn->booked = ack->n;
+	conn->settled |= ack->ended;
+	over = conn->ended && conn->settled && conn->booked >= conn->reported;
+	if (ack->n == 0 && !over)
+		return; /* there are events whose turn comes */
+	*ack = (struct wire_ack){ .n = conn->booked, .ended = over };
+	/* a tunnel that does not read is dropped, and has left then */
+	if (control_connection_send(srv, conn, packet) && over)
+		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+}
+
 void
 control_tunnel_answer(struct control_server *srv)
 {
@@ -460,14 +478,10 @@ control_tunnel_answer(struct control_server *srv)
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
-		struct control_connection *conn = owner;
-
 		if (packet->type == WIRE_ACK)
-			conn->booked = packet->ack.n;
-		/* a tunnel that does not read is dropped, and has left then */
-		if (control_connection_send(srv, conn, packet) && conn->ended &&
-		    conn->booked >= conn->reported)
-			control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+			acknowledge(srv, owner, &packet->ack, packet);
+		else
+			(void)control_connection_send(srv, owner, packet);
 		wire_packet_free(packet);
 	}
 }

@@ -49,7 +49,7 @@ function charges_of(file) {
 export function pids_of(logs) {
 	const pids = new Map();
 	for (const [, client, pid] of logs.matchAll(
-	    / lease\.open .* client=(\S+) pid=(\d+)/g))
+	    / lease\.open .* client=(\S+) (?:.* )?pid=(\d+)\n/g))
 		pids.set(client, Number(pid));
 	return pids;
 }
@@ -74,6 +74,7 @@ function processes_of(logs) {
  *   most_cut  as many as the conversations that ended while they waited; so are
  *   lost_rows, which stand for them
  *   lost      seen by the client in a process that lived, and not booked
+ *   unknown   conversations of which the logs do not tell the process
  *   held      reservations of processes that lived, and of the chat
  *   budgets   whose counters are not the sum of their rows
  */
@@ -84,7 +85,9 @@ export async function audit({ store, charges, conversations, logs, killed }) {
 	const booked = new Map();
 	const sum = { charged: charged.size, booked: 0, double: [], foreign: [],
 		unequal: [], killed: 0, cut: 0, lost: [], lost_rows: 0,
-		most_cut: 0 };
+		most_cut: 0, unknown: conversations.filter((c) =>
+		    c.ids.length > 0 && !pids.has(c.address))
+		    .map(({ name }) => name) };
 
 	for (const row of rows) {
 		if (row.status === "lost") {

@@ -2,7 +2,7 @@
 // load: clients that go on, whatever happens to the servers, and know what
 // they have to be answered.
 //
-// A conversation is {kind, address, start, end, how, ids}: `how' is "over"
+// A conversation is {kind, address, start, end, how, ids, times}: `how' is "over"
 // where we ended it, "refused" where it never began, "cut" where the other
 // side or the network ended it.  What is answered wrong is wrong, cut or not.
 import crypto from "node:crypto";
@@ -71,7 +71,7 @@ export class Load {
 	async #work(kind, index) {
 		await pause(this.random() * 500);
 		for (let n = 0; !this.is_over; n++) {
-			const conversation = { kind, ids: [], how: "cut",
+			const conversation = { kind, ids: [], times: [], how: "cut",
 				start: performance.now(),
 				address: this.#address(), name: `${kind}-${index}.${n}` };
 			this.conversations.push(conversation);
@@ -177,6 +177,7 @@ export class Load {
 			const { response } = await until("response.done");
 			c.waits = false;
 			c.ids.push(response.id);
+			c.times.push(performance.now());
 			this.#is(response.output[0]?.content[0].text,
 			    `You said: ${text}`);
 			this.#count("responses");

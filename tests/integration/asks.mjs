@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 
-import { SIM, Site, children_of, is_running, until }
-	from "../lib/harness.mjs";
+import { SIM, Site, children_of, find_program, is_running, needs, run,
+	until } from "../lib/harness.mjs";
 import { ctl } from "../lib/chat.mjs";
 import { skip_all, test } from "../lib/tap.mjs";
 
@@ -235,6 +235,29 @@ test("an end waits for the next broker", async (t) => {
 	assert.equal((await until_booked(site, 1)).events, 1);
 	assert.equal((await ctl(site, "sessions")).total, 0);
 }, { timeout: 60000 });
+
+test("an end that a killed broker had not read is told the next", async (t) => {
+	const { broker, connect, restart, site, tunnel } = await open_site(t,
+	    { tokens: 1000000 });
+	const query = async (sql) => (await run([find_program("sqlite3"),
+		site.file("culvert.db"), sql])).stdout.trim();
+	const client = await connect();
+	await say(client, CREATE);
+	await hear(client, "response.created");
+	const [, pid] = await broker.wait_for(/ lease\.open .* pid=(\d+)\n/);
+	broker.kill("SIGSTOP");
+	broker.may_fail = true;
+	await leave(client);
+	await tunnel.wait_for(/ tunnel\.close /);
+	await broker.stop("SIGKILL");
+	assert.equal(await query("SELECT count(*) FROM reservation"), "1");
+	const next = await restart();
+	await next.wait_for(/ lease\.resume .*\n(.*\n)*.* lease\.end .*cause=client_closed/);
+	await until(() => !is_running(Number(pid)), "its process has ended");
+	// which it does once all is booked
+	assert.equal(await query("SELECT count(*) FROM reservation"), "0");
+	assert.equal(await query("SELECT status FROM usage"), "lost");
+}, { timeout: 60000, skip: needs("sqlite3") });
 
 test("who waits for a broker does not hold the stop up", async (t) => {
 	const { broker, connect, tunnel, site } = await open_site(t,

@@ -861,6 +861,44 @@ a_broker_is_looked_for_until_there_is_one(void **state)
 	expect(fix, 1, 1, 1);
 }
 
+/* Whether one that is there is looked for within so many milliseconds. */
+static bool
+is_looked_for(struct fixture *fix, int64_t ms)
+{
+	struct loop_watch *watch =
+	    loop_watch_new(fix->loop, fix->listener, on_connection, fix);
+	bool found;
+
+	loop_watch_set(watch, true, false);
+	loop_timer_set(fix->timer, ms);
+	assert_int_equal(loop_run(fix->loop), ERR_OK);
+	loop_watch_free(watch);
+	found = !fix->timed_out;
+	fix->timed_out = false;
+	return found;
+}
+
+static void
+who_has_no_time_looks_more_often(void **state)
+{
+	struct fixture *fix = *state;
+
+	be_resumable(fix);
+	stop_listening(fix);
+	be_left(fix);
+	for (int i = 0; i < 10; i++) {
+		clock_skipped_ms += 2000;
+		loop_timer_set(fix->timer, 5);
+		assert_int_equal(loop_run(fix->loop), ERR_OK);
+	}
+	fix->timed_out = false;
+	listen_again(fix);
+	assert_false(is_looked_for(fix, 300));
+	broker_link_hurry(fix->link);
+	assert_true(is_looked_for(fix, 600));
+	(void)take_resume(fix);
+}
+
 /* One that cannot take the lease is asked again, and so is the next. */
 static void
 a_broker_that_is_not_well_is_asked_again(void **state)
@@ -1050,6 +1088,7 @@ main(void)
 		TEST(another_broker_takes_the_lease_up),
 		TEST(before_the_101_no_time_has_passed),
 		TEST(a_broker_is_looked_for_until_there_is_one),
+		TEST(who_has_no_time_looks_more_often),
 		TEST(a_broker_that_is_not_well_is_asked_again),
 		TEST(a_lease_may_be_denied),
 		TEST(a_lease_that_is_taken_up_may_be_ended_at_once),

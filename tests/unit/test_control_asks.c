@@ -224,6 +224,19 @@ assert_acked(struct tunnel *tunnel, int64_t n)
 	wire_packet_free(packet);
 }
 
+/* What was to be done at its end is. */
+static void
+assert_end_acked(struct tunnel *tunnel)
+{
+	struct tunnel *who;
+	struct wire_packet *packet = take(&who);
+
+	assert_ptr_equal(who, tunnel);
+	assert_int_equal(packet->type, WIRE_ACK);
+	assert_true(packet->ack.ended);
+	wire_packet_free(packet);
+}
+
 static struct store_budget_state
 standing(const char *subject)
 {
@@ -491,13 +504,45 @@ books_what_was_reserved_for_what_was_cut_off(void **state)
 	join(&one, 1, "ann", "free");
 	assert_allowed(&one, ask(&one));
 	report(&one, 0, 0, 1);
-	control_asks_leave(asks, &one.info, CONTROL_ASKS_ENDED);
-	ledger_stop(); /* it writes what waits */
+	control_asks_end(asks, &one.info);
+	assert_end_acked(&one);
+	/* and is then */
 	assert_int_equal(count_rows("lost"), 1);
 	now = standing("u:ann");
 	assert_int_equal(now.tokens, RESPONSE);
 	assert_int_equal(now.money, RESPONSE * 2);
 	assert_int_equal(now.reserved_tokens, 0);
+}
+
+static void
+takes_an_end_when_nothing_is_reserved_any_more(void **state)
+{
+	struct tunnel one, *who;
+	struct wire_packet *packet;
+	void *owner;
+
+	(void)state;
+	start_patient();
+	join(&one, 1, "ann", "many");
+	for (int i = 0; i < 3; i++)
+		assert_allowed(&one, ask(&one));
+	/* the answer to the fourth is on its way, or not even that */
+	(void)ask(&one);
+	report(&one, 0, 0, 2);
+	control_asks_end(asks, &one.info);
+	while ((packet = take(&who))->type == WIRE_ANSWER)
+		wire_packet_free(packet);
+	assert_int_equal(packet->type, WIRE_ACK);
+	assert_true(packet->ack.ended);
+	wire_packet_free(packet);
+	assert_int_equal(standing("u:ann").reserved_tokens, 0);
+	assert_int_equal(count_rows("lost"), 1);
+	/* a second one, of who has not heard it, books nothing again */
+	control_asks_end(asks, &one.info);
+	assert_end_acked(&one);
+	assert_false(control_asks_take(asks, &owner, &packet));
+	assert_int_equal(count_rows("lost"), 1);
+	control_asks_leave(asks, &one.info, CONTROL_ASKS_ENDED);
 }
 
 static void
@@ -537,7 +582,7 @@ counts_once_what_comes_after_it_was_given_up(void **state)
 	control_asks_join(asks, &one.info, &one);
 	report(&one, 1, 70, 0);
 	assert_acked(&one, 1);
-	control_asks_leave(asks, &one.info, CONTROL_ASKS_ENDED);
+	control_asks_end(asks, &one.info);
 	ledger_stop();
 	assert_int_equal(standing("u:ann").tokens, RESPONSE);
 	assert_int_equal(count_rows("lost"), 1);
@@ -557,7 +602,7 @@ takes_a_lost_tunnel_up_again(void **state)
 	control_asks_join(asks, &one.info, &one);
 	report(&one, 1, 70, 0);
 	assert_acked(&one, 1);
-	control_asks_leave(asks, &one.info, CONTROL_ASKS_ENDED);
+	control_asks_end(asks, &one.info);
 	ledger_stop();
 	assert_int_equal(standing("u:ann").tokens, 70);
 	assert_int_equal(standing("u:ann").reserved_tokens, 0);
@@ -643,7 +688,7 @@ takes_over_once_what_it_has_not_heard_of(void **state)
 	control_asks_report(asks, &one.info, &first);
 	/* nobody has asked for these */
 	control_asks_report(asks, &one.info, &next);
-	control_asks_leave(asks, &one.info, CONTROL_ASKS_ENDED);
+	control_asks_end(asks, &one.info);
 	ledger_stop();
 	assert_int_equal(count_rows("lost"), 0);
 }
@@ -811,6 +856,7 @@ main(void)
 		TEST(bounds_what_is_open),
 		TEST(releases_what_nobody_heard_of),
 		TEST(books_what_was_reserved_for_what_was_cut_off),
+		TEST(takes_an_end_when_nothing_is_reserved_any_more),
 		TEST(gives_a_lost_tunnel_up_after_a_time),
 		TEST(counts_once_what_comes_after_it_was_given_up),
 		TEST(takes_a_lost_tunnel_up_again),

@@ -86,6 +86,7 @@ static const char *const legal[] = {
 		"\"message\":\"no more today\",\"retry_after_s\":3600"),
 	ANSWER_("\"allowed\":false,\"code\":\"x\",\"message\":\"y\""),
 	"{\"v\":1,\"type\":\"ack\",\"n\":9223372036854775807}",
+	"{\"v\":1,\"type\":\"ack\",\"n\":0,\"ended\":true}",
 	RESUME_("\"eyJ.eyJ.sig\"", "0"),
 	"{\"v\":1,\"type\":\"resumed\",\"limits\":" LIMITS "}",
 	REVOKE_(""),
