@@ -212,6 +212,22 @@ void store_revocations_done(struct store_revocations *revocations);
 
 #define STORE_REVOCATIONS_MAX 10000
 
+/* ---- leases that are over ---- */
+
+/* What would take it up again is good until then, and is not to be taken. */
+struct store_lease_end {
+	char lease[33];
+	int64_t expires; /* seconds since 1970 */
+};
+
+struct store_lease_ends {
+	struct store_lease_end *items; /* free() it */
+	size_t count;
+};
+
+/* Most of one answer. */
+#define STORE_LEASE_ENDS_MAX 65536
+
 /* ---- what anonymous clients may: so many messages in a window ---- */
 
 struct store_allowance {
@@ -461,6 +477,14 @@ struct store_ops {
 	enum err (*list_revocations)(struct store *store, int64_t now,
 	    struct store_revocations *ret, struct diag *diag);
 
+	/* In one transaction; one that is there already is no error. */
+	enum err (*end_leases)(struct store *store,
+	    const struct store_lease_end *rows, size_t count,
+	    struct diag *diag);
+	/* Those that have not expired; of too many the last to expire. */
+	enum err (*list_lease_ends)(struct store *store, int64_t now,
+	    struct store_lease_ends *ret, struct diag *diag);
+
 	/*
 	 * Book rows in one transaction: all, or none.  A row whose lease and n
 	 * are there already is not booked again, and is no error.  ERR_LIMIT
@@ -561,8 +585,9 @@ struct store_ops {
 	 * Forget sessions and tickets that have expired, keys, events and chats
 	 * that are kept no longer, windows that are over; nothing of what runs,
 	 * and nothing of the ledger or of accounts.  A reservation that nobody
-	 * has settled becomes a row of the ledger, if it says of what.  A chat goes with all that
-	 * is in it, as if deleted: a key that began in it stays for its time.
+	 * has settled becomes a row of the ledger, if it says of what.  A chat
+	 * goes with all that is in it, as if deleted: a key that began in it
+	 * stays for its time.
 	 *
 	 * It forgets some at a time, so that nobody waits long for the store;
 	 * *ret_more where it should be called again at once.

@@ -87,6 +87,7 @@ control_connection_drop(struct control_server *srv,
 			: cause == CONTROL_STOPPED ? CONTROL_ASKS_STOPPED
 						   : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
+	srv->ended_count -= conn->ended;
 	leave_state(srv, conn);
 	/* close() alone would not do where a forked child has it too */
 	(void)epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
@@ -144,6 +145,8 @@ control_connection_order_close(struct control_connection *tunnel, int code,
 
 	log_notice("lease.close", "lease=%s session=%s code=%d%s", info->id,
 	    info->session, code, control_log_who(info, NULL, who));
+	if (tunnel->told_ms == 0)
+		tunnel->told_ms = clock_ms();
 	packet->close.code = code;
 	packet->close.reason = xstrdup(reason);
 	if (wire_format(packet, &text, &len) == ERR_OK) {

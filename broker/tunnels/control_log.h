@@ -29,6 +29,7 @@
 	CAUSE(TOO_MANY, "too_many", "tunnel", true)         \
 	CAUSE(UNEXPECTED, "unexpected", "tunnel", true)     \
 	CAUSE(NOT_ALLOWED, "not_allowed", "tunnel", true)   \
+	CAUSE(NOT_CLOSING, "not_closing", "tunnel", true)   \
 	CAUSE(NOT_READING, "not_reading", "tunnel", true)
 
 enum control_cause {

@@ -27,11 +27,14 @@
 #define EVENTS_MAX	64
 #define PACKETS_PER_S	50 /* of one peer */
 #define RESOLVE_TICK_MS 200
+#define SWEEP_MS	1000
 
 const struct control_server_options control_server_defaults = {
 	.lookup = resolver_system,
 	.lookup_ms = 4000, /* a tunnel waits 5 s for its answer */
 	.silence_ms = 10000,
+	.closing_ms = 60000,
+	.ended_ms = 660000, /* a tunnel waits for ten minutes */
 };
 
 static struct control_server *server;
@@ -140,6 +143,8 @@ next_timeout_ms(const struct control_server *srv, int64_t now_ms)
 		wait_ms = srv->load_ms - now_ms;
 	if (srv->resolving_count > 0 && wait_ms > RESOLVE_TICK_MS)
 		wait_ms = RESOLVE_TICK_MS;
+	if (wait_ms > control_ends_next_ms(srv->ends) - now_ms)
+		wait_ms = control_ends_next_ms(srv->ends) - now_ms;
 	if (wait_ms > control_accept_next_ms(srv) - now_ms)
 		wait_ms = control_accept_next_ms(srv) - now_ms;
 	if (wait_ms == INT32_MAX)
@@ -193,11 +198,16 @@ tick(struct control_server *srv, int64_t now_ms)
 		control_tunnel_retry(srv);
 	}
 	expire(srv, now_ms);
+	if (now_ms >= srv->sweep_ms) {
+		srv->sweep_ms = now_ms + SWEEP_MS;
+		control_tunnel_sweep(srv, now_ms);
+	}
 	if (srv->ready) {
 		srv->ready = false;
 		control_accept_all(srv);
 	}
 	control_accept_tick(srv, now_ms);
+	control_ends_tick(srv->ends, srv->jobs, now_ms);
 }
 
 static void *
@@ -238,6 +248,7 @@ server_free(struct control_server *srv)
 	control_revocations_stop();
 	/* what they decide now is for nobody any more */
 	control_jobs_free(srv->jobs, srv);
+	control_ends_free(srv->ends);
 	control_asks_free(srv->asks);
 	control_questions_free(srv->questions);
 	resolver_free(srv->resolver);
@@ -263,6 +274,8 @@ server_start(struct control_server *srv,
 		err = control_questions_new(&srv->questions, diag);
 	if (err == ERR_OK)
 		err = control_jobs_new(&srv->jobs, diag);
+	if (err == ERR_OK)
+		err = control_ends_new(&srv->ends, diag);
 	if (err == ERR_OK)
 		err =
 		    control_asks_new(&control_asks_defaults, &srv->asks, diag);
@@ -304,6 +317,8 @@ control_server_start(int listen_fd,
 	srv->epoll_fd = -1;
 	srv->stop_fd = -1;
 	srv->silence_ms = options->silence_ms;
+	srv->closing_ms = options->closing_ms;
+	srv->ended_ms = options->ended_ms;
 	srv->leases = leases_new();
 	srv->refusals = refusals_new();
 	err = server_start(srv, options, diag);

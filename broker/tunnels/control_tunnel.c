@@ -17,6 +17,8 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 
+#define ENDED_MAX 4096 /* that wait until what they have used is booked */
+
 /* ---- asking for a tunnel ------------------------------------------------ */
 
 /*
@@ -70,6 +72,9 @@ grant(struct control_server *srv, struct control_connection *conn)
 
 	tunnel_route_take(route, &packet, &lease);
 	info = lease_peek(lease);
+	if (packet->grant.resume != NULL)
+		conn->resume_until =
+		    lease_resume_expires(info, &packet->grant.limits);
 	if (packet->grant.upstream.passed)
 		fd = tunnel_route_connect(route);
 	conn->route = NULL;
@@ -300,7 +305,10 @@ take_up(struct control_server *srv, struct config *config,
 	request->subjects = &subjects;
 	request->config = config;
 	request->started = resume->started;
-	if (free_lost(srv, request->id)) {
+	if (control_ends_have(srv->ends, request->id)) {
+		diag_set(diag, "this connection is over");
+		err = ERR_DENIED;
+	} else if (free_lost(srv, request->id)) {
 		err = leases_take(srv->leases, request, ret, diag);
 	} else {
 		diag_set(diag, "this connection is open already");
@@ -339,6 +347,7 @@ control_tunnel_resume(struct control_server *srv,
 
 	if (err == ERR_OK) {
 		err = take_up(srv, config, &resume, &lease, &diag);
+		conn->resume_until = resume.expires;
 		if (err == ERR_OK)
 			hold(srv, conn, lease, &resume.limits);
 		lease_resume_done(&resume);
@@ -424,6 +433,15 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 	config_unref(config);
 }
 
+/* It need not come back, and may not. */
+static void
+finish(struct control_server *srv, struct control_connection *conn)
+{
+	control_ends_add(srv->ends, lease_peek(conn->lease)->id,
+	    conn->resume_until);
+	control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+}
+
 /*
  * It is over, and its slot is free.  Its process stays until it has heard that
  * what it has reported is in the ledger, and what came of its asks: a broker
@@ -434,12 +452,14 @@ take_end(struct control_server *srv, struct control_connection *conn,
     const struct wire_usage *usage)
 {
 	book(srv, conn, usage);
-	if (!conn->ended)
-		control_log_end(&conn->peer.cred, lease_peek(conn->lease),
-		    CONTROL_ENDED, usage);
+	control_log_end(&conn->peer.cred, lease_peek(conn->lease),
+	    CONTROL_ENDED, usage);
 	conn->ended = true;
+	conn->ended_ms = clock_ms();
 	lease_end(conn->lease);
 	control_asks_end(srv->asks, lease_peek(conn->lease));
+	if (++srv->ended_count > ENDED_MAX)
+		finish(srv, conn);
 }
 
 static void
@@ -468,7 +488,14 @@ acknowledge(struct control_server *srv, struct control_connection *conn,
 	*ack = (struct wire_ack){ .n = conn->booked, .ended = over };
 	/* a tunnel that does not read is dropped, and has left then */
 	if (control_connection_send(srv, conn, packet) && over)
-		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+		finish(srv, conn);
+}
+
+static void
+note_close(struct control_connection *conn, const struct wire_packet *packet)
+{
+	if (packet->type == WIRE_CLOSE && conn->told_ms == 0)
+		conn->told_ms = clock_ms();
 }
 
 void
@@ -478,6 +505,7 @@ control_tunnel_answer(struct control_server *srv)
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
+		note_close(owner, packet);
 		if (packet->type == WIRE_ACK)
 			acknowledge(srv, owner, &packet->ack, packet);
 		else
@@ -490,7 +518,9 @@ void
 control_tunnel_take(struct control_server *srv, struct control_connection *conn,
     const struct wire_packet *packet)
 {
-	if (packet->type == WIRE_USAGE) {
+	if (conn->ended) {
+		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+	} else if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (packet->type == WIRE_ASK) {
 		take_ask(srv, conn, &packet->ask);
@@ -500,5 +530,24 @@ control_tunnel_take(struct control_server *srv, struct control_connection *conn,
 		take_end(srv, conn, &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+	}
+}
+
+void
+control_tunnel_sweep(struct control_server *srv, int64_t now_ms)
+{
+	struct control_connection *conn, *next;
+
+	for (conn = TAILQ_FIRST(&srv->leased); conn != NULL; conn = next) {
+		next = TAILQ_NEXT(conn, entry);
+		if (conn->ended && now_ms - conn->ended_ms >= srv->ended_ms) {
+			finish(srv, conn);
+		} else if (!conn->ended && conn->told_ms != 0 &&
+		    now_ms - conn->told_ms >= srv->closing_ms) {
+			control_ends_add(srv->ends, lease_peek(conn->lease)->id,
+			    conn->resume_until);
+			control_connection_drop(srv, conn, CONTROL_NOT_CLOSING,
+			    NULL);
+		}
 	}
 }

@@ -89,6 +89,8 @@ lookup(const char *name, struct resolver_answer *ret, struct diag *diag)
 	return ERR_OK;
 }
 
+static int64_t closing_ms = PATIENCE_MS;
+
 static void
 start(const struct world *world, int64_t lookup_ms, int64_t silence_ms)
 {
@@ -96,6 +98,8 @@ start(const struct world *world, int64_t lookup_ms, int64_t silence_ms)
 		.lookup = lookup,
 		.lookup_ms = lookup_ms,
 		.silence_ms = silence_ms,
+		.closing_ms = closing_ms,
+		.ended_ms = closing_ms,
 	};
 	struct diag diag;
 
@@ -599,8 +603,37 @@ list_no_revocations(struct store *store, int64_t now,
 	return ERR_OK;
 }
 
+static enum err
+list_no_ends(struct store *store, int64_t now, struct store_lease_ends *ret,
+    struct diag *diag)
+{
+	(void)store;
+	(void)now;
+	(void)diag;
+	*ret = (struct store_lease_ends){ .items = NULL };
+	return ERR_OK;
+}
+
+static enum err
+end_no_leases(struct store *store, const struct store_lease_end *rows,
+    size_t count, struct diag *diag)
+{
+	(void)store;
+	(void)rows;
+	(void)count;
+	(void)diag;
+	return ERR_OK;
+}
+
+/* clang-format off */
+#define NO_REVOCATIONS                           \
+	.list_revocations = list_no_revocations, \
+	.list_lease_ends = list_no_ends,         \
+	.end_leases = end_no_leases
+/* clang-format on */
+
 static const struct store_ops slow_ops = { .sum_usage = sum_slowly,
-	.list_revocations = list_no_revocations };
+	NO_REVOCATIONS };
 static struct store slow_store = { .ops = &slow_ops };
 
 static int
@@ -735,7 +768,7 @@ top_up_once(struct store *store, const struct store_top_up *in,
 
 static const struct store_ops account_ops = {
 	.sum_usage = sum_slowly,
-	.list_revocations = list_no_revocations,
+	NO_REVOCATIONS,
 	.get_account = get_account_slowly,
 	.top_up = top_up_once,
 };
@@ -1259,7 +1292,7 @@ lets_in_who_asks_while_others_say_nothing(void **state)
 	hear_grant(tunnel);
 	assert_int_equal(count_leases(world), 1);
 	say(tunnel, END);
-	hear_end(tunnel);
+	hear_taken(tunnel);
 	/* the oldest had to go, and the youngest are there */
 	hear_end(silent[0]);
 	say(silent[599], OPEN("/free"));
@@ -1458,12 +1491,156 @@ takes_up_nothing_that_it_has_not_signed(void **state)
 	signing_key_done();
 }
 
+#define REVOKE(kind, value)                             \
+	"{\"v\":1,\"type\":\"revoke\",\"kind\":\"" kind \
+	"\",\"value\":\"" value "\"}"
+
+/* It ends, and what it has kept takes up nothing any more. */
+static void
+end_and_come_back(const struct world *world, int fd, const char *resume)
+{
+	say(fd, END);
+	hear_taken(fd);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_deny(fd, 403);
+	(void)close(fd);
+}
+
+static void
+takes_up_nothing_that_is_over(void **state)
+{
+	struct world *world = *state;
+	char lease[33], *resume, *path = xasprintf("%s/store.db", world->dir);
+	struct store *store;
+	struct diag diag;
+	int fd;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	assert_int_equal(store_sqlite_open(path, &store, &diag), ERR_OK);
+	store_set_current(store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	resume = open_tunnel(fd, OPEN("/echo"), lease);
+	/* lost, and taken up: it may be */
+	(void)close(fd);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_resumed(fd);
+	end_and_come_back(world, fd, resume);
+	assert_int_equal(count_leases(world), 0);
+
+	control_server_stop(); /* the next one knows it, too */
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_deny(fd, 403);
+	(void)close(fd);
+	free(resume);
+	/* and so it is without a store, for as long as this one runs */
+	control_server_stop();
+	store_set_current(NULL);
+	store->ops->close(store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	resume = open_tunnel(fd, OPEN("/echo"), lease);
+	end_and_come_back(world, fd, resume);
+	free(resume);
+	signing_key_done();
+	(void)unlink(path);
+	free(path);
+}
+
+static void
+drops_a_tunnel_that_is_told_to_end_and_does_not(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	char lease[33], *resume;
+	int tunnel, admin;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	closing_ms = 100;
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	closing_ms = PATIENCE_MS;
+	tunnel = peer(world);
+	resume = open_tunnel(tunnel, OPEN("/echo"), lease);
+	admin = peer(world);
+	say(admin, REVOKE("route", "/echo"));
+	packet = hear(admin);
+	assert_non_null(packet);
+	wire_packet_free(packet);
+	(void)close(admin);
+	packet = hear(tunnel);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_CLOSE);
+	wire_packet_free(packet);
+	hear_end(tunnel);
+	tunnel = peer(world);
+	say_resume(tunnel, resume);
+	hear_deny(tunnel, 403);
+	(void)close(tunnel);
+	free(resume);
+	revocations_done();
+	signing_key_done();
+}
+
+/* Nobody else can have what it holds, for ever. */
+static void
+drops_a_tunnel_of_which_nothing_can_be_booked(void **state)
+{
+	struct world *world = *state;
+	char *path = xasprintf("%s/store.db", world->dir);
+	struct store *store;
+	struct diag diag;
+	int fd;
+
+	assert_int_equal(store_sqlite_open(path, &store, &diag), ERR_OK);
+	assert_int_equal(ledger_start(store, &ledger_defaults, &diag), ERR_OK);
+	closing_ms = 100;
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	closing_ms = PATIENCE_MS;
+	fd = peer(world);
+	say(fd, OPEN("/echo"));
+	hear_grant(fd);
+	say(fd,
+	    END_OF("{\"n\":7,\"type\":\"response.done\",\"id\":\"r\","
+		   "\"usage\":7}"));
+	hear_end(fd);
+	control_server_stop();
+	ledger_stop();
+	store->ops->close(store);
+	(void)unlink(path);
+	free(path);
+}
+
+static void
+hears_nothing_of_a_tunnel_that_has_ended(void **state)
+{
+	static const char *const cases[] = { USAGE, END,
+		"{\"v\":1,\"type\":\"ask\",\"n\":1}" };
+	struct world *world = *state;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int fd = peer(world);
+
+		say(fd, OPEN("/echo"));
+		hear_grant(fd);
+		say(fd, END);
+		(void)send(fd, cases[i], strlen(cases[i]), MSG_NOSIGNAL);
+		for (struct wire_packet *packet; (packet = hear(fd)) != NULL;)
+			wire_packet_free(packet);
+		(void)close(fd);
+	}
+}
+
 /* They came while nobody accepted, as after a restart. */
 static void
 takes_up_hundreds_at_once(void **state)
 {
 	enum {
-		MANY = 400
+		MANY = 1000
 	};
 	struct world *world = *state;
 	char lease[33], *resumes[MANY];
@@ -1493,10 +1670,6 @@ takes_up_hundreds_at_once(void **state)
 		(void)poll(NULL, 0, 5);
 	signing_key_done();
 }
-
-#define REVOKE(kind, value)                             \
-	"{\"v\":1,\"type\":\"revoke\",\"kind\":\"" kind \
-	"\",\"value\":\"" value "\"}"
 
 static void
 hear_closed(int fd, json_int_t count)
@@ -1557,6 +1730,8 @@ list_revocations_slowly(struct store *store, int64_t now,
 
 static const struct store_ops unread_ops = {
 	.list_revocations = list_revocations_slowly,
+	.list_lease_ends = list_no_ends,
+	.end_leases = end_no_leases,
 };
 static struct store unread_store = { .ops = &unread_ops };
 
@@ -1591,7 +1766,7 @@ closes_at_once_what_was_revoked_while_it_was_away(void **state)
 	wire_packet_free(packet);
 	/* and what it has to report is taken */
 	say(fd, END);
-	hear_end(fd);
+	hear_taken(fd);
 	(void)pthread_mutex_unlock(&gate);
 	control_server_stop();
 	store_set_current(NULL);
@@ -1622,7 +1797,7 @@ check_slowly(struct store *store, const struct store_budgets *budgets,
 }
 
 static const struct store_ops budget_ops = { .check_budgets = check_slowly,
-	.list_revocations = list_no_revocations };
+	NO_REVOCATIONS };
 static struct store budget_store = { .ops = &budget_ops };
 
 static int
@@ -1778,6 +1953,10 @@ main(void)
 		SERVER_TEST(takes_up_the_lease_of_a_broker_before),
 		SERVER_TEST(takes_up_no_lease_twice_unless_its_peer_is_gone),
 		SERVER_TEST(takes_up_nothing_that_it_has_not_signed),
+		SERVER_TEST(takes_up_nothing_that_is_over),
+		SERVER_TEST(drops_a_tunnel_that_is_told_to_end_and_does_not),
+		SERVER_TEST(drops_a_tunnel_of_which_nothing_can_be_booked),
+		SERVER_TEST(hears_nothing_of_a_tunnel_that_has_ended),
 		SERVER_TEST(takes_up_hundreds_at_once),
 		SERVER_TEST(closes_what_was_let_in_by_what_is_revoked),
 		SERVER_TEST(closes_at_once_what_was_revoked_while_it_was_away),
