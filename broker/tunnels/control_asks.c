@@ -383,6 +383,9 @@ leave(struct control_asks *asks, struct member *member,
 		member->lost_ms = clock_ms() + asks->options.lost_ms;
 		return;
 	}
+	/* what it has asked for after its end */
+	if (end == CONTROL_ASKS_ENDED)
+		ask_queue_book_open(member);
 	ask_queue_forget(asks, member);
 }
 
