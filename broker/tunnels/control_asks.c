@@ -19,7 +19,7 @@
 #include "common/ws_frame.h"
 #include "common/xalloc.h"
 
-#define BEFORE_MAX  64 /* asks that a broker before us may have let open */
+#define BEFORE_MAX 64 /* asks that a broker before us may have let open */
 
 /* Most of an event's text, its JSON included, that goes for one token. */
 #define TOKEN_BYTES_MAX 8
@@ -40,10 +40,10 @@ copy(const char *text)
 }
 
 /* What the ledger wants to know of it. */
-static struct member *
+static struct ask_queue_member *
 member_new(const struct lease_info *lease)
 {
-	struct member *member = xcalloc(1, sizeof(*member));
+	struct ask_queue_member *member = xcalloc(1, sizeof(*member));
 	struct lease_info *info = &member->info;
 	struct store_budgets budgets;
 
@@ -63,7 +63,7 @@ member_new(const struct lease_info *lease)
 }
 
 /* Ids are random, in hexadecimal digits. */
-static struct members *
+static struct ask_queue_members *
 bucket_of(struct control_asks *asks, const char *id)
 {
 	unsigned hash = 0;
@@ -73,10 +73,10 @@ bucket_of(struct control_asks *asks, const char *id)
 	return &asks->members[hash % ASK_QUEUE_BUCKETS];
 }
 
-static struct member *
+static struct ask_queue_member *
 find(struct control_asks *asks, const char *id)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 
 	LIST_FOREACH (member, bucket_of(asks, id), entry)
 		if (strcmp(member->info.id, id) == 0)
@@ -85,7 +85,7 @@ find(struct control_asks *asks, const char *id)
 }
 
 static void
-result_free(struct control_asks *asks, struct result *result)
+result_free(struct control_asks *asks, struct ask_queue_result *result)
 {
 	TAILQ_REMOVE(&asks->results, result, entry);
 	if (result->member->ack == result)
@@ -100,7 +100,7 @@ static void
 on_booked(void *arg, const char *lease, int64_t n)
 {
 	struct control_asks *asks = arg;
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease);
@@ -125,7 +125,7 @@ on_spent(void *arg, const char *lease, const struct store_budget_state *state)
 {
 	struct control_asks *asks = arg;
 	struct wire_packet *packet;
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease);
@@ -146,7 +146,7 @@ void
 control_asks_join(struct control_asks *asks, const struct lease_info *lease,
     void *owner)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
@@ -163,13 +163,13 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 
 /* Locked. */
 static enum err
-take_in(struct control_asks *asks, struct member *member,
+take_in(struct control_asks *asks, struct ask_queue_member *member,
     const struct wire_ask *ask, struct diag *diag)
 {
 	int64_t n = ask->n;
-	struct open *open = ask_queue_find_open(member, n);
+	struct ask_queue_open *open = ask_queue_find_open(member, n);
 
-	if (open != NULL && open->stage == ASKED) {
+	if (open != NULL && open->stage == ASK_QUEUE_ASKED) {
 		diag_set(diag, "the same is asked twice");
 		return ERR_PROTO;
 	}
@@ -179,9 +179,9 @@ take_in(struct control_asks *asks, struct member *member,
 	}
 	/* whose answer a broker before us may not have sent */
 	if (open != NULL)
-		open->stage = ASKED;
+		open->stage = ASK_QUEUE_ASKED;
 	else
-		member->open[member->open_count++] = (struct open){
+		member->open[member->open_count++] = (struct ask_queue_open){
 			.n = n,
 			.input_bytes = (int64_t)ask->input_bytes,
 		};
@@ -195,7 +195,7 @@ enum err
 control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
     const struct wire_ask *ask, struct diag *diag)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 	enum err err;
 
 	(void)pthread_mutex_lock(&asks->lock);
@@ -212,7 +212,8 @@ control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
  * make that one short.
  */
 static void
-learn(struct member *member, const struct open *open, const json_t *event)
+learn(struct ask_queue_member *member, const struct ask_queue_open *open,
+    const json_t *event)
 {
 	const json_t *usage = json_object_get(event, "usage");
 	int64_t unknown = open->input_bytes - member->known_bytes, tokens;
@@ -227,11 +228,11 @@ learn(struct member *member, const struct open *open, const json_t *event)
 
 /* What has a row is settled with it. */
 static void
-end_settled(struct member *member, const json_t *events)
+end_settled(struct ask_queue_member *member, const json_t *events)
 {
 	for (size_t i = 0; i < json_array_size(events); i++) {
 		const json_t *event = json_array_get(events, i);
-		struct open *open;
+		struct ask_queue_open *open;
 		int64_t n;
 
 		if (json_get_int(event, "ask", 1, INT64_MAX, &n) != ERR_OK)
@@ -255,16 +256,16 @@ is_open(const struct wire_usage *usage, int64_t n)
 
 /* The others of those that it knows of come to nothing. */
 static void
-end_over(struct control_asks *asks, struct member *member,
+end_over(struct control_asks *asks, struct ask_queue_member *member,
     const struct wire_usage *usage)
 {
 	for (size_t i = member->open_count; i-- > 0;) {
-		struct open *open = &member->open[i];
+		struct ask_queue_open *open = &member->open[i];
 
 		if (open->n > usage->asked || is_open(usage, open->n))
 			continue;
 		/* one that is asked for now is released when it is there */
-		if (open->stage != ASKED)
+		if (open->stage != ASK_QUEUE_ASKED)
 			ask_queue_release(asks, member, open->n);
 		ask_queue_remove_open(member, open);
 	}
@@ -272,11 +273,11 @@ end_over(struct control_asks *asks, struct member *member,
 
 /* Asks of which a broker before us knew. */
 static void
-take_over(struct control_asks *asks, struct member *member,
+take_over(struct control_asks *asks, struct ask_queue_member *member,
     const struct wire_usage *usage)
 {
 	struct budget_ask ask = ask_queue_make_ask(member, 0, "");
-	struct open open = { .stage = SENT };
+	struct ask_queue_open open = { .stage = ASK_QUEUE_SENT };
 	int64_t first = usage->asked - BEFORE_MAX;
 
 	/* once: whoever says that he has asked for more has not, and each of
@@ -302,7 +303,7 @@ control_asks_report(struct control_asks *asks, const struct lease_info *lease,
     const struct wire_usage *usage)
 {
 	struct ledger_largest largest = { .tokens = 0 };
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
@@ -327,9 +328,9 @@ control_asks_report(struct control_asks *asks, const struct lease_info *lease,
 
 /* Answers that it will not get. */
 static void
-drop_results(struct control_asks *asks, const struct member *member)
+drop_results(struct control_asks *asks, const struct ask_queue_member *member)
 {
-	struct result *result, *next;
+	struct ask_queue_result *result, *next;
 
 	for (result = TAILQ_FIRST(&asks->results); result != NULL;
 	     result = next) {
@@ -343,14 +344,14 @@ drop_results(struct control_asks *asks, const struct member *member)
 
 /* Locked: forget asks that have cost nothing. */
 static void
-end_unsent(struct control_asks *asks, struct member *member)
+end_unsent(struct control_asks *asks, struct ask_queue_member *member)
 {
 	for (size_t i = member->open_count; i-- > 0;) {
-		struct open *open = &member->open[i];
+		struct ask_queue_open *open = &member->open[i];
 
-		if (open->stage == ALLOWED)
+		if (open->stage == ASK_QUEUE_ALLOWED)
 			ask_queue_release(asks, member, open->n);
-		if (open->stage != SENT)
+		if (open->stage != ASK_QUEUE_SENT)
 			ask_queue_remove_open(member, open);
 	}
 }
@@ -358,7 +359,7 @@ end_unsent(struct control_asks *asks, struct member *member)
 void
 control_asks_end(struct control_asks *asks, const struct lease_info *lease)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
@@ -373,7 +374,7 @@ control_asks_end(struct control_asks *asks, const struct lease_info *lease)
 
 /* Locked. */
 static void
-leave(struct control_asks *asks, struct member *member,
+leave(struct control_asks *asks, struct ask_queue_member *member,
     enum control_asks_end end)
 {
 	member->owner = NULL;
@@ -393,7 +394,7 @@ void
 control_asks_leave(struct control_asks *asks, const struct lease_info *lease,
     enum control_asks_end end)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
@@ -410,8 +411,8 @@ bool
 control_asks_take(struct control_asks *asks, void **ret_owner,
     struct wire_packet **ret)
 {
-	struct result *result;
-	struct open *open;
+	struct ask_queue_result *result;
+	struct ask_queue_open *open;
 	eventfd_t value;
 
 	/* first, so that nothing that is posted later is missed */
@@ -425,7 +426,7 @@ control_asks_take(struct control_asks *asks, void **ret_owner,
 		    ? ask_queue_find_open(result->member, (*ret)->answer.n)
 		    : NULL;
 		if (open != NULL)
-			open->stage = SENT;
+			open->stage = ASK_QUEUE_SENT;
 		result_free(asks, result);
 	}
 	(void)pthread_mutex_unlock(&asks->lock);
@@ -437,9 +438,9 @@ control_asks_take(struct control_asks *asks, void **ret_owner,
 static void
 asks_free(struct control_asks *asks)
 {
-	struct member *member;
-	struct result *result;
-	struct work *work;
+	struct ask_queue_member *member;
+	struct ask_queue_result *result;
+	struct ask_queue_work *work;
 
 	while ((result = TAILQ_FIRST(&asks->results)) != NULL) {
 		wire_packet_free(result->packet);
