@@ -104,6 +104,7 @@ static void
 queue(struct control_asks *asks, struct ask_queue_work *work)
 {
 	TAILQ_INSERT_TAIL(&asks->queue, work, entry);
+	asks->queue_count++;
 	(void)pthread_cond_signal(&asks->wake);
 }
 
@@ -111,8 +112,11 @@ void
 ask_queue_release(struct control_asks *asks, struct ask_queue_member *member,
     int64_t n)
 {
-	struct ask_queue_work *work = work_new(asks, member, n);
+	struct ask_queue_work *work;
 
+	if (asks->queue_count >= (size_t)2 * ASK_QUEUE_MAX)
+		return;
+	work = work_new(asks, member, n);
 	work->release = true;
 	queue(asks, work);
 }
@@ -445,6 +449,7 @@ do_next(struct control_asks *asks)
 	if (work == NULL)
 		return false;
 	TAILQ_REMOVE(&asks->queue, work, entry);
+	asks->queue_count--;
 	do_new(asks, work);
 	return true;
 }
@@ -469,6 +474,7 @@ look_at(struct control_asks *asks, struct ask_queue_member *member,
 			ledger_add_seconds(&member->info, false);
 	} else if (now_ms >= member->lost_ms) {
 		/* it did not come back */
+		asks->lost_count--;
 		ask_queue_book_open(member);
 		ask_queue_forget(asks, member);
 	}

@@ -19,6 +19,8 @@
  * All of it is called with asks->lock held.
  */
 #define ASK_QUEUE_BUCKETS 1024
+#define ASK_QUEUE_MAX	  8192 /* that the thread has not come to */
+#define ASK_QUEUE_LOST	  4096 /* members that have left and may come back */
 
 struct control_asks_options {
 	int64_t wait_ms;  /* most that an ask waits */
@@ -93,7 +95,8 @@ struct control_asks {
 	pthread_cond_t wake;
 	struct ask_queue_members members[ASK_QUEUE_BUCKETS];
 	struct ask_queue_works queue, waiting;
-	size_t waiting_count;
+	size_t queue_count, waiting_count;
+	size_t lost_count; /* members that have left and may come back */
 	TAILQ_HEAD(, ask_queue_result) results;
 	uint64_t ends;	  /* of reservations, so far */
 	bool due;	  /* some of those that wait may be */
@@ -114,7 +117,10 @@ void ask_queue_remove_open(struct ask_queue_member *member,
 struct budget_ask ask_queue_make_ask(const struct ask_queue_member *member,
     int64_t input_bytes, const char *id);
 
-/* Reserve; the answer is posted.  Release; harmless where nothing is. */
+/*
+ * Reserve; the answer is posted.  Release; harmless where nothing is.  Both
+ * only queue it; what is to be released and finds far too much queued expires.
+ */
 void ask_queue_reserve(struct control_asks *asks,
     struct ask_queue_member *member, const struct wire_ask *ask);
 void ask_queue_release(struct control_asks *asks,

@@ -155,7 +155,8 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 		LIST_INSERT_HEAD(bucket_of(asks, lease->id), member, entry);
 		if (asks->member_count++ == 0)
 			(void)pthread_cond_signal(&asks->wake);
-	}
+	} else if (member->owner == NULL)
+		asks->lost_count--;
 	member->owner = owner;
 	member->taken_over = false;
 	(void)pthread_mutex_unlock(&asks->lock);
@@ -172,6 +173,10 @@ take_in(struct control_asks *asks, struct ask_queue_member *member,
 	if (open != NULL && open->stage == ASK_QUEUE_ASKED) {
 		diag_set(diag, "the same is asked twice");
 		return ERR_PROTO;
+	}
+	if (asks->queue_count >= ASK_QUEUE_MAX) {
+		diag_set(diag, "too many ask at once");
+		return ERR_LIMIT;
 	}
 	if (open == NULL && member->open_count == WIRE_ASKS_MAX) {
 		diag_set(diag, "more than %d asks are open", WIRE_ASKS_MAX);
@@ -380,12 +385,14 @@ leave(struct control_asks *asks, struct ask_queue_member *member,
 	member->owner = NULL;
 	drop_results(asks, member);
 	end_unsent(asks, member);
-	if (end == CONTROL_ASKS_LOST && member->open_count > 0) {
+	if (end == CONTROL_ASKS_LOST && member->open_count > 0 &&
+	    asks->lost_count < ASK_QUEUE_LOST) {
+		asks->lost_count++;
 		member->lost_ms = clock_ms() + asks->options.lost_ms;
 		return;
 	}
-	/* what it has asked for after its end */
-	if (end == CONTROL_ASKS_ENDED)
+	/* what it has asked for after its end, or nobody waits for */
+	if (end != CONTROL_ASKS_STOPPED)
 		ask_queue_book_open(member);
 	ask_queue_forget(asks, member);
 }
