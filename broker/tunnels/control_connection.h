@@ -60,6 +60,8 @@ struct control_connection {
 	int64_t resume_until; /* what takes up its lease is good; 0: nothing */
 	bool revoked;	      /* was told to close */
 	bool superseded;      /* was told to make room for another */
+	int64_t events_ms;    /* when the count below began */
+	size_t events;	      /* of the vendor's usage, reported */
 	int64_t told_ms;      /* when it was first told to close; 0 */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(control_connection) entry;

@@ -17,7 +17,9 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 
-#define ENDED_MAX 4096 /* that wait until what they have used is booked */
+#define EVENTS_MAX	 4096
+#define EVENTS_WINDOW_MS 10000
+#define ENDED_MAX	 4096 /* that wait until what they have used is booked */
 
 /* ---- asking for a tunnel ------------------------------------------------ */
 
@@ -385,6 +387,24 @@ book(struct control_server *srv, struct control_connection *conn,
 	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
 }
 
+/*
+ * More than any vendor makes, and what a tunnel has kept comes at once: others'
+ * rows wait in the same queue.
+ */
+static bool
+reports_too_much(struct control_connection *conn,
+    const struct wire_usage *usage)
+{
+	int64_t now_ms = clock_ms();
+
+	if (now_ms - conn->events_ms >= EVENTS_WINDOW_MS) {
+		conn->events_ms = now_ms;
+		conn->events = 0;
+	}
+	conn->events += json_array_size(usage->events);
+	return conn->events > EVENTS_MAX;
+}
+
 /* A report: limits that a reload has changed are the answer to it. */
 static void
 take_usage(struct control_server *srv, struct control_connection *conn,
@@ -520,6 +540,9 @@ control_tunnel_take(struct control_server *srv, struct control_connection *conn,
 {
 	if (conn->ended) {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+	} else if ((packet->type == WIRE_USAGE || packet->type == WIRE_END) &&
+	    reports_too_much(conn, &packet->usage)) {
+		control_connection_drop(srv, conn, CONTROL_TOO_MANY, NULL);
 	} else if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (packet->type == WIRE_ASK) {

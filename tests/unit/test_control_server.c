@@ -1078,6 +1078,36 @@ drops_a_peer_that_floods(void **state)
 	assert_int_equal(count_leases(world), 0);
 }
 
+/* Each report is within bounds, and there are not too many of them. */
+static void
+drops_a_tunnel_that_reports_more_than_a_vendor_makes(void **state)
+{
+	struct world *world = *state;
+	char *events = xstrdup(EVENT(1, 1)), *text;
+	int fd, sent = 0;
+
+	for (int i = 1; i < WIRE_EVENTS_MAX; i++) {
+		text = xasprintf("%s,%s", events, EVENT(1, 1));
+		free(events);
+		events = text;
+	}
+	text = xasprintf(USAGE_OF("%s"), events);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say(fd, OPEN("/free"));
+	hear_grant(fd);
+	/* of each turn what is far from a flood of packets */
+	while (sent < 100 && send(fd, text, strlen(text), MSG_NOSIGNAL) != -1)
+		if (++sent % 25 == 0)
+			(void)poll(NULL, 0, 1010);
+	for (struct wire_packet *packet; (packet = hear(fd)) != NULL;)
+		wire_packet_free(packet);
+	(void)close(fd);
+	assert_in_range(sent, 64, 99);
+	free(events);
+	free(text);
+}
+
 static void
 drops_an_operator_that_does_not_read(void **state)
 {
@@ -1941,6 +1971,8 @@ main(void)
 		SERVER_TEST(drops_a_peer_that_sends_rubbish),
 		SERVER_TEST(drops_a_tunnel_that_says_what_it_may_not),
 		SERVER_TEST(drops_a_peer_that_floods),
+		SERVER_TEST(
+		    drops_a_tunnel_that_reports_more_than_a_vendor_makes),
 		SERVER_TEST(drops_an_operator_that_does_not_read),
 		SERVER_TEST(drops_a_peer_that_says_nothing),
 		SERVER_TEST(waits_for_a_name_without_keeping_others_waiting),
