@@ -1043,6 +1043,40 @@ drops_a_peer_that_sends_rubbish(void **state)
 }
 
 static void
+fills_no_log_with_who_sends_rubbish(void **state)
+{
+	struct world *world = *state;
+	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3), log[2];
+	static char text[65536];
+	int lines = 0;
+	ssize_t n;
+
+	assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
+	log_init("test_control_server", LOG_LEVEL_WARNING);
+	assert_int_not_equal(dup2(log[1], STDERR_FILENO), -1);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (int i = 0; i < 300; i++) {
+		int fd = peer(world);
+
+		say(fd, "x");
+		hear_end(fd);
+	}
+	control_server_stop();
+	(void)dup2(saved, STDERR_FILENO);
+	log_init("test_control_server", LOG_LEVEL_ERROR);
+	n = read(log[0], text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n] = '\0';
+	for (char *at = text; (at = strstr(at, "control.dropped")) != NULL;
+	     at++)
+		lines++;
+	assert_in_range(lines, 10, 200);
+	(void)close(saved);
+	(void)close(log[0]);
+	(void)close(log[1]);
+}
+
+static void
 drops_a_tunnel_that_says_what_it_may_not(void **state)
 {
 	static const char *const cases[] = { OPEN("/free"), LIST, REPORT, "x" };
@@ -1969,6 +2003,7 @@ main(void)
 		SERVER_TEST(frees_the_lease_of_a_tunnel_that_vanishes),
 		SERVER_TEST(answers_every_refusal_and_serves_no_second_request),
 		SERVER_TEST(drops_a_peer_that_sends_rubbish),
+		SERVER_TEST(fills_no_log_with_who_sends_rubbish),
 		SERVER_TEST(drops_a_tunnel_that_says_what_it_may_not),
 		SERVER_TEST(drops_a_peer_that_floods),
 		SERVER_TEST(
@@ -2001,6 +2036,5 @@ main(void)
 		    stop_budgets),
 	};
 
-	return cmocka_run_group_tests_name("control_server", tests, make_world,
 	    end_world);
 }
