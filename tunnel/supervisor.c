@@ -19,9 +19,13 @@
 
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
-#define KILL_MS	       5000 /* after the drain, before SIGKILL */
-#define KILL_NOW_MS    1000 /* the same, after a second signal */
-#define NEVER	       INT64_MAX
+/*
+ * After the drain, before SIGKILL: longer than peers that do not answer may
+ * take (5 s), and the broker, which is to hear of the end then (3 s).
+ */
+#define KILL_MS	    10000
+#define KILL_NOW_MS 1000 /* the same, after a second signal */
+#define NEVER	    INT64_MAX
 
 struct child {
 	pid_t pid;

@@ -190,6 +190,17 @@ test("peers that ignore the drain do not hold it up", async (t) => {
 	assert.ok(performance.now() - start < 18000);
 });
 
+test("the broker hears of what peers that ignore the drain held up",
+    async (t) => {
+	const { broker, tunnel, pair } = await relay_site(t, "direct",
+	    { tunnel: { args: ["--spare", "1", "--drain-timeout", "0"] } });
+	const { client, upstream } = await pair();
+	client.stall();
+	upstream.stall();
+	assert.equal((await tunnel.stop()).code, 0);
+	await broker.wait_for(/ lease\.end .* cause=restart /);
+});
+
 test("a client that leaves during the drain does not make it spin",
     async (t) => {
 	const { tunnel, pair } = await relay_site(t, "direct",
