@@ -57,8 +57,10 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/control_asks.c %D%/tunnels/control_asks.h \
 	%D%/limits/budget.c %D%/limits/budget.h \
 	%D%/tunnels/control_connection.c %D%/tunnels/control_connection.h \
+	%D%/tunnels/control_ends.c %D%/tunnels/control_ends.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
 	%D%/tunnels/control_operator.c %D%/tunnels/control_operator.h \
+	%D%/tunnels/control_accept.c %D%/tunnels/control_accept.h \
 	%D%/tunnels/control_peer.c %D%/tunnels/control_peer.h \
 	%D%/tunnels/control_questions.c %D%/tunnels/control_questions.h \
 	%D%/tunnels/control_server.c %D%/tunnels/control_server.h \
@@ -115,6 +117,7 @@ libbroker_a_SOURCES = \
 	%D%/store/store_sqlite_base.def \
 	%D%/store/store_sqlite_account.c %D%/store/store_sqlite_account.h \
 	%D%/store/store_sqlite_base.h \
+	%D%/store/store_sqlite_lease.c %D%/store/store_sqlite_lease.h \
 	%D%/store/store_sqlite_revocation.c \
 	%D%/store/store_sqlite_revocation.h \
 	%D%/store/store_sqlite_budget.c %D%/store/store_sqlite_budget.h \

@@ -11,12 +11,12 @@
 #include "common/str.h"
 #include "common/wire.h"
 #include "common/wire_text.h"
+#include "common/ws_frame.h"
 #include "common/xalloc.h"
 #include "ctl/client.h"
 #include "ctl/show.h"
 
 #define DEFAULT_SOCKET RUNSTATEDIR "/culvert/control.sock"
-#define CLOSE_CODE     4001
 #define CLOSE_REASON   "ended by the operator"
 #define EXIT_FAILED    1
 #define EXIT_USAGE     2
@@ -143,7 +143,7 @@ static int
 run_close(const struct options *options)
 {
 	struct wire_packet *order;
-	uint64_t code = CLOSE_CODE;
+	uint64_t code = WS_CODE_OPERATOR;
 	json_t *answer;
 	bool closed;
 	int rc;

@@ -65,6 +65,7 @@ may_reserve(const struct config_chat *chat, const char *owner, const char *key,
     const struct subjects *subjects, struct slots **ret, struct diag *diag)
 {
 	struct counts counts;
+	uint64_t full;
 
 	if (table.closed) {
 		diag_set(diag, "the service restarts");
@@ -81,7 +82,7 @@ may_reserve(const struct config_chat *chat, const char *owner, const char *key,
 		diag_set(diag, "too many of your answers are being made");
 		return ERR_RATE;
 	}
-	return slots_take(SLOTS_STREAMS, subjects, false, ret, diag);
+	return slots_take(SLOTS_STREAMS, subjects, false, ret, &full, diag);
 }
 
 enum err

@@ -81,11 +81,12 @@ take_slot(const struct request *req, unsigned max, struct slots **ret,
 		.max_parked = address_is_loopback(address) ? 0 : (max + 3) / 4,
 	};
 	struct subjects subjects;
+	uint64_t full;
 	enum err err;
 
 	subjects_fill_address(request_config(req), address, &subjects);
 	subjects.items[0].plan = &plan;
-	err = slots_take(SLOTS_PARKED, &subjects, false, ret, diag);
+	err = slots_take(SLOTS_PARKED, &subjects, false, ret, &full, diag);
 	if (err != ERR_OK)
 		diag_set(diag, "too many requests of this address wait");
 	return err;

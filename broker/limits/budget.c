@@ -162,6 +162,7 @@ budget_fill_reserve(const struct budget_ask *ask, int64_t expires_s,
 		.id = ask->id,
 		.now = ask->now,
 		.expires = ask->now + expires_s,
+		.lost = ask->lost,
 	};
 	subjects_budgets(ask->subjects, &ret->budgets);
 	budget_estimate(ask, &ret->tokens, &ret->money);

@@ -26,6 +26,8 @@ struct budget_ask {
 	uint64_t input_bytes;
 	/* an upper bound, where one is known; 0: plan and what was seen tell */
 	int64_t max_tokens, max_money;
+	/* where nobody will tell what it came to; NULL: it is ours to tell */
+	const struct store_lost *lost;
 	int64_t now;
 };
 

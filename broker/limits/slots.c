@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
@@ -72,26 +73,34 @@ static void
 explain(enum slots_kind kind, const struct subject *subject, uint64_t max,
     struct diag *diag)
 {
-	static const char *const words[KINDS][2] = {
-		[SLOTS_TUNNELS] = { "connections", "are in use" },
-		[SLOTS_STREAMS] = { "answers", "are being made" },
-		[SLOTS_PARKED] = { "requests", "wait already" },
+	static const char *const words[KINDS][2][2] = {
+		[SLOTS_TUNNELS] = { { "connections", "are in use" },
+		    { "connection", "is in use" } },
+		[SLOTS_STREAMS] = { { "answers", "are being made" },
+		    { "answer", "is being made" } },
+		[SLOTS_PARKED] = { { "requests", "wait already" },
+		    { "request", "waits already" } },
 	};
+	const char *const *word = words[kind][max == 1];
 	char whose = subject->name[0];
 	const char *name = subject->plan->name;
+	char all[32] = "the only";
 
-	diag_set(diag, "all %" PRIu64 " %s %s %s%s%s", max, words[kind][0],
+	if (max != 1)
+		(void)snprintf(all, sizeof(all), "all %" PRIu64, max);
+	diag_set(diag, "%s %s %s %s%s%s", all, word[0],
 	    whose == 'r'       ? "of this route"
 		: whose == 'n' ? "from this address"
 			       : "of yours",
-	    words[kind][1], name != NULL ? ", by plan " : "",
+	    word[1], name != NULL ? ", by plan " : "",
 	    name != NULL ? name : "");
 }
 
 /* Count one more of it, unless it has as many as it may; locked. */
 static enum err
 take_one(struct slots *slots, const struct subject *subject,
-    const struct subject_key *key, bool force, struct diag *diag)
+    const struct subject_key *key, bool force, uint64_t *ret_max,
+    struct diag *diag)
 {
 	struct holder *holder = get_holder(key);
 	uint64_t *count = &holder->counts[slots->kind];
@@ -99,6 +108,7 @@ take_one(struct slots *slots, const struct subject *subject,
 
 	if (!force && max > 0 && *count >= max) {
 		explain(slots->kind, subject, max, diag);
+		*ret_max = max;
 		return ERR_RATE;
 	}
 	(*count)++;
@@ -118,7 +128,7 @@ give_back(struct slots *slots)
 
 enum err
 slots_take(enum slots_kind kind, const struct subjects *subjects, bool force,
-    struct slots **ret, struct diag *diag)
+    struct slots **ret, uint64_t *ret_max, struct diag *diag)
 {
 	struct slots *slots = xcalloc(1, sizeof(*slots));
 	struct subject_key keys[STORE_SUBJECTS_MAX];
@@ -129,8 +139,8 @@ slots_take(enum slots_kind kind, const struct subjects *subjects, bool force,
 		keys[i] = subject_key_of(subjects->items[i].name);
 	(void)pthread_mutex_lock(&table.lock);
 	for (size_t i = 0; err == ERR_OK && i < subjects->count; i++)
-		err =
-		    take_one(slots, &subjects->items[i], &keys[i], force, diag);
+		err = take_one(slots, &subjects->items[i], &keys[i], force,
+		    ret_max, diag);
 	if (err != ERR_OK)
 		give_back(slots);
 	(void)pthread_mutex_unlock(&table.lock);

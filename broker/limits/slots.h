@@ -23,11 +23,13 @@ enum slots_kind {
 struct slots;
 
 /*
- * Take one of each subject, or none: ERR_RATE.  With `force' the limits are
- * passed over: it runs already (WIRE_RESUME).
+ * Take one of each subject, or none: ERR_RATE, and *ret_max is how many there
+ * may be.  With `force' the limits are passed over: it runs already
+ * (WIRE_RESUME).
  */
 enum err slots_take(enum slots_kind kind, const struct subjects *subjects,
-    bool force, struct slots **ret, struct diag *diag) MUST_CHECK;
+    bool force, struct slots **ret, uint64_t *ret_max,
+    struct diag *diag) MUST_CHECK;
 
 /* Give it back; NULL is allowed. */
 void slots_release(struct slots *slots);

@@ -168,11 +168,21 @@ struct store_budget_state {
 	int64_t resets; /* when the day ends, seconds since 1970 */
 };
 
+/* Whose response it is: of the ledger's row that stands for it in the end. */
+struct store_lost {
+	const char *lease, *session, *route;
+	const char *user, *model; /* NULL: not known */
+	int64_t ask;		  /* from 1; the row's n is -ask */
+};
+
 struct store_reserve {
 	const char *id; /* unique; reserved before, it is no error */
 	struct store_budgets budgets;
 	int64_t tokens, money; /* that it may come to */
-	int64_t now, expires;  /* forgotten then, if nobody settles it */
+	int64_t now, expires;  /* forgotten then, if nobody settles it ... */
+	/* ... and booked as a row "lost", with these tokens and this money;
+	   NULL: it has cost nothing. */
+	const struct store_lost *lost;
 };
 
 /* How long a connection or a stream has lasted. */
@@ -201,6 +211,22 @@ struct store_revocations {
 void store_revocations_done(struct store_revocations *revocations);
 
 #define STORE_REVOCATIONS_MAX 10000
+
+/* ---- leases that are over ---- */
+
+/* What would take it up again is good until then, and is not to be taken. */
+struct store_lease_end {
+	char lease[33];
+	int64_t expires; /* seconds since 1970 */
+};
+
+struct store_lease_ends {
+	struct store_lease_end *items; /* free() it */
+	size_t count;
+};
+
+/* Most of one answer. */
+#define STORE_LEASE_ENDS_MAX 65536
 
 /* ---- what anonymous clients may: so many messages in a window ---- */
 
@@ -451,6 +477,14 @@ struct store_ops {
 	enum err (*list_revocations)(struct store *store, int64_t now,
 	    struct store_revocations *ret, struct diag *diag);
 
+	/* In one transaction; one that is there already is no error. */
+	enum err (*end_leases)(struct store *store,
+	    const struct store_lease_end *rows, size_t count,
+	    struct diag *diag);
+	/* Those that have not expired; of too many the last to expire. */
+	enum err (*list_lease_ends)(struct store *store, int64_t now,
+	    struct store_lease_ends *ret, struct diag *diag);
+
 	/*
 	 * Book rows in one transaction: all, or none.  A row whose lease and n
 	 * are there already is not booked again, and is no error.  ERR_LIMIT
@@ -550,8 +584,10 @@ struct store_ops {
 	/*
 	 * Forget sessions and tickets that have expired, keys, events and chats
 	 * that are kept no longer, windows that are over; nothing of what runs,
-	 * and nothing of the ledger or of accounts.  A chat goes with all that
-	 * is in it, as if deleted: a key that began in it stays for its time.
+	 * and nothing of the ledger or of accounts.  A reservation that nobody
+	 * has settled becomes a row of the ledger, if it says of what.  A chat
+	 * goes with all that is in it, as if deleted: a key that began in it
+	 * stays for its time.
 	 *
 	 * It forgets some at a time, so that nobody waits long for the store;
 	 * *ret_more where it should be called again at once.

@@ -9,6 +9,7 @@
 #include "broker/store/store_sqlite_budget.h"
 #include "broker/store/store_sqlite_chat.h"
 #include "broker/store/store_sqlite_generation.h"
+#include "broker/store/store_sqlite_lease.h"
 #include "broker/store/store_sqlite_revocation.h"
 #include "broker/store/store_sqlite_ticket.h"
 #include "broker/store/store_sqlite_usage.h"
@@ -130,8 +131,9 @@ static enum err
 expire_rows(struct database *db, int64_t now, struct diag *diag)
 {
 	static const enum statement ids[] = { EXPIRE_ANAM, EXPIRE_TICKETS,
-		EXPIRE_ALLOWANCES, EXPIRE_KEYS, EXPIRE_COUNTERS,
-		EXPIRE_RESERVATIONS, EXPIRE_METERS, EXPIRE_REVOCATIONS };
+		EXPIRE_ALLOWANCES, EXPIRE_KEYS, EXPIRE_COUNTERS, COUNT_LOST,
+		BOOK_LOST, EXPIRE_RESERVATIONS, EXPIRE_METERS,
+		EXPIRE_REVOCATIONS, EXPIRE_LEASE_ENDS };
 	enum err err = database_begin(db, diag);
 
 	if (err != ERR_OK)
@@ -211,6 +213,8 @@ static const struct store_ops ops = {
 	.check_budgets = store_sqlite_check_budgets,
 	.revoke = store_sqlite_revoke,
 	.list_revocations = store_sqlite_list_revocations,
+	.end_leases = store_sqlite_end_leases,
+	.list_lease_ends = store_sqlite_list_lease_ends,
 	.add_usage = store_sqlite_add_usage,
 	.sum_usage = store_sqlite_sum_usage,
 	.top_up = store_sqlite_top_up,

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/store/store_sqlite_budget.h"
 
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "broker/store/store_sqlite_base.h"
+#include "common/json.h"
 
 #define DAY_S 86400
 
@@ -199,6 +202,48 @@ fit_budget(struct database *db, const struct store_reserve *in,
 	return ERR_OK;
 }
 
+/* What is booked where nobody settles it; NULL: nothing. */
+static char *
+format_lost(const struct store_reserve *in)
+{
+	const struct store_lost *lost = in->lost;
+	json_t *object;
+	char *text;
+	size_t len;
+
+	if (lost == NULL)
+		return NULL;
+	object = json_pack("{ss ss ss ss* ss* sI sI sI}", "lease", lost->lease,
+	    "session", lost->session, "route", lost->route, "user", lost->user,
+	    "model", lost->model, "ask", (json_int_t)lost->ask,
+	    "reserved_tokens", (json_int_t)in->tokens, "reserved_money",
+	    (json_int_t)in->money);
+	if (object == NULL)
+		return NULL;
+	text = json_text(object, &len);
+	json_decref(object);
+	return text;
+}
+
+static enum err
+put(struct database *db, const struct store_reserve *in, const int64_t *tokens,
+    const int64_t *money, struct diag *diag)
+{
+	char *lost = format_lost(in);
+	enum err err = ERR_OK;
+
+	for (size_t i = 0; i < in->budgets.count && err == ERR_OK; i++)
+		if (has_limit(&in->budgets.items[i]))
+			err = database_run(db, PUT_RESERVATION,
+			    PARAMS(TEXT(in->id),
+				TEXT(in->budgets.items[i].subject),
+				NUMBER(tokens[i]), NUMBER(money[i]),
+				NUMBER(in->expires), TEXT(lost)),
+			    diag);
+	free(lost);
+	return err;
+}
+
 /*
  * All of them are looked at before any is written, and one that is used up
  * counts more than one to wait for.
@@ -232,15 +277,7 @@ reserve(struct database *db, const struct store_reserve *in,
 		if (err != ERR_OK)
 			result = err;
 	}
-	for (size_t i = 0; i < in->budgets.count && result == ERR_OK; i++)
-		if (has_limit(&in->budgets.items[i]))
-			result = database_run(db, PUT_RESERVATION,
-			    PARAMS(TEXT(in->id),
-				TEXT(in->budgets.items[i].subject),
-				NUMBER(tokens[i]), NUMBER(money[i]),
-				NUMBER(in->expires)),
-			    diag);
-	return result;
+	return result == ERR_OK ? put(db, in, tokens, money, diag) : result;
 }
 
 enum err

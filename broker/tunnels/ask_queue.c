@@ -19,7 +19,7 @@
 /* ---- members ----------------------------------------------------------- */
 
 void
-ask_queue_unref(struct member *member)
+ask_queue_unref(struct ask_queue_member *member)
 {
 	if (--member->refs > 0)
 		return;
@@ -32,15 +32,15 @@ ask_queue_unref(struct member *member)
 }
 
 void
-ask_queue_forget(struct control_asks *asks, struct member *member)
+ask_queue_forget(struct control_asks *asks, struct ask_queue_member *member)
 {
 	LIST_REMOVE(member, entry);
 	asks->member_count--;
 	ask_queue_unref(member);
 }
 
-struct open *
-ask_queue_find_open(struct member *member, int64_t n)
+struct ask_queue_open *
+ask_queue_find_open(struct ask_queue_member *member, int64_t n)
 {
 	for (size_t i = 0; i < member->open_count; i++)
 		if (member->open[i].n == n)
@@ -49,14 +49,15 @@ ask_queue_find_open(struct member *member, int64_t n)
 }
 
 void
-ask_queue_remove_open(struct member *member, struct open *open)
+ask_queue_remove_open(struct ask_queue_member *member,
+    struct ask_queue_open *open)
 {
 	*open = member->open[--member->open_count];
 }
 
 /* Most that a response of it is expected to come to. */
 struct budget_ask
-ask_queue_make_ask(const struct member *member, int64_t input_bytes,
+ask_queue_make_ask(const struct ask_queue_member *member, int64_t input_bytes,
     const char *id)
 {
 	int64_t known = member->known_bytes;
@@ -76,10 +77,11 @@ ask_queue_make_ask(const struct member *member, int64_t input_bytes,
 
 /* ---- queues ------------------------------------------------------------ */
 
-static struct work *
-work_new(const struct control_asks *asks, struct member *member, int64_t n)
+static struct ask_queue_work *
+work_new(const struct control_asks *asks, struct ask_queue_member *member,
+    int64_t n)
 {
-	struct work *work = xcalloc(1, sizeof(*work));
+	struct ask_queue_work *work = xcalloc(1, sizeof(*work));
 
 	member->refs++;
 	member->works++;
@@ -90,7 +92,7 @@ work_new(const struct control_asks *asks, struct member *member, int64_t n)
 }
 
 void
-ask_queue_drop(struct control_asks *asks, struct work *work)
+ask_queue_drop(struct control_asks *asks, struct ask_queue_work *work)
 {
 	work->member->works--;
 	ask_queue_check_end(asks, work->member);
@@ -99,26 +101,31 @@ ask_queue_drop(struct control_asks *asks, struct work *work)
 }
 
 static void
-queue(struct control_asks *asks, struct work *work)
+queue(struct control_asks *asks, struct ask_queue_work *work)
 {
 	TAILQ_INSERT_TAIL(&asks->queue, work, entry);
+	asks->queue_count++;
 	(void)pthread_cond_signal(&asks->wake);
 }
 
 void
-ask_queue_release(struct control_asks *asks, struct member *member, int64_t n)
+ask_queue_release(struct control_asks *asks, struct ask_queue_member *member,
+    int64_t n)
 {
-	struct work *work = work_new(asks, member, n);
+	struct ask_queue_work *work;
 
+	if (asks->queue_count >= (size_t)2 * ASK_QUEUE_MAX)
+		return;
+	work = work_new(asks, member, n);
 	work->release = true;
 	queue(asks, work);
 }
 
 void
-ask_queue_reserve(struct control_asks *asks, struct member *member,
+ask_queue_reserve(struct control_asks *asks, struct ask_queue_member *member,
     const struct wire_ask *ask)
 {
-	struct work *work = work_new(asks, member, ask->n);
+	struct ask_queue_work *work = work_new(asks, member, ask->n);
 
 	work->input_bytes = (int64_t)ask->input_bytes;
 	if (ask->begun)
@@ -126,11 +133,11 @@ ask_queue_reserve(struct control_asks *asks, struct member *member,
 	queue(asks, work);
 }
 
-struct result *
-ask_queue_post(struct control_asks *asks, struct member *member,
+struct ask_queue_result *
+ask_queue_post(struct control_asks *asks, struct ask_queue_member *member,
     struct wire_packet *packet)
 {
-	struct result *result = xcalloc(1, sizeof(*result));
+	struct ask_queue_result *result = xcalloc(1, sizeof(*result));
 
 	member->refs++;
 	result->member = member;
@@ -141,7 +148,7 @@ ask_queue_post(struct control_asks *asks, struct member *member,
 }
 
 void
-ask_queue_check_end(struct control_asks *asks, struct member *member)
+ask_queue_check_end(struct control_asks *asks, struct ask_queue_member *member)
 {
 	struct wire_packet *packet;
 
@@ -169,7 +176,7 @@ has_subject(const struct subjects *subjects, const char *name)
 void
 ask_queue_wake(struct control_asks *asks, const struct subjects *subjects)
 {
-	struct work *work;
+	struct ask_queue_work *work;
 
 	asks->ends++;
 	TAILQ_FOREACH (work, &asks->waiting, entry)
@@ -183,7 +190,7 @@ ask_queue_wake(struct control_asks *asks, const struct subjects *subjects)
 static const char *
 find_queue(const struct control_asks *asks, const struct subjects *subjects)
 {
-	const struct work *work;
+	const struct ask_queue_work *work;
 
 	TAILQ_FOREACH (work, &asks->waiting, entry)
 		if (!work->release && has_subject(subjects, work->subject))
@@ -196,10 +203,10 @@ find_queue(const struct control_asks *asks, const struct subjects *subjects)
  * stale: something has ended since the store said so.
  */
 static void
-make_wait(struct control_asks *asks, struct work *work, const char *subject,
-    bool again, bool stale)
+make_wait(struct control_asks *asks, struct ask_queue_work *work,
+    const char *subject, bool again, bool stale)
 {
-	struct work *other;
+	struct ask_queue_work *other;
 
 	(void)memccpy(work->subject, subject, '\0', sizeof(work->subject));
 	work->due = stale;
@@ -220,8 +227,8 @@ make_wait(struct control_asks *asks, struct work *work, const char *subject,
 /* ---- the thread -------------------------------------------------------- */
 
 static void
-answer(struct control_asks *asks, const struct work *work, enum err err,
-    const struct store_budget_state *state)
+answer(struct control_asks *asks, const struct ask_queue_work *work,
+    enum err err, const struct store_budget_state *state)
 {
 	struct wire_packet *packet = wire_packet_new(WIRE_ANSWER);
 	struct wire_answer *out = &packet->answer;
@@ -259,7 +266,7 @@ plan_of(const struct subjects *subjects, const char *name)
  * conversation that goes on without its budget may ask and ask.
  */
 void
-ask_queue_log_spent(struct member *member,
+ask_queue_log_spent(struct ask_queue_member *member,
     const struct store_budget_state *state)
 {
 	const struct lease_info *info = &member->info;
@@ -280,7 +287,7 @@ ask_queue_log_spent(struct member *member,
 
 /* In the store, unlocked. */
 static enum err
-release(struct control_asks *asks, const struct work *work)
+release(struct control_asks *asks, const struct ask_queue_work *work)
 {
 	char id[LEDGER_RESERVATION_BYTES];
 	struct store *store = store_current();
@@ -300,7 +307,7 @@ release(struct control_asks *asks, const struct work *work)
 /* The store is away: the reservation would stand in others' way until it
    expires. */
 static void
-do_release(struct control_asks *asks, struct work *work)
+do_release(struct control_asks *asks, struct ask_queue_work *work)
 {
 	if (release(asks, work) == ERR_UNAVAIL && !asks->stopping)
 		make_wait(asks, work, "", false, false);
@@ -309,31 +316,41 @@ do_release(struct control_asks *asks, struct work *work)
 }
 
 static enum err
-reserve(struct control_asks *asks, const struct work *work,
-    struct store_budget_state *state, struct open *ret)
+reserve(struct control_asks *asks, const struct ask_queue_work *work,
+    struct store_budget_state *state, struct ask_queue_open *ret)
 {
 	char id[LEDGER_RESERVATION_BYTES];
 	struct budget_ask ask =
 	    ask_queue_make_ask(work->member, work->input_bytes, id);
+	const struct lease_info *info = &work->member->info;
+	const struct store_lost lost = {
+		.lease = info->id,
+		.session = info->session,
+		.route = info->route,
+		.user = info->user,
+		.model = info->model,
+		.ask = work->n,
+	};
 	struct diag diag = { "" };
 	enum err err;
 
-	*ret = (struct open){
+	*ret = (struct ask_queue_open){
 		.n = work->n,
-		.stage = ALLOWED,
+		.stage = ASK_QUEUE_ALLOWED,
 		.input_bytes = work->input_bytes,
 	};
 	if (!subjects_have_budget(ask.subjects))
 		return ERR_OK;
 	if (clock_ms() < asks->away_ms)
 		return ERR_UNAVAIL;
-	ledger_reservation(work->member->info.id, work->n, id);
+	ask.lost = &lost;
+	ledger_reservation(info->id, work->n, id);
 	budget_estimate(&ask, &ret->tokens, &ret->money);
 	(void)pthread_mutex_unlock(&asks->lock);
 	err = budget_reserve(&ask, state, &diag);
 	if (err != ERR_OK && err != ERR_AGAIN && err != ERR_BUDGET)
 		log_warning("budget.unavailable", "lease=%s reason=\"%s\"",
-		    work->member->info.id, diag.text);
+		    info->id, diag.text);
 	(void)pthread_mutex_lock(&asks->lock);
 	/* each try waits for long, and others wait behind it */
 	if (err == ERR_UNAVAIL)
@@ -343,12 +360,12 @@ reserve(struct control_asks *asks, const struct work *work,
 
 /* retried: it has waited already, at the head of those that do. */
 static void
-do_reserve(struct control_asks *asks, struct work *work, bool retried)
+do_reserve(struct control_asks *asks, struct ask_queue_work *work, bool retried)
 {
-	struct member *member = work->member;
+	struct ask_queue_member *member = work->member;
 	struct store_budget_state state = { .subject = "" };
 	uint64_t ends = asks->ends;
-	struct open done, *open;
+	struct ask_queue_open done, *open;
 	enum err err = reserve(asks, work, &state, &done);
 
 	open = ask_queue_find_open(member, work->n);
@@ -377,10 +394,10 @@ do_reserve(struct control_asks *asks, struct work *work, bool retried)
 }
 
 /* One that waits is out of the list while it is tried. */
-static struct work *
+static struct ask_queue_work *
 take_due(struct control_asks *asks)
 {
-	struct work *work;
+	struct ask_queue_work *work;
 	int64_t now_ms = clock_ms();
 	bool all = now_ms >= asks->retry_ms;
 
@@ -400,7 +417,7 @@ take_due(struct control_asks *asks)
 
 /* An ask that is new does not overtake those that wait, if it can wait. */
 static void
-do_new(struct control_asks *asks, struct work *work)
+do_new(struct control_asks *asks, struct ask_queue_work *work)
 {
 	const char *subject = find_queue(asks, &work->member->info.subjects);
 
@@ -416,7 +433,7 @@ do_new(struct control_asks *asks, struct work *work)
 static bool
 do_next(struct control_asks *asks)
 {
-	struct work *work = NULL;
+	struct ask_queue_work *work = NULL;
 
 	if (asks->waiting_count > 0 &&
 	    (asks->due || clock_ms() >= asks->retry_ms))
@@ -432,12 +449,13 @@ do_next(struct control_asks *asks)
 	if (work == NULL)
 		return false;
 	TAILQ_REMOVE(&asks->queue, work, entry);
+	asks->queue_count--;
 	do_new(asks, work);
 	return true;
 }
 
 void
-ask_queue_book_open(struct member *member)
+ask_queue_book_open(struct ask_queue_member *member)
 {
 	for (size_t i = 0; i < member->open_count; i++)
 		member->lost +=
@@ -447,7 +465,8 @@ ask_queue_book_open(struct member *member)
 }
 
 static void
-look_at(struct control_asks *asks, struct member *member, int64_t now_ms)
+look_at(struct control_asks *asks, struct ask_queue_member *member,
+    int64_t now_ms)
 {
 	if (member->owner != NULL) {
 		/* it may have nothing to report, and still has a budget */
@@ -455,6 +474,7 @@ look_at(struct control_asks *asks, struct member *member, int64_t now_ms)
 			ledger_add_seconds(&member->info, false);
 	} else if (now_ms >= member->lost_ms) {
 		/* it did not come back */
+		asks->lost_count--;
 		ask_queue_book_open(member);
 		ask_queue_forget(asks, member);
 	}
@@ -465,7 +485,7 @@ static void
 visit(struct control_asks *asks, int64_t now_ms)
 {
 	int64_t pause_ms = asks->options.round_ms / PARTS;
-	struct member *member, *next;
+	struct ask_queue_member *member, *next;
 
 	for (size_t i = asks->part; i < ASK_QUEUE_BUCKETS; i += PARTS)
 		for (member = LIST_FIRST(&asks->members[i]); member != NULL;

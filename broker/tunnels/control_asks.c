@@ -16,10 +16,10 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/thread.h"
+#include "common/ws_frame.h"
 #include "common/xalloc.h"
 
-#define BEFORE_MAX  64 /* asks that a broker before us may have let open */
-#define CLOSE_SPENT 4003
+#define BEFORE_MAX 64 /* asks that a broker before us may have let open */
 
 /* Most of an event's text, its JSON included, that goes for one token. */
 #define TOKEN_BYTES_MAX 8
@@ -40,10 +40,10 @@ copy(const char *text)
 }
 
 /* What the ledger wants to know of it. */
-static struct member *
+static struct ask_queue_member *
 member_new(const struct lease_info *lease)
 {
-	struct member *member = xcalloc(1, sizeof(*member));
+	struct ask_queue_member *member = xcalloc(1, sizeof(*member));
 	struct lease_info *info = &member->info;
 	struct store_budgets budgets;
 
@@ -63,7 +63,7 @@ member_new(const struct lease_info *lease)
 }
 
 /* Ids are random, in hexadecimal digits. */
-static struct members *
+static struct ask_queue_members *
 bucket_of(struct control_asks *asks, const char *id)
 {
 	unsigned hash = 0;
@@ -73,10 +73,10 @@ bucket_of(struct control_asks *asks, const char *id)
 	return &asks->members[hash % ASK_QUEUE_BUCKETS];
 }
 
-static struct member *
+static struct ask_queue_member *
 find(struct control_asks *asks, const char *id)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 
 	LIST_FOREACH (member, bucket_of(asks, id), entry)
 		if (strcmp(member->info.id, id) == 0)
@@ -85,7 +85,7 @@ find(struct control_asks *asks, const char *id)
 }
 
 static void
-result_free(struct control_asks *asks, struct result *result)
+result_free(struct control_asks *asks, struct ask_queue_result *result)
 {
 	TAILQ_REMOVE(&asks->results, result, entry);
 	if (result->member->ack == result)
@@ -100,7 +100,7 @@ static void
 on_booked(void *arg, const char *lease, int64_t n)
 {
 	struct control_asks *asks = arg;
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease);
@@ -125,14 +125,14 @@ on_spent(void *arg, const char *lease, const struct store_budget_state *state)
 {
 	struct control_asks *asks = arg;
 	struct wire_packet *packet;
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease);
 	if (member != NULL && member->owner != NULL && !member->spent) {
 		member->spent = true;
 		packet = wire_packet_new(WIRE_CLOSE);
-		packet->close.code = CLOSE_SPENT;
+		packet->close.code = WS_CODE_BUDGET;
 		packet->close.reason = xstrdup(err_text(ERR_BUDGET));
 		(void)ask_queue_post(asks, member, packet);
 		ask_queue_log_spent(member, state);
@@ -146,7 +146,7 @@ void
 control_asks_join(struct control_asks *asks, const struct lease_info *lease,
     void *owner)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
@@ -155,7 +155,8 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 		LIST_INSERT_HEAD(bucket_of(asks, lease->id), member, entry);
 		if (asks->member_count++ == 0)
 			(void)pthread_cond_signal(&asks->wake);
-	}
+	} else if (member->owner == NULL)
+		asks->lost_count--;
 	member->owner = owner;
 	member->taken_over = false;
 	(void)pthread_mutex_unlock(&asks->lock);
@@ -163,15 +164,19 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 
 /* Locked. */
 static enum err
-take_in(struct control_asks *asks, struct member *member,
+take_in(struct control_asks *asks, struct ask_queue_member *member,
     const struct wire_ask *ask, struct diag *diag)
 {
 	int64_t n = ask->n;
-	struct open *open = ask_queue_find_open(member, n);
+	struct ask_queue_open *open = ask_queue_find_open(member, n);
 
-	if (open != NULL && open->stage == ASKED) {
+	if (open != NULL && open->stage == ASK_QUEUE_ASKED) {
 		diag_set(diag, "the same is asked twice");
 		return ERR_PROTO;
+	}
+	if (asks->queue_count >= ASK_QUEUE_MAX) {
+		diag_set(diag, "too many ask at once");
+		return ERR_LIMIT;
 	}
 	if (open == NULL && member->open_count == WIRE_ASKS_MAX) {
 		diag_set(diag, "more than %d asks are open", WIRE_ASKS_MAX);
@@ -179,9 +184,9 @@ take_in(struct control_asks *asks, struct member *member,
 	}
 	/* whose answer a broker before us may not have sent */
 	if (open != NULL)
-		open->stage = ASKED;
+		open->stage = ASK_QUEUE_ASKED;
 	else
-		member->open[member->open_count++] = (struct open){
+		member->open[member->open_count++] = (struct ask_queue_open){
 			.n = n,
 			.input_bytes = (int64_t)ask->input_bytes,
 		};
@@ -195,7 +200,7 @@ enum err
 control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
     const struct wire_ask *ask, struct diag *diag)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 	enum err err;
 
 	(void)pthread_mutex_lock(&asks->lock);
@@ -212,7 +217,8 @@ control_asks_ask(struct control_asks *asks, const struct lease_info *lease,
  * make that one short.
  */
 static void
-learn(struct member *member, const struct open *open, const json_t *event)
+learn(struct ask_queue_member *member, const struct ask_queue_open *open,
+    const json_t *event)
 {
 	const json_t *usage = json_object_get(event, "usage");
 	int64_t unknown = open->input_bytes - member->known_bytes, tokens;
@@ -227,11 +233,11 @@ learn(struct member *member, const struct open *open, const json_t *event)
 
 /* What has a row is settled with it. */
 static void
-end_settled(struct member *member, const json_t *events)
+end_settled(struct ask_queue_member *member, const json_t *events)
 {
 	for (size_t i = 0; i < json_array_size(events); i++) {
 		const json_t *event = json_array_get(events, i);
-		struct open *open;
+		struct ask_queue_open *open;
 		int64_t n;
 
 		if (json_get_int(event, "ask", 1, INT64_MAX, &n) != ERR_OK)
@@ -255,16 +261,16 @@ is_open(const struct wire_usage *usage, int64_t n)
 
 /* The others of those that it knows of come to nothing. */
 static void
-end_over(struct control_asks *asks, struct member *member,
+end_over(struct control_asks *asks, struct ask_queue_member *member,
     const struct wire_usage *usage)
 {
 	for (size_t i = member->open_count; i-- > 0;) {
-		struct open *open = &member->open[i];
+		struct ask_queue_open *open = &member->open[i];
 
 		if (open->n > usage->asked || is_open(usage, open->n))
 			continue;
 		/* one that is asked for now is released when it is there */
-		if (open->stage != ASKED)
+		if (open->stage != ASK_QUEUE_ASKED)
 			ask_queue_release(asks, member, open->n);
 		ask_queue_remove_open(member, open);
 	}
@@ -272,11 +278,11 @@ end_over(struct control_asks *asks, struct member *member,
 
 /* Asks of which a broker before us knew. */
 static void
-take_over(struct control_asks *asks, struct member *member,
+take_over(struct control_asks *asks, struct ask_queue_member *member,
     const struct wire_usage *usage)
 {
 	struct budget_ask ask = ask_queue_make_ask(member, 0, "");
-	struct open open = { .stage = SENT };
+	struct ask_queue_open open = { .stage = ASK_QUEUE_SENT };
 	int64_t first = usage->asked - BEFORE_MAX;
 
 	/* once: whoever says that he has asked for more has not, and each of
@@ -302,7 +308,7 @@ control_asks_report(struct control_asks *asks, const struct lease_info *lease,
     const struct wire_usage *usage)
 {
 	struct ledger_largest largest = { .tokens = 0 };
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
@@ -327,9 +333,9 @@ control_asks_report(struct control_asks *asks, const struct lease_info *lease,
 
 /* Answers that it will not get. */
 static void
-drop_results(struct control_asks *asks, const struct member *member)
+drop_results(struct control_asks *asks, const struct ask_queue_member *member)
 {
-	struct result *result, *next;
+	struct ask_queue_result *result, *next;
 
 	for (result = TAILQ_FIRST(&asks->results); result != NULL;
 	     result = next) {
@@ -343,14 +349,14 @@ drop_results(struct control_asks *asks, const struct member *member)
 
 /* Locked: forget asks that have cost nothing. */
 static void
-end_unsent(struct control_asks *asks, struct member *member)
+end_unsent(struct control_asks *asks, struct ask_queue_member *member)
 {
 	for (size_t i = member->open_count; i-- > 0;) {
-		struct open *open = &member->open[i];
+		struct ask_queue_open *open = &member->open[i];
 
-		if (open->stage == ALLOWED)
+		if (open->stage == ASK_QUEUE_ALLOWED)
 			ask_queue_release(asks, member, open->n);
-		if (open->stage != SENT)
+		if (open->stage != ASK_QUEUE_SENT)
 			ask_queue_remove_open(member, open);
 	}
 }
@@ -358,7 +364,7 @@ end_unsent(struct control_asks *asks, struct member *member)
 void
 control_asks_end(struct control_asks *asks, const struct lease_info *lease)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
@@ -373,18 +379,20 @@ control_asks_end(struct control_asks *asks, const struct lease_info *lease)
 
 /* Locked. */
 static void
-leave(struct control_asks *asks, struct member *member,
+leave(struct control_asks *asks, struct ask_queue_member *member,
     enum control_asks_end end)
 {
 	member->owner = NULL;
 	drop_results(asks, member);
 	end_unsent(asks, member);
-	if (end == CONTROL_ASKS_LOST && member->open_count > 0) {
+	if (end == CONTROL_ASKS_LOST && member->open_count > 0 &&
+	    asks->lost_count < ASK_QUEUE_LOST) {
+		asks->lost_count++;
 		member->lost_ms = clock_ms() + asks->options.lost_ms;
 		return;
 	}
-	/* what it has asked for after its end */
-	if (end == CONTROL_ASKS_ENDED)
+	/* what it has asked for after its end, or nobody waits for */
+	if (end != CONTROL_ASKS_STOPPED)
 		ask_queue_book_open(member);
 	ask_queue_forget(asks, member);
 }
@@ -393,7 +401,7 @@ void
 control_asks_leave(struct control_asks *asks, const struct lease_info *lease,
     enum control_asks_end end)
 {
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
@@ -410,8 +418,8 @@ bool
 control_asks_take(struct control_asks *asks, void **ret_owner,
     struct wire_packet **ret)
 {
-	struct result *result;
-	struct open *open;
+	struct ask_queue_result *result;
+	struct ask_queue_open *open;
 	eventfd_t value;
 
 	/* first, so that nothing that is posted later is missed */
@@ -425,7 +433,7 @@ control_asks_take(struct control_asks *asks, void **ret_owner,
 		    ? ask_queue_find_open(result->member, (*ret)->answer.n)
 		    : NULL;
 		if (open != NULL)
-			open->stage = SENT;
+			open->stage = ASK_QUEUE_SENT;
 		result_free(asks, result);
 	}
 	(void)pthread_mutex_unlock(&asks->lock);
@@ -437,9 +445,9 @@ control_asks_take(struct control_asks *asks, void **ret_owner,
 static void
 asks_free(struct control_asks *asks)
 {
-	struct member *member;
-	struct result *result;
-	struct work *work;
+	struct ask_queue_member *member;
+	struct ask_queue_result *result;
+	struct ask_queue_work *work;
 
 	while ((result = TAILQ_FIRST(&asks->results)) != NULL) {
 		wire_packet_free(result->packet);

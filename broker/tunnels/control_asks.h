@@ -46,7 +46,8 @@ void control_asks_join(struct control_asks *asks,
 
 /*
  * WIRE_ASK.  ERR_PROTO where this one is being asked already, ERR_LIMIT where
- * WIRE_ASKS_MAX are open: the peer is to be dropped.
+ * WIRE_ASKS_MAX are open, or far too many of all tunnels wait to be looked at:
+ * the peer is to be dropped.
  */
 enum err control_asks_ask(struct control_asks *asks,
     const struct lease_info *lease, const struct wire_ask *ask,

@@ -19,25 +19,6 @@ control_connection_watch(struct control_server *srv, int fd, void *source)
 	return epoll_ctl(srv->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-void
-control_connection_pause(struct control_server *srv, int64_t pause_ms)
-{
-	if (srv->accepting)
-		(void)epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, srv->listen_fd,
-		    NULL);
-	srv->accepting = false;
-	srv->accept_again_ms = clock_ms() + pause_ms;
-}
-
-void
-control_connection_accept(struct control_server *srv)
-{
-	srv->accepting =
-	    control_connection_watch(srv, srv->listen_fd, &srv->listen_fd);
-	if (!srv->accepting)
-		srv->accept_again_ms = clock_ms() + CONTROL_ACCEPT_PAUSE_MS;
-}
-
 static bool
 is_resolving(enum control_state state)
 {
@@ -55,6 +36,7 @@ leave_state(struct control_server *srv, struct control_connection *conn)
 	}
 	TAILQ_REMOVE(&srv->waiting, conn, entry);
 	srv->waiting_count--;
+	srv->tunnels_count -= !conn->peer.is_operator;
 	if (is_resolving(conn->state))
 		srv->resolving_count--;
 }
@@ -72,6 +54,7 @@ control_connection_add(struct control_server *srv,
 	conn->deadline_ms = clock_ms() + srv->silence_ms;
 	TAILQ_INSERT_TAIL(&srv->waiting, conn, entry);
 	srv->waiting_count++;
+	srv->tunnels_count += !conn->peer.is_operator;
 	if (is_resolving(state))
 		srv->resolving_count++;
 }
@@ -104,6 +87,7 @@ control_connection_drop(struct control_server *srv,
 			: cause == CONTROL_STOPPED ? CONTROL_ASKS_STOPPED
 						   : CONTROL_ASKS_LOST);
 	lease_release(conn->lease);
+	srv->ended_count -= conn->ended;
 	leave_state(srv, conn);
 	/* close() alone would not do where a forked child has it too */
 	(void)epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
@@ -161,6 +145,8 @@ control_connection_order_close(struct control_connection *tunnel, int code,
 
 	log_notice("lease.close", "lease=%s session=%s code=%d%s", info->id,
 	    info->session, code, control_log_who(info, NULL, who));
+	if (tunnel->told_ms == 0)
+		tunnel->told_ms = clock_ms();
 	packet->close.code = code;
 	packet->close.reason = xstrdup(reason);
 	if (wire_format(packet, &text, &len) == ERR_OK) {

@@ -9,6 +9,7 @@
 
 #include "broker/config/config.h"
 #include "broker/tunnels/control_asks.h"
+#include "broker/tunnels/control_ends.h"
 #include "broker/tunnels/control_jobs.h"
 #include "broker/tunnels/control_log.h"
 #include "broker/tunnels/control_peer.h"
@@ -54,9 +55,14 @@ struct control_connection {
 	struct lease *lease;
 	bool ended;   /* it is over; what it has reported is being booked */
 	bool settled; /* its asks are, too: its end need not be told again */
-	int64_t reported, booked;  /* numbers of its last usage events */
-	bool revoked;		   /* was told to close */
-	bool superseded;	   /* was told to make room for another */
+	int64_t ended_ms;	  /* when it was */
+	int64_t reported, booked; /* numbers of its last usage events */
+	int64_t resume_until; /* what takes up its lease is good; 0: nothing */
+	bool revoked;	      /* was told to close */
+	bool superseded;      /* was told to make room for another */
+	int64_t events_ms;    /* when the count below began */
+	size_t events;	      /* of the vendor's usage, reported */
+	int64_t told_ms;      /* when it was first told to close; 0 */
 	struct wire_limits limits; /* what its tunnel was told last */
 	TAILQ_ENTRY(control_connection) entry;
 };
@@ -65,39 +71,41 @@ TAILQ_HEAD(control_connections, control_connection);
 
 struct control_server {
 	int listen_fd, epoll_fd, stop_fd;
-	int64_t silence_ms; /* most before a peer asks something */
+	int64_t silence_ms, closing_ms, ended_ms; /* as the options */
 	struct resolver *resolver;
 	struct leases *leases;
 	struct refusals *refusals;
 	struct control_questions *questions;
 	struct control_jobs *jobs;
 	struct control_asks *asks;
+	struct control_ends *ends;
 	bool asked;   /* there is something to be sent of them */
 	bool decided; /* some of them are done */
 	/* revocations: when they are read next, and how that went */
 	int64_t load_ms, load_failed_ms;
+	int64_t sweep_ms; /* when those that are over are looked at next */
 	enum err load_err;
 	struct diag load_diag;
 	bool answered; /* some of them */
 	/* Those without a lease, by deadline; those with one. */
 	struct control_connections waiting, leased;
 	unsigned waiting_count, resolving_count;
-	int64_t retry_ms; /* when those that resolve ask again */
-	bool accepting;
+	unsigned ended_count;	/* of those with a lease */
+	unsigned tunnels_count; /* of those that wait, without operators */
+	int64_t retry_ms;	/* when those that resolve ask again */
+	/* control_accept's */
+	bool accepting, ready;	 /* whether somebody waits to be accepted */
 	int64_t accept_again_ms; /* while not accepting */
+	bool full;		 /* there was no room when it was looked at */
+	int64_t full_ms;	 /* when there was last */
+	unsigned crowded;	 /* had to leave, since the log was told ... */
+	int64_t crowded_log_ms;	 /* ... which it is then */
 	pthread_t thread;
 	char packet[WIRE_MAX_BYTES + 1];
 };
 
 /* Have the loop look at a descriptor; it tells sources by their address. */
 bool control_connection_watch(struct control_server *srv, int fd, void *source);
-
-/* After what would come again at once: no descriptors, no memory. */
-#define CONTROL_ACCEPT_PAUSE_MS 500
-
-/* Accept no more for so long; accept again. */
-void control_connection_pause(struct control_server *srv, int64_t pause_ms);
-void control_connection_accept(struct control_server *srv);
 
 /* Take in a new one, in its first state; change the state of one. */
 void control_connection_add(struct control_server *srv,

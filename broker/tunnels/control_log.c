@@ -12,6 +12,8 @@
 #include "common/log.h"
 #include "common/str.h"
 
+#define DROPS_PER_S 10
+
 static const struct {
 	const char *word;
 	const char *side;
@@ -21,6 +23,12 @@ static const struct {
 	CONTROL_CAUSES
 #undef CAUSE
 };
+
+/* Lines of peers that were dropped; the control server's thread alone. */
+static struct {
+	int64_t second_ms;
+	unsigned lines, omitted;
+} drops;
 
 /* The first subject is the user or the visitor. */
 static const struct config_plan *
@@ -118,13 +126,31 @@ log_lease(const struct lease_info *info, enum control_cause cause,
 	    (long long)(clock_ms() - info->started_ms) / 1000);
 }
 
+/* Whoever speaks nonsense does not fill the log, or hide others in it. */
+static void
+log_dropped(const struct ucred *peer, enum control_cause cause)
+{
+	int64_t now_ms = clock_ms();
+
+	if (now_ms - drops.second_ms >= 1000) {
+		drops.second_ms = now_ms;
+		drops.lines = 0;
+	}
+	if (++drops.lines > DROPS_PER_S) {
+		drops.omitted++;
+		return;
+	}
+	log_warning("control.dropped", "cause=%s pid=%d uid=%d omitted=%u",
+	    causes[cause].word, (int)peer->pid, (int)peer->uid, drops.omitted);
+	drops.omitted = 0;
+}
+
 void
 control_log_end(const struct ucred *peer, const struct lease_info *lease,
     enum control_cause cause, const struct wire_usage *end)
 {
 	if (causes[cause].fault)
-		log_warning("control.dropped", "cause=%s pid=%d uid=%d",
-		    causes[cause].word, (int)peer->pid, (int)peer->uid);
+		log_dropped(peer, cause);
 	if (lease != NULL)
 		log_lease(lease, cause, end);
 }

@@ -22,12 +22,14 @@
 	CAUSE(DISCONNECTED, "tunnel_lost", "tunnel", false) \
 	CAUSE(STOPPED, "broker_stopped", "broker", false)   \
 	CAUSE(INTERNAL, "broker_error", "broker", false)    \
+	CAUSE(CROWDED, "crowded", "tunnel", false)          \
 	CAUSE(SILENT, "silent", "tunnel", true)             \
 	CAUSE(MALFORMED, "malformed", "tunnel", true)       \
 	CAUSE(TOO_LARGE, "too_large", "tunnel", true)       \
 	CAUSE(TOO_MANY, "too_many", "tunnel", true)         \
 	CAUSE(UNEXPECTED, "unexpected", "tunnel", true)     \
 	CAUSE(NOT_ALLOWED, "not_allowed", "tunnel", true)   \
+	CAUSE(NOT_CLOSING, "not_closing", "tunnel", true)   \
 	CAUSE(NOT_READING, "not_reading", "tunnel", true)
 
 enum control_cause {

@@ -10,10 +10,10 @@
 #include "broker/limits/revocations.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/ws_frame.h"
 #include "common/xalloc.h"
 
 #define LOAD_MS	    1000
-#define CLOSE_CODE  4001 /* a client is to stay away */
 #define LOG_EVERY_S 60
 
 /* In the hub's thread. */
@@ -52,28 +52,33 @@ control_revocations_stop(void)
 	revocations_listen(NULL);
 }
 
+bool
+control_revocations_close(struct control_connection *conn)
+{
+	const struct lease_info *info = lease_peek(conn->lease);
+	const struct revocations_subject subject = {
+		.user = info->user,
+		.session = info->session,
+		.ticket = info->ticket,
+		.route = info->route,
+		.issued = info->issued,
+	};
+
+	if (conn->revoked || conn->ended || !revocations_have(&subject))
+		return false;
+	conn->revoked = true;
+	control_connection_order_close(conn, WS_CODE_OPERATOR, "revoked");
+	return true;
+}
+
 size_t
 control_revocations_sweep(struct control_server *srv)
 {
 	struct control_connection *conn;
 	size_t count = 0;
 
-	TAILQ_FOREACH (conn, &srv->leased, entry) {
-		const struct lease_info *info = lease_peek(conn->lease);
-		const struct revocations_subject subject = {
-			.user = info->user,
-			.session = info->session,
-			.ticket = info->ticket,
-			.route = info->route,
-			.issued = info->issued,
-		};
-
-		if (conn->revoked || conn->ended || !revocations_have(&subject))
-			continue;
-		conn->revoked = true;
-		control_connection_order_close(conn, CLOSE_CODE, "revoked");
-		count++;
-	}
+	TAILQ_FOREACH (conn, &srv->leased, entry)
+		count += control_revocations_close(conn);
 	return count;
 }
 

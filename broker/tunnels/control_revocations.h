@@ -17,7 +17,10 @@
 void control_revocations_start(void);
 void control_revocations_stop(void);
 
-/* Close those that are open, 4001; the count of them. */
+/* Close one, 4001, if it was let in by what is revoked: whether it is. */
+bool control_revocations_close(struct control_connection *conn);
+
+/* Close those that are open; the count of them. */
 size_t control_revocations_sweep(struct control_server *srv);
 
 /* Read them, when it is time to; the next time is srv's load_ms. */

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/tunnels/control_accept.h"
 #include "broker/tunnels/control_connection.h"
 #include "broker/tunnels/control_jobs.h"
 #include "broker/tunnels/control_operator.h"
@@ -23,15 +24,17 @@
 #include "common/wire.h"
 #include "common/xalloc.h"
 
-#define EVENTS_MAX	  64
-#define WITHOUT_LEASE_MAX 256 /* connections that have no lease */
-#define PACKETS_PER_S	  50  /* of one peer */
-#define RESOLVE_TICK_MS	  200
+#define EVENTS_MAX	64
+#define PACKETS_PER_S	50 /* of one peer */
+#define RESOLVE_TICK_MS 200
+#define SWEEP_MS	1000
 
 const struct control_server_options control_server_defaults = {
 	.lookup = resolver_system,
 	.lookup_ms = 4000, /* a tunnel waits 5 s for its answer */
 	.silence_ms = 10000,
+	.closing_ms = 60000,
+	.ended_ms = 660000, /* a tunnel waits for ten minutes */
 };
 
 static struct control_server *server;
@@ -108,64 +111,6 @@ read_packet(struct control_server *srv, struct control_connection *conn)
 	}
 }
 
-/* ---- accepting --------------------------------------------------------- */
-
-/* Take a new descriptor into the loop, or close it. */
-static void
-adopt(struct control_server *srv, int fd)
-{
-	struct control_connection *conn;
-	struct control_peer peer;
-
-	if (!control_peer_get(fd, &peer)) {
-		log_warning("control.refused", "pid=%d uid=%d",
-		    (int)peer.cred.pid, (int)peer.cred.uid);
-		(void)close(fd);
-		return;
-	}
-	conn = xcalloc(1, sizeof(*conn));
-	if (!control_connection_watch(srv, fd, conn)) {
-		log_error("control.accept_failed", "reason=\"%s\"",
-		    strerror(errno));
-		(void)close(fd);
-		free(conn);
-		return;
-	}
-	conn->fd = fd;
-	conn->peer = peer;
-	control_connection_add(srv, conn, CONTROL_STATE_IDLE);
-}
-
-/* Whether there are as many connections without a lease as there may be. */
-static bool
-is_full(const struct control_server *srv)
-{
-	return srv->waiting_count >= WITHOUT_LEASE_MAX;
-}
-
-static void
-accept_all(struct control_server *srv)
-{
-	while (!is_full(srv)) {
-		int fd = accept4(srv->listen_fd, NULL, NULL,
-		    SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd != -1) {
-			adopt(srv, fd);
-		} else if (errno == EAGAIN) {
-			return;
-		} else if (errno != EINTR && errno != ECONNABORTED) {
-			/* EMFILE and the like: it would come at once again */
-			log_warning("control.accept_paused", "reason=\"%s\"",
-			    strerror(errno));
-			control_connection_pause(srv, CONTROL_ACCEPT_PAUSE_MS);
-			return;
-		}
-	}
-	/* until one of them has its lease, or goes */
-	control_connection_pause(srv, 0);
-}
-
 /* ---- the loop ---------------------------------------------------------- */
 
 static void
@@ -198,9 +143,10 @@ next_timeout_ms(const struct control_server *srv, int64_t now_ms)
 		wait_ms = srv->load_ms - now_ms;
 	if (srv->resolving_count > 0 && wait_ms > RESOLVE_TICK_MS)
 		wait_ms = RESOLVE_TICK_MS;
-	if (!srv->accepting && !is_full(srv) &&
-	    wait_ms > srv->accept_again_ms - now_ms)
-		wait_ms = srv->accept_again_ms - now_ms;
+	if (wait_ms > control_ends_next_ms(srv->ends) - now_ms)
+		wait_ms = control_ends_next_ms(srv->ends) - now_ms;
+	if (wait_ms > control_accept_next_ms(srv) - now_ms)
+		wait_ms = control_accept_next_ms(srv) - now_ms;
 	if (wait_ms == INT32_MAX)
 		return -1;
 	return wait_ms < 0 ? 0 : (int)wait_ms;
@@ -213,7 +159,7 @@ dispatch(struct control_server *srv, void *source)
 	if (source == &srv->stop_fd)
 		return false;
 	if (source == &srv->listen_fd) {
-		accept_all(srv);
+		srv->ready = true;
 	} else if (source == &srv->questions) {
 		srv->answered = true;
 	} else if (source == &srv->asks) {
@@ -252,8 +198,16 @@ tick(struct control_server *srv, int64_t now_ms)
 		control_tunnel_retry(srv);
 	}
 	expire(srv, now_ms);
-	if (!srv->accepting && !is_full(srv) && now_ms >= srv->accept_again_ms)
-		control_connection_accept(srv);
+	if (now_ms >= srv->sweep_ms) {
+		srv->sweep_ms = now_ms + SWEEP_MS;
+		control_tunnel_sweep(srv, now_ms);
+	}
+	if (srv->ready) {
+		srv->ready = false;
+		control_accept_all(srv);
+	}
+	control_accept_tick(srv, now_ms);
+	control_ends_tick(srv->ends, srv->jobs, now_ms);
 }
 
 static void *
@@ -294,6 +248,7 @@ server_free(struct control_server *srv)
 	control_revocations_stop();
 	/* what they decide now is for nobody any more */
 	control_jobs_free(srv->jobs, srv);
+	control_ends_free(srv->ends);
 	control_asks_free(srv->asks);
 	control_questions_free(srv->questions);
 	resolver_free(srv->resolver);
@@ -320,6 +275,8 @@ server_start(struct control_server *srv,
 	if (err == ERR_OK)
 		err = control_jobs_new(&srv->jobs, diag);
 	if (err == ERR_OK)
+		err = control_ends_new(&srv->ends, diag);
+	if (err == ERR_OK)
 		err =
 		    control_asks_new(&control_asks_defaults, &srv->asks, diag);
 	if (err != ERR_OK)
@@ -342,7 +299,7 @@ server_start(struct control_server *srv,
 		    strerror(errno));
 		return ERR_SYS;
 	}
-	control_connection_accept(srv);
+	control_accept_begin(srv);
 	control_revocations_start();
 	return thread_start(&srv->thread, "control", run, srv, diag);
 }
@@ -360,6 +317,8 @@ control_server_start(int listen_fd,
 	srv->epoll_fd = -1;
 	srv->stop_fd = -1;
 	srv->silence_ms = options->silence_ms;
+	srv->closing_ms = options->closing_ms;
+	srv->ended_ms = options->ended_ms;
 	srv->leases = leases_new();
 	srv->refusals = refusals_new();
 	err = server_start(srv, options, diag);

@@ -10,11 +10,16 @@
 #include "broker/config/config.h"
 #include "broker/limits/subjects.h"
 #include "broker/store/message_file.h"
+#include "broker/tunnels/control_revocations.h"
 #include "broker/tunnels/lease_resume.h"
 #include "broker/tunnels/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/xalloc.h"
+
+#define EVENTS_MAX	 4096
+#define EVENTS_WINDOW_MS 10000
+#define ENDED_MAX	 4096 /* that wait until what they have used is booked */
 
 /* ---- asking for a tunnel ------------------------------------------------ */
 
@@ -69,6 +74,9 @@ grant(struct control_server *srv, struct control_connection *conn)
 
 	tunnel_route_take(route, &packet, &lease);
 	info = lease_peek(lease);
+	if (packet->grant.resume != NULL)
+		conn->resume_until =
+		    lease_resume_expires(info, &packet->grant.limits);
 	if (packet->grant.upstream.passed)
 		fd = tunnel_route_connect(route);
 	conn->route = NULL;
@@ -299,7 +307,10 @@ take_up(struct control_server *srv, struct config *config,
 	request->subjects = &subjects;
 	request->config = config;
 	request->started = resume->started;
-	if (free_lost(srv, request->id)) {
+	if (control_ends_have(srv->ends, request->id)) {
+		diag_set(diag, "this connection is over");
+		err = ERR_DENIED;
+	} else if (free_lost(srv, request->id)) {
 		err = leases_take(srv->leases, request, ret, diag);
 	} else {
 		diag_set(diag, "this connection is open already");
@@ -311,15 +322,18 @@ take_up(struct control_server *srv, struct config *config,
 	return err;
 }
 
-static void
+/* False where it was dropped. */
+static bool
 send_limits(struct control_server *srv, struct control_connection *conn,
     enum wire_type type)
 {
 	struct wire_packet *packet = wire_packet_new(type);
+	bool sent;
 
 	packet->limits = conn->limits;
-	(void)control_connection_send(srv, conn, packet);
+	sent = control_connection_send(srv, conn, packet);
 	wire_packet_free(packet);
+	return sent;
 }
 
 void
@@ -335,6 +349,7 @@ control_tunnel_resume(struct control_server *srv,
 
 	if (err == ERR_OK) {
 		err = take_up(srv, config, &resume, &lease, &diag);
+		conn->resume_until = resume.expires;
 		if (err == ERR_OK)
 			hold(srv, conn, lease, &resume.limits);
 		lease_resume_done(&resume);
@@ -348,7 +363,9 @@ control_tunnel_resume(struct control_server *srv,
 	}
 	control_log_resume(lease_peek(conn->lease), conn->peer.cred.pid,
 	    in->elapsed_ms);
-	send_limits(srv, conn, WIRE_RESUMED);
+	/* what it has still to report counts, whoever is revoked */
+	if (send_limits(srv, conn, WIRE_RESUMED))
+		(void)control_revocations_close(conn);
 }
 
 /* ---- reports ---------------------------------------------------------------
@@ -368,6 +385,24 @@ book(struct control_server *srv, struct control_connection *conn,
 	}
 	lease_update(conn->lease, usage);
 	control_asks_report(srv->asks, lease_peek(conn->lease), usage);
+}
+
+/*
+ * More than any vendor makes, and what a tunnel has kept comes at once: others'
+ * rows wait in the same queue.
+ */
+static bool
+reports_too_much(struct control_connection *conn,
+    const struct wire_usage *usage)
+{
+	int64_t now_ms = clock_ms();
+
+	if (now_ms - conn->events_ms >= EVENTS_WINDOW_MS) {
+		conn->events_ms = now_ms;
+		conn->events = 0;
+	}
+	conn->events += json_array_size(usage->events);
+	return conn->events > EVENTS_MAX;
 }
 
 /* A report: limits that a reload has changed are the answer to it. */
@@ -392,7 +427,7 @@ take_usage(struct control_server *srv, struct control_connection *conn,
 	if (limits_of_now(config, &subjects, info->route, &limits) &&
 	    memcmp(&limits, &conn->limits, sizeof(limits)) != 0) {
 		conn->limits = limits;
-		send_limits(srv, conn, WIRE_LIMITS);
+		(void)send_limits(srv, conn, WIRE_LIMITS);
 	}
 	config_unref(config);
 }
@@ -418,6 +453,15 @@ take_log(const struct control_connection *conn, const struct wire_log *log)
 	config_unref(config);
 }
 
+/* It need not come back, and may not. */
+static void
+finish(struct control_server *srv, struct control_connection *conn)
+{
+	control_ends_add(srv->ends, lease_peek(conn->lease)->id,
+	    conn->resume_until);
+	control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+}
+
 /*
  * It is over, and its slot is free.  Its process stays until it has heard that
  * what it has reported is in the ledger, and what came of its asks: a broker
@@ -428,12 +472,14 @@ take_end(struct control_server *srv, struct control_connection *conn,
     const struct wire_usage *usage)
 {
 	book(srv, conn, usage);
-	if (!conn->ended)
-		control_log_end(&conn->peer.cred, lease_peek(conn->lease),
-		    CONTROL_ENDED, usage);
+	control_log_end(&conn->peer.cred, lease_peek(conn->lease),
+	    CONTROL_ENDED, usage);
 	conn->ended = true;
+	conn->ended_ms = clock_ms();
 	lease_end(conn->lease);
 	control_asks_end(srv->asks, lease_peek(conn->lease));
+	if (++srv->ended_count > ENDED_MAX)
+		finish(srv, conn);
 }
 
 static void
@@ -462,7 +508,14 @@ acknowledge(struct control_server *srv, struct control_connection *conn,
 	*ack = (struct wire_ack){ .n = conn->booked, .ended = over };
 	/* a tunnel that does not read is dropped, and has left then */
 	if (control_connection_send(srv, conn, packet) && over)
-		control_connection_drop(srv, conn, CONTROL_ENDED, NULL);
+		finish(srv, conn);
+}
+
+static void
+note_close(struct control_connection *conn, const struct wire_packet *packet)
+{
+	if (packet->type == WIRE_CLOSE && conn->told_ms == 0)
+		conn->told_ms = clock_ms();
 }
 
 void
@@ -472,6 +525,7 @@ control_tunnel_answer(struct control_server *srv)
 	void *owner;
 
 	while (control_asks_take(srv->asks, &owner, &packet)) {
+		note_close(owner, packet);
 		if (packet->type == WIRE_ACK)
 			acknowledge(srv, owner, &packet->ack, packet);
 		else
@@ -484,7 +538,12 @@ void
 control_tunnel_take(struct control_server *srv, struct control_connection *conn,
     const struct wire_packet *packet)
 {
-	if (packet->type == WIRE_USAGE) {
+	if (conn->ended) {
+		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+	} else if ((packet->type == WIRE_USAGE || packet->type == WIRE_END) &&
+	    reports_too_much(conn, &packet->usage)) {
+		control_connection_drop(srv, conn, CONTROL_TOO_MANY, NULL);
+	} else if (packet->type == WIRE_USAGE) {
 		take_usage(srv, conn, &packet->usage);
 	} else if (packet->type == WIRE_ASK) {
 		take_ask(srv, conn, &packet->ask);
@@ -494,5 +553,24 @@ control_tunnel_take(struct control_server *srv, struct control_connection *conn,
 		take_end(srv, conn, &packet->usage);
 	} else {
 		control_connection_drop(srv, conn, CONTROL_UNEXPECTED, NULL);
+	}
+}
+
+void
+control_tunnel_sweep(struct control_server *srv, int64_t now_ms)
+{
+	struct control_connection *conn, *next;
+
+	for (conn = TAILQ_FIRST(&srv->leased); conn != NULL; conn = next) {
+		next = TAILQ_NEXT(conn, entry);
+		if (conn->ended && now_ms - conn->ended_ms >= srv->ended_ms) {
+			finish(srv, conn);
+		} else if (!conn->ended && conn->told_ms != 0 &&
+		    now_ms - conn->told_ms >= srv->closing_ms) {
+			control_ends_add(srv->ends, lease_peek(conn->lease)->id,
+			    conn->resume_until);
+			control_connection_drop(srv, conn, CONTROL_NOT_CLOSING,
+			    NULL);
+		}
 	}
 }

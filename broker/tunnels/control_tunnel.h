@@ -26,6 +26,12 @@ void control_tunnel_take(struct control_server *srv,
 /* Send what is to be sent of budgets and of what has been booked. */
 void control_tunnel_answer(struct control_server *srv);
 
+/*
+ * End those that were told to close and have not, and those that are over and
+ * of which something can never be booked: some of them at least.
+ */
+void control_tunnel_sweep(struct control_server *srv, int64_t now_ms);
+
 /* Ask again for those whose upstream's name was not known yet. */
 void control_tunnel_retry(struct control_server *srv);
 

@@ -55,26 +55,35 @@ limits_of_json(const json_t *value, struct wire_limits *ret, struct diag *diag)
 
 /* ---- the token ----------------------------------------------------------- */
 
+int64_t
+lease_resume_expires(const struct lease_info *info,
+    const struct wire_limits *limits)
+{
+	int64_t lifetime_s = limits->lifetime_ms / 1000;
+
+	if (lifetime_s == 0 || lifetime_s >= LEASE_RESUME_MAX_S)
+		return info->started_unix + LEASE_RESUME_MAX_S;
+	return info->started_unix + lifetime_s + SLACK_S;
+}
+
 char *
 lease_resume_make(const struct lease_info *info,
     const struct wire_limits *limits)
 {
-	int64_t now = clock_unix(), last_s = LEASE_RESUME_MAX_S;
 	char *text = NULL;
 	json_t *claims;
 	enum err err;
 
 	if (!signing_key_is_there())
 		return NULL;
-	if (limits->lifetime_ms > 0 && limits->lifetime_ms / 1000 < last_s)
-		last_s = limits->lifetime_ms / 1000 + SLACK_S;
 	claims = json_pack("{ss ss ss ss ss* ss* ss* ss* ss* sI sI sI so}",
 	    "lease", info->id, "session", info->session, "route", info->route,
 	    "client", info->client, "user", info->user, "model", info->model,
 	    "plan", info->plan, "anon", info->anon_id, "ticket", info->ticket,
 	    "issued", (json_int_t)info->issued, "iat",
-	    (json_int_t)info->started_unix, "exp", (json_int_t)(now + last_s),
-	    "limits", limits_to_json(limits));
+	    (json_int_t)info->started_unix, "exp",
+	    (json_int_t)lease_resume_expires(info, limits), "limits",
+	    limits_to_json(limits));
 	err = claims == NULL ? ERR_PROTO
 			     : signing_key_sign(claims, TYP, &text, NULL);
 	json_decref(claims);
@@ -115,6 +124,8 @@ read_claims(struct lease_resume *ret, struct diag *diag)
 			err = ERR_UNAUTH;
 	if (json_get_int(ret->claims, "issued", 0, INT64_MAX,
 		&request->issued) != ERR_OK ||
+	    json_get_int(ret->claims, "exp", 0, INT64_MAX, &ret->expires) !=
+		ERR_OK ||
 	    json_get_int(ret->claims, "iat", 0, INT64_MAX, &ret->started) !=
 		ERR_OK ||
 	    limits_of_json(json_object_get(ret->claims, "limits"), &ret->limits,

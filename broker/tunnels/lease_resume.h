@@ -18,6 +18,10 @@
  */
 #define LEASE_RESUME_MAX_S ((int64_t)7 * 86400)
 
+/* Until when that is, of a lease that was granted these limits. */
+int64_t lease_resume_expires(const struct lease_info *info,
+    const struct wire_limits *limits);
+
 /* NULL where it would not be possible: no key, too long. */
 char *lease_resume_make(const struct lease_info *info,
     const struct wire_limits *limits);
@@ -26,7 +30,7 @@ struct lease_resume {
 	/* session, route, client, user, model, plan, anon_id, ticket, issued
 	   and id; no subjects, no maximum */
 	struct lease_request request;
-	int64_t started; /* seconds since 1970 */
+	int64_t started, expires; /* seconds since 1970 */
 	struct wire_limits limits;
 	json_t *claims; /* has the texts */
 };

@@ -134,19 +134,28 @@ has_id(const struct leases *leases, const char *id)
 	return false;
 }
 
+static void
+explain(uint64_t max, const char *whose, struct diag *diag)
+{
+	if (max == 1)
+		diag_set(diag, "the only connection%s is in use", whose);
+	else
+		diag_set(diag, "all %llu connections%s are in use",
+		    (unsigned long long)max, whose);
+}
+
 /* Whether there is room for one more of this route; locked. */
 static enum err
 has_room(struct leases *leases, const struct route *route,
-    const struct lease_request *request, struct diag *diag)
+    const struct lease_request *request, uint64_t *ret_full, struct diag *diag)
 {
 	if (request->max_total > 0 && leases->count >= request->max_total) {
-		diag_set(diag, "all %llu connections are in use",
-		    (unsigned long long)request->max_total);
+		explain(request->max_total, "", diag);
 		return ERR_UNAVAIL;
 	}
 	if (request->max_route > 0 && route->count >= request->max_route) {
-		diag_set(diag, "all %llu connections of this route are in use",
-		    (unsigned long long)request->max_route);
+		explain(request->max_route, " of this route", diag);
+		*ret_full = request->max_route;
 		return ERR_RATE;
 	}
 	return ERR_OK;
@@ -161,18 +170,21 @@ admit(struct leases *leases, struct lease *lease,
     const struct lease_request *request, struct diag *diag)
 {
 	struct route *route = get_route(leases, request->route);
+	uint64_t full = 0;
 	enum err err = ERR_OK;
 
 	if (request->id == NULL) {
-		err = has_room(leases, route, request, diag);
+		err = has_room(leases, route, request, &full, diag);
 	} else if (has_id(leases, request->id)) {
 		diag_set(diag, "this connection is open already");
 		err = ERR_CONFLICT;
 	}
 	if (err == ERR_OK && request->subjects != NULL)
 		err = slots_take(SLOTS_TUNNELS, request->subjects,
-		    request->id != NULL, &lease->slots, diag);
+		    request->id != NULL, &lease->slots, &full, diag);
 	if (err != ERR_OK) {
+		if (request->ret_full != NULL)
+			*request->ret_full = full;
 		put_route(leases, route);
 		return err;
 	}

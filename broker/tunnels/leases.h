@@ -44,6 +44,7 @@ struct lease_request {
 	int64_t started;    /* of one that is; seconds since 1970 */
 	uint64_t max_route; /* leases of this route at once; 0: no limit */
 	uint64_t max_total; /* of all routes; 0: no limit */
+	uint64_t *ret_full; /* with ERR_RATE: how many there may be; NULL */
 };
 
 /*

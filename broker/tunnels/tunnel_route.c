@@ -63,6 +63,7 @@ struct tunnel_route {
 	bool counts; /* among the refusals of the client's address */
 	json_t *body;
 	struct buckets_state requests;
+	uint64_t full; /* so many connections are open: all there may be */
 	struct store_budget_state budget;
 };
 
@@ -494,13 +495,15 @@ take_place(struct tunnel_route *route, const struct lease_request *request,
 		.route = request->route,
 		.route_plan = plan_of(route),
 	};
+	struct lease_request wanted = *request;
 	enum err err;
 
+	wanted.ret_full = &route->full;
 	subjects_fill(route->context.config, &who, &route->subjects);
 	err =
 	    buckets_take(&route->subjects, clock_ms(), &route->requests, diag);
 	if (err == ERR_OK)
-		err = leases_take(route->context.leases, request, &route->lease,
+		err = leases_take(route->context.leases, &wanted, &route->lease,
 		    diag);
 	if (err == ERR_OK)
 		err = check_budget(route, diag);
@@ -665,6 +668,19 @@ add_requests(struct wire_headers *headers, const struct buckets_state *state)
 	(void)!wire_headers_add(headers, "RateLimit", value);
 }
 
+/* The same of connections; when one of them ends nobody knows. */
+static void
+add_connections(struct wire_headers *headers, uint64_t max)
+{
+	char value[BUCKETS_HEADER_SIZE];
+
+	(void)snprintf(value, sizeof(value),
+	    "\"connections\";q=%" PRIu64 ";qu=\"concurrent-requests\"", max);
+	(void)!wire_headers_add(headers, "RateLimit-Policy", value);
+	(void)!wire_headers_add(headers, "RateLimit", "\"connections\";r=0");
+	(void)!wire_headers_add(headers, "Retry-After", RETRY_AFTER_S);
+}
+
 /* The same of a budget, which is so until the day ends. */
 static void
 add_day(struct wire_headers *headers, int64_t left_s)
@@ -689,6 +705,8 @@ tunnel_route_refuse(struct tunnel_route *route, enum err err,
 		    budget_resets_in_s(&route->budget, clock_unix()));
 	else if (err == ERR_RATE && requests->retry_after_ms > 0)
 		add_requests(headers, requests);
+	else if (err == ERR_RATE && route->full > 0)
+		add_connections(headers, route->full);
 	else if (err == ERR_RATE || err == ERR_UNAVAIL)
 		(void)!wire_headers_add(headers, "Retry-After", RETRY_AFTER_S);
 	if (route->counts)

@@ -657,6 +657,9 @@ test("max_connections of a route and its Retry-After", async (t) => {
 	const refused = await site.handshake(front, "/raw", {}, UNTIL);
 	assert_refused(refused, 429);
 	assert.match(refused.head.get("retry-after") ?? "", /^\d+$/);
+	assert.equal(refused.head.get("ratelimit-policy"),
+	    '"connections";q=2;qu="concurrent-requests"');
+	assert.equal(refused.head.get("ratelimit"), '"connections";r=0');
 	one.client.destroy();
 	assert.equal((await one.upstream.closed())?.code, 1001);
 	await one.upstream.send_close(1001);

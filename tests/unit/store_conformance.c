@@ -663,3 +663,34 @@ keeps_no_more_revocations_than_the_maximum(void **state)
 	assert_int_equal(revoke(pair->one, "session", "more", NOW, NOW + 60),
 	    ERR_OK);
 }
+
+/* ---- leases that are over ---------------------------------------------- */
+
+void
+knows_leases_that_are_over_until_they_expire(void **state)
+{
+	struct store_pair *pair = *state;
+	const struct store_lease_end ends[] = {
+		{ .lease = "aaaa", .expires = NOW + 10 },
+		{ .lease = "bbbb", .expires = NOW + 20 },
+	};
+	struct store_lease_ends list;
+	struct diag diag = { "" };
+
+	for (int i = 0; i < 2; i++)
+		assert_ok(OPS(pair->one, end_leases, ends, 2, &diag), &diag);
+	assert_ok(OPS(pair->other, list_lease_ends, NOW, &list, &diag), &diag);
+	assert_int_equal(list.count, 2);
+	assert_string_equal(list.items[0].lease, "bbbb");
+	assert_int_equal(list.items[0].expires, NOW + 20);
+	assert_string_equal(list.items[1].lease, "aaaa");
+	free(list.items);
+	assert_ok(OPS(pair->one, list_lease_ends, NOW + 10, &list, &diag),
+	    &diag);
+	assert_int_equal(list.count, 1);
+	free(list.items);
+	expire_at(pair->one, NOW + 20);
+	assert_ok(OPS(pair->other, list_lease_ends, NOW, &list, &diag), &diag);
+	assert_int_equal(list.count, 0);
+	free(list.items);
+}

@@ -133,7 +133,10 @@ void expire_at(struct store *store, int64_t now); /* keeps all chats */
 	TEST(counts_an_answer_where_it_was_reserved)         \
 	TEST(frees_what_an_answer_did_not_use)               \
 	TEST(reserves_once_for_an_id)                        \
+	TEST(knows_leases_that_are_over_until_they_expire)   \
 	TEST(forgets_a_reservation_that_nobody_settles)      \
+	TEST(books_as_lost_what_nobody_settles)              \
+	TEST(books_no_response_as_lost_twice)                \
 	TEST(begins_each_day_with_nothing_used)              \
 	TEST(forgets_counters_of_old_days)                   \
 	TEST(reserves_nothing_without_a_limit)               \

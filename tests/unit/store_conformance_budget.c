@@ -219,6 +219,83 @@ forgets_a_reservation_that_nobody_settles(void **state)
 	    0);
 }
 
+/* What a tunnel has asked for, which says whose it is. */
+static void
+reserve_response(struct store *store, const char *id, int64_t ask)
+{
+	const struct store_lost lost = {
+		.lease = "l",
+		.session = "s",
+		.route = "openai",
+		.user = "ann",
+		.ask = ask,
+	};
+	const struct store_reserve in = {
+		.id = id,
+		.budgets = { .items = { ann, route }, .count = 2 },
+		.tokens = 300,
+		.money = 50,
+		.now = NOW,
+		.expires = NOW + 600,
+		.lost = &lost,
+	};
+	struct store_budget_state now;
+	struct diag diag = { "" };
+
+	assert_ok(OPS(store, reserve, &in, &now, &diag), &diag);
+}
+
+void
+books_as_lost_what_nobody_settles(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_usage row = usage("l", 1, 420, 60, NOW + 700);
+	struct store_sums sums;
+	struct diag diag = { "" };
+
+	reserve_response(pair->one, "l:7", 7);
+	reserve_response(pair->one, "l:8", 8);
+	assert_int_equal(OPS(pair->one, release, "l:8", NULL), ERR_OK);
+	expire_at(pair->one, NOW + 599);
+	assert_standing(pair->one, &ann, 0, 0, 300, 50);
+	for (int i = 0; i < 2; i++) {
+		expire_at(pair->one, NOW + 600);
+		expire_at(pair->other, NOW + 601);
+	}
+	assert_standing(pair->one, &ann, 300, 50, 0, 0);
+	assert_standing(pair->one, &route, 300, 50, 0, 0);
+	/* and the tunnel comes back and tells what it was */
+	row.lost_n = -7;
+	row.reservation = TEXT("l:7");
+	for (int i = 0; i < 2; i++)
+		assert_ok(OPS(pair->one, add_usage, &row, 1, &diag), &diag);
+	assert_standing(pair->one, &ann, 420, 60, 0, 0);
+	assert_ok(OPS(pair->one, sum_usage, NOW, NOW + DAY, &sums, &diag),
+	    &diag);
+	assert_int_equal(sums.count, 2);
+	assert_string_equal(sums.items[0].user, "");
+	assert_int_equal(sums.items[0].total_tokens, 120);
+	assert_string_equal(sums.items[1].route, "openai");
+	assert_string_equal(sums.items[1].user, "ann");
+	assert_int_equal(sums.items[1].total_tokens, 300);
+	store_sums_done(&sums);
+}
+
+void
+books_no_response_as_lost_twice(void **state)
+{
+	struct store_pair *pair = *state;
+	struct store_usage row = usage("l", -7, 300, 50, NOW);
+	struct diag diag = { "" };
+
+	reserve_response(pair->one, "l:7", 7);
+	row.status = TEXT("lost");
+	row.raw = TEXT("{\"reserved_tokens\":300,\"reserved_money\":50}");
+	assert_ok(OPS(pair->one, add_usage, &row, 1, &diag), &diag);
+	expire_at(pair->other, NOW + 600);
+	assert_standing(pair->one, &ann, 300, 50, 0, 0);
+}
+
 void
 reserves_nothing_without_a_limit(void **state)
 {

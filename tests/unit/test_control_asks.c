@@ -589,6 +589,35 @@ counts_once_what_comes_after_it_was_given_up(void **state)
 	assert_int_equal(count_rows("late"), 1);
 }
 
+/* Whoever asks, goes and comes again does not make us grow without end. */
+static void
+bounds_what_is_queued_of_all(void **state)
+{
+	struct tunnel one, other;
+	enum err err = ERR_OK;
+	struct diag diag;
+
+	(void)state;
+	start_patient();
+	for (int i = 0; err == ERR_OK; i++) {
+		assert_true(i < 100000);
+		join(&one, 1, "ann", "many");
+		for (int64_t n = 1; err == ERR_OK && n <= WIRE_ASKS_MAX; n++)
+			err = control_asks_ask(asks, &one.info,
+			    &(struct wire_ask){ .n = n }, &diag);
+		control_asks_leave(asks, &one.info, CONTROL_ASKS_LOST);
+	}
+	assert_int_equal(err, ERR_LIMIT);
+	/* and then it is the others' turn again */
+	join(&other, 2, "bob", "many");
+	do
+		err = control_asks_ask(asks, &other.info,
+		    &(struct wire_ask){ .n = 1 }, &diag);
+	while (err == ERR_LIMIT && poll(NULL, 0, 10) == 0);
+	assert_int_equal(err, ERR_OK);
+	assert_allowed(&other, 1);
+}
+
 static void
 takes_a_lost_tunnel_up_again(void **state)
 {
@@ -854,6 +883,7 @@ main(void)
 		TEST(tries_again_by_itself),
 		TEST(refuses_while_the_store_is_away),
 		TEST(bounds_what_is_open),
+		TEST(bounds_what_is_queued_of_all),
 		TEST(releases_what_nobody_heard_of),
 		TEST(books_what_was_reserved_for_what_was_cut_off),
 		TEST(takes_an_end_when_nothing_is_reserved_any_more),

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -88,6 +89,8 @@ lookup(const char *name, struct resolver_answer *ret, struct diag *diag)
 	return ERR_OK;
 }
 
+static int64_t closing_ms = PATIENCE_MS;
+
 static void
 start(const struct world *world, int64_t lookup_ms, int64_t silence_ms)
 {
@@ -95,6 +98,8 @@ start(const struct world *world, int64_t lookup_ms, int64_t silence_ms)
 		.lookup = lookup,
 		.lookup_ms = lookup_ms,
 		.silence_ms = silence_ms,
+		.closing_ms = closing_ms,
+		.ended_ms = closing_ms,
 	};
 	struct diag diag;
 
@@ -598,8 +603,37 @@ list_no_revocations(struct store *store, int64_t now,
 	return ERR_OK;
 }
 
+static enum err
+list_no_ends(struct store *store, int64_t now, struct store_lease_ends *ret,
+    struct diag *diag)
+{
+	(void)store;
+	(void)now;
+	(void)diag;
+	*ret = (struct store_lease_ends){ .items = NULL };
+	return ERR_OK;
+}
+
+static enum err
+end_no_leases(struct store *store, const struct store_lease_end *rows,
+    size_t count, struct diag *diag)
+{
+	(void)store;
+	(void)rows;
+	(void)count;
+	(void)diag;
+	return ERR_OK;
+}
+
+/* clang-format off */
+#define NO_REVOCATIONS                           \
+	.list_revocations = list_no_revocations, \
+	.list_lease_ends = list_no_ends,         \
+	.end_leases = end_no_leases
+/* clang-format on */
+
 static const struct store_ops slow_ops = { .sum_usage = sum_slowly,
-	.list_revocations = list_no_revocations };
+	NO_REVOCATIONS };
 static struct store slow_store = { .ops = &slow_ops };
 
 static int
@@ -732,7 +766,7 @@ top_up_once(struct store *store, const struct store_top_up *in,
 
 static const struct store_ops account_ops = {
 	.sum_usage = sum_slowly,
-	.list_revocations = list_no_revocations,
+	NO_REVOCATIONS,
 	.get_account = get_account_slowly,
 	.top_up = top_up_once,
 };
@@ -1020,6 +1054,40 @@ drops_a_peer_that_sends_rubbish(void **state)
 }
 
 static void
+fills_no_log_with_who_sends_rubbish(void **state)
+{
+	struct world *world = *state;
+	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3), log[2];
+	static char text[65536];
+	int lines = 0;
+	ssize_t n;
+
+	assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
+	log_init("test_control_server", LOG_LEVEL_WARNING);
+	assert_int_not_equal(dup2(log[1], STDERR_FILENO), -1);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (int i = 0; i < 300; i++) {
+		int fd = peer(world);
+
+		say(fd, "x");
+		hear_end(fd);
+	}
+	control_server_stop();
+	(void)dup2(saved, STDERR_FILENO);
+	log_init("test_control_server", LOG_LEVEL_ERROR);
+	n = read(log[0], text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n] = '\0';
+	for (char *at = text; (at = strstr(at, "control.dropped")) != NULL;
+	     at++)
+		lines++;
+	assert_in_range(lines, 10, 200);
+	(void)close(saved);
+	(void)close(log[0]);
+	(void)close(log[1]);
+}
+
+static void
 drops_a_tunnel_that_says_what_it_may_not(void **state)
 {
 	static const char *const cases[] = { OPEN("/free"), LIST, REPORT, "x" };
@@ -1053,6 +1121,36 @@ drops_a_peer_that_floods(void **state)
 	assert_true(sent < 10000);
 	hear_end(fd);
 	assert_int_equal(count_leases(world), 0);
+}
+
+/* Each report is within bounds, and there are not too many of them. */
+static void
+drops_a_tunnel_that_reports_more_than_a_vendor_makes(void **state)
+{
+	struct world *world = *state;
+	char *events = xstrdup(EVENT(1, 1)), *text;
+	int fd, sent = 0;
+
+	for (int i = 1; i < WIRE_EVENTS_MAX; i++) {
+		text = xasprintf("%s,%s", events, EVENT(1, 1));
+		free(events);
+		events = text;
+	}
+	text = xasprintf(USAGE_OF("%s"), events);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say(fd, OPEN("/free"));
+	hear_grant(fd);
+	/* of each turn what is far from a flood of packets */
+	while (sent < 100 && send(fd, text, strlen(text), MSG_NOSIGNAL) != -1)
+		if (++sent % 25 == 0)
+			(void)poll(NULL, 0, 1010);
+	for (struct wire_packet *packet; (packet = hear(fd)) != NULL;)
+		wire_packet_free(packet);
+	(void)close(fd);
+	assert_in_range(sent, 64, 99);
+	free(events);
+	free(text);
 }
 
 static void
@@ -1240,6 +1338,65 @@ serves_the_users_of_the_configuration_alone(void **state)
 	assert_int_equal(answered_as(world, 0, LIST), 0);
 }
 
+/* Connections of a tunnel's user, as many as that; each says `text'. */
+static void
+crowd(const struct world *world, int *fds, int count, const char *text)
+{
+	/* of this thread alone: seteuid() would be the server's, too */
+	assert_int_equal(syscall(SYS_setresuid, -1, NOBODY, -1), 0);
+	for (int i = 0; i < count; i++) {
+		fds[i] = peer(world);
+		if (text != NULL)
+			say(fds[i], text);
+	}
+	assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
+}
+
+static void
+lets_in_who_asks_while_others_say_nothing(void **state)
+{
+	struct world *world = *state;
+	int silent[600], tunnel;
+
+	if (geteuid() != 0)
+		return;
+	start(world, PATIENCE_MS, (int64_t)10 * PATIENCE_MS);
+	crowd(world, silent, 600, NULL);
+	assert_int_equal(count_leases(world), 0);
+	crowd(world, &tunnel, 1, OPEN("/free"));
+	hear_grant(tunnel);
+	assert_int_equal(count_leases(world), 1);
+	say(tunnel, END);
+	hear_taken(tunnel);
+	/* the oldest had to go, and the youngest are there */
+	hear_end(silent[0]);
+	say(silent[599], OPEN("/free"));
+	hear_grant(silent[599]);
+	for (int i = 1; i < 600; i++)
+		(void)close(silent[i]);
+}
+
+static void
+lets_in_operators_while_hundreds_are_decided_on(void **state)
+{
+	struct world *world = *state;
+	int asking[256], tunnel;
+
+	if (geteuid() != 0)
+		return;
+	(void)pthread_mutex_lock(&gate);
+	start(world, (int64_t)10 * PATIENCE_MS, (int64_t)10 * PATIENCE_MS);
+	crowd(world, asking, 256, OPEN("/hang"));
+	crowd(world, &tunnel, 1, OPEN("/free"));
+	assert_int_equal(count_leases(world), 0);
+	hear_end(tunnel);
+	(void)pthread_mutex_unlock(&gate);
+	for (int i = 0; i < 256; i++) {
+		hear_grant(asking[i]);
+		(void)close(asking[i]);
+	}
+}
+
 static void
 lets_everybody_go_when_it_stops(void **state)
 {
@@ -1409,12 +1566,156 @@ takes_up_nothing_that_it_has_not_signed(void **state)
 	signing_key_done();
 }
 
+#define REVOKE(kind, value)                             \
+	"{\"v\":1,\"type\":\"revoke\",\"kind\":\"" kind \
+	"\",\"value\":\"" value "\"}"
+
+/* It ends, and what it has kept takes up nothing any more. */
+static void
+end_and_come_back(const struct world *world, int fd, const char *resume)
+{
+	say(fd, END);
+	hear_taken(fd);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_deny(fd, 403);
+	(void)close(fd);
+}
+
+static void
+takes_up_nothing_that_is_over(void **state)
+{
+	struct world *world = *state;
+	char lease[33], *resume, *path = xasprintf("%s/store.db", world->dir);
+	struct store *store;
+	struct diag diag;
+	int fd;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	assert_int_equal(store_sqlite_open(path, &store, &diag), ERR_OK);
+	store_set_current(store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	resume = open_tunnel(fd, OPEN("/echo"), lease);
+	/* lost, and taken up: it may be */
+	(void)close(fd);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_resumed(fd);
+	end_and_come_back(world, fd, resume);
+	assert_int_equal(count_leases(world), 0);
+
+	control_server_stop(); /* the next one knows it, too */
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_deny(fd, 403);
+	(void)close(fd);
+	free(resume);
+	/* and so it is without a store, for as long as this one runs */
+	control_server_stop();
+	store_set_current(NULL);
+	store->ops->close(store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	resume = open_tunnel(fd, OPEN("/echo"), lease);
+	end_and_come_back(world, fd, resume);
+	free(resume);
+	signing_key_done();
+	(void)unlink(path);
+	free(path);
+}
+
+static void
+drops_a_tunnel_that_is_told_to_end_and_does_not(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	char lease[33], *resume;
+	int tunnel, admin;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	closing_ms = 100;
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	closing_ms = PATIENCE_MS;
+	tunnel = peer(world);
+	resume = open_tunnel(tunnel, OPEN("/echo"), lease);
+	admin = peer(world);
+	say(admin, REVOKE("route", "/echo"));
+	packet = hear(admin);
+	assert_non_null(packet);
+	wire_packet_free(packet);
+	(void)close(admin);
+	packet = hear(tunnel);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_CLOSE);
+	wire_packet_free(packet);
+	hear_end(tunnel);
+	tunnel = peer(world);
+	say_resume(tunnel, resume);
+	hear_deny(tunnel, 403);
+	(void)close(tunnel);
+	free(resume);
+	revocations_done();
+	signing_key_done();
+}
+
+/* Nobody else can have what it holds, for ever. */
+static void
+drops_a_tunnel_of_which_nothing_can_be_booked(void **state)
+{
+	struct world *world = *state;
+	char *path = xasprintf("%s/store.db", world->dir);
+	struct store *store;
+	struct diag diag;
+	int fd;
+
+	assert_int_equal(store_sqlite_open(path, &store, &diag), ERR_OK);
+	assert_int_equal(ledger_start(store, &ledger_defaults, &diag), ERR_OK);
+	closing_ms = 100;
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	closing_ms = PATIENCE_MS;
+	fd = peer(world);
+	say(fd, OPEN("/echo"));
+	hear_grant(fd);
+	say(fd,
+	    END_OF("{\"n\":7,\"type\":\"response.done\",\"id\":\"r\","
+		   "\"usage\":7}"));
+	hear_end(fd);
+	control_server_stop();
+	ledger_stop();
+	store->ops->close(store);
+	(void)unlink(path);
+	free(path);
+}
+
+static void
+hears_nothing_of_a_tunnel_that_has_ended(void **state)
+{
+	static const char *const cases[] = { USAGE, END,
+		"{\"v\":1,\"type\":\"ask\",\"n\":1}" };
+	struct world *world = *state;
+
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int fd = peer(world);
+
+		say(fd, OPEN("/echo"));
+		hear_grant(fd);
+		say(fd, END);
+		(void)send(fd, cases[i], strlen(cases[i]), MSG_NOSIGNAL);
+		for (struct wire_packet *packet; (packet = hear(fd)) != NULL;)
+			wire_packet_free(packet);
+		(void)close(fd);
+	}
+}
+
 /* They came while nobody accepted, as after a restart. */
 static void
 takes_up_hundreds_at_once(void **state)
 {
 	enum {
-		MANY = 400
+		MANY = 1000
 	};
 	struct world *world = *state;
 	char lease[33], *resumes[MANY];
@@ -1444,10 +1745,6 @@ takes_up_hundreds_at_once(void **state)
 		(void)poll(NULL, 0, 5);
 	signing_key_done();
 }
-
-#define REVOKE(kind, value)                             \
-	"{\"v\":1,\"type\":\"revoke\",\"kind\":\"" kind \
-	"\",\"value\":\"" value "\"}"
 
 static void
 hear_closed(int fd, json_int_t count)
@@ -1496,6 +1793,63 @@ closes_what_was_let_in_by_what_is_revoked(void **state)
 	revocations_done();
 }
 
+/* Which is not read again while a test runs. */
+static enum err
+list_revocations_slowly(struct store *store, int64_t now,
+    struct store_revocations *ret, struct diag *diag)
+{
+	(void)pthread_mutex_lock(&gate);
+	(void)pthread_mutex_unlock(&gate);
+	return list_no_revocations(store, now, ret, diag);
+}
+
+static const struct store_ops unread_ops = {
+	.list_revocations = list_revocations_slowly,
+	.list_lease_ends = list_no_ends,
+	.end_leases = end_no_leases,
+};
+static struct store unread_store = { .ops = &unread_ops };
+
+static void
+closes_at_once_what_was_revoked_while_it_was_away(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	char lease[33], *resume;
+	int64_t now = time(NULL);
+	int fd;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	resume = open_tunnel(fd, OPEN("/echo"), lease);
+	control_server_stop();
+	hear_end(fd);
+
+	assert_int_equal(revocations_add("route", "/echo", now, now + 60, NULL),
+	    ERR_OK);
+	(void)pthread_mutex_lock(&gate);
+	store_set_current(&unread_store);
+	start(world, PATIENCE_MS, PATIENCE_MS);
+	fd = peer(world);
+	say_resume(fd, resume);
+	hear_resumed(fd);
+	packet = hear(fd);
+	assert_non_null(packet);
+	assert_int_equal(packet->type, WIRE_CLOSE);
+	assert_int_equal(packet->close.code, 4001);
+	wire_packet_free(packet);
+	/* and what it has to report is taken */
+	say(fd, END);
+	hear_taken(fd);
+	(void)pthread_mutex_unlock(&gate);
+	control_server_stop();
+	store_set_current(NULL);
+	free(resume);
+	revocations_done();
+	signing_key_done();
+}
+
 /* ---- deciding --------------------------------------------------------------
  */
 
@@ -1518,7 +1872,7 @@ check_slowly(struct store *store, const struct store_budgets *budgets,
 }
 
 static const struct store_ops budget_ops = { .check_budgets = check_slowly,
-	.list_revocations = list_no_revocations };
+	NO_REVOCATIONS };
 static struct store budget_store = { .ops = &budget_ops };
 
 static int
@@ -1661,20 +2015,30 @@ main(void)
 		SERVER_TEST(frees_the_lease_of_a_tunnel_that_vanishes),
 		SERVER_TEST(answers_every_refusal_and_serves_no_second_request),
 		SERVER_TEST(drops_a_peer_that_sends_rubbish),
+		SERVER_TEST(fills_no_log_with_who_sends_rubbish),
 		SERVER_TEST(drops_a_tunnel_that_says_what_it_may_not),
 		SERVER_TEST(drops_a_peer_that_floods),
+		SERVER_TEST(
+		    drops_a_tunnel_that_reports_more_than_a_vendor_makes),
 		SERVER_TEST(drops_an_operator_that_does_not_read),
 		SERVER_TEST(drops_a_peer_that_says_nothing),
 		SERVER_TEST(waits_for_a_name_without_keeping_others_waiting),
 		SERVER_TEST(drops_a_peer_that_talks_while_it_waits),
 		SERVER_TEST(serves_more_at_once_than_it_lets_wait),
 		SERVER_TEST(serves_the_users_of_the_configuration_alone),
+		SERVER_TEST(lets_in_who_asks_while_others_say_nothing),
+		SERVER_TEST(lets_in_operators_while_hundreds_are_decided_on),
 		SERVER_TEST(lets_everybody_go_when_it_stops),
 		SERVER_TEST(takes_up_the_lease_of_a_broker_before),
 		SERVER_TEST(takes_up_no_lease_twice_unless_its_peer_is_gone),
 		SERVER_TEST(takes_up_nothing_that_it_has_not_signed),
+		SERVER_TEST(takes_up_nothing_that_is_over),
+		SERVER_TEST(drops_a_tunnel_that_is_told_to_end_and_does_not),
+		SERVER_TEST(drops_a_tunnel_of_which_nothing_can_be_booked),
+		SERVER_TEST(hears_nothing_of_a_tunnel_that_has_ended),
 		SERVER_TEST(takes_up_hundreds_at_once),
 		SERVER_TEST(closes_what_was_let_in_by_what_is_revoked),
+		SERVER_TEST(closes_at_once_what_was_revoked_while_it_was_away),
 		cmocka_unit_test_teardown(
 		    decides_without_keeping_others_waiting, stop_budgets),
 		cmocka_unit_test_teardown(
@@ -1684,6 +2048,5 @@ main(void)
 		    stop_budgets),
 	};
 
-	return cmocka_run_group_tests_name("control_server", tests, make_world,
 	    end_world);
 }

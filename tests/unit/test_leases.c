@@ -143,7 +143,7 @@ holds_a_subject_to_its_tunnels(void **state)
 	assert_int_equal(leases_take(leases, &request, &one, NULL), ERR_OK);
 	request.route = "/b";
 	assert_int_equal(leases_take(leases, &request, &none, &diag), ERR_RATE);
-	assert_non_null(strstr(diag.text, "1 connections of yours"));
+	assert_non_null(strstr(diag.text, "the only connection of yours is in use"));
 	/* a refusal leaves nothing behind */
 	list = leases_list(leases, 4096);
 	assert_int_equal(number(list, "total"), 1);

@@ -38,8 +38,9 @@ take(enum slots_kind kind, const struct subjects *subjects)
 {
 	struct slots *slots = NULL;
 	struct diag diag = { "" };
+	uint64_t max;
 
-	if (slots_take(kind, subjects, false, &slots, &diag) != ERR_OK)
+	if (slots_take(kind, subjects, false, &slots, &max, &diag) != ERR_OK)
 		fail_msg("%s", diag.text);
 	return slots;
 }
@@ -49,8 +50,9 @@ refuse(enum slots_kind kind, const struct subjects *subjects, const char *word)
 {
 	struct slots *slots = NULL;
 	struct diag diag = { "" };
+	uint64_t max;
 
-	assert_int_equal(slots_take(kind, subjects, false, &slots, &diag),
+	assert_int_equal(slots_take(kind, subjects, false, &slots, &max, &diag),
 	    ERR_RATE);
 	assert_null(slots);
 	assert_non_null(strstr(diag.text, word));
@@ -66,7 +68,8 @@ refuses_more_than_its_maximum_until_one_is_given_back(void **state)
 	struct slots *others = take(SLOTS_TUNNELS, &bob);
 
 	(void)state;
-	refuse(SLOTS_TUNNELS, &ann, "2 connections of yours are in use, by plan two");
+	refuse(SLOTS_TUNNELS, &ann,
+	    "2 connections of yours are in use, by plan two");
 	slots_release(first);
 	first = take(SLOTS_TUNNELS, &ann);
 	refuse(SLOTS_TUNNELS, &ann, "2 connections");
@@ -84,9 +87,9 @@ counts_streams_beside_tunnels(void **state)
 	struct slots *second = take(SLOTS_TUNNELS, &ann);
 
 	(void)state;
-	refuse(SLOTS_STREAMS, &ann, "1 answers of yours");
+	refuse(SLOTS_STREAMS, &ann, "the only answer of yours is being made");
 	slots_release(tunnel);
-	refuse(SLOTS_STREAMS, &ann, "1 answers");
+	refuse(SLOTS_STREAMS, &ann, "the only answer");
 	slots_release(stream);
 	slots_release(take(SLOTS_STREAMS, &ann));
 	slots_release(second);
@@ -100,7 +103,7 @@ counts_requests_that_wait_by_themselves(void **state)
 	struct slots *waits = take(SLOTS_PARKED, &here);
 
 	(void)state;
-	refuse(SLOTS_PARKED, &here, "1 requests from this address");
+	refuse(SLOTS_PARKED, &here, "the only request from this address waits");
 	slots_release(take(SLOTS_STREAMS, &here));
 	slots_release(take(SLOTS_TUNNELS, &here));
 	slots_release(waits);
@@ -136,11 +139,12 @@ passes_over_the_limits_where_it_is_forced(void **state)
 	struct subjects ann = subjects_of("n:192.0.2.1", &two, NULL, NULL);
 	struct slots *all[4];
 	struct diag diag = { "" };
+	uint64_t max;
 
 	(void)state;
 	for (size_t i = 0; i < 4; i++)
 		assert_int_equal(slots_take(SLOTS_TUNNELS, &ann, true, &all[i],
-				     &diag),
+				     &max, &diag),
 		    ERR_OK);
 	for (size_t i = 0; i < 3; i++) {
 		refuse(SLOTS_TUNNELS, &ann, "from this address");
@@ -190,8 +194,9 @@ race(void *arg)
 	for (int i = 0; i < 20000; i++) {
 		struct slots *slots;
 		unsigned now, seen;
+		uint64_t max;
 
-		if (slots_take(SLOTS_TUNNELS, arg, false, &slots, NULL) !=
+		if (slots_take(SLOTS_TUNNELS, arg, false, &slots, &max, NULL) !=
 		    ERR_OK)
 			continue;
 		(void)atomic_fetch_add(&taken, 1);
