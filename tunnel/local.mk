@@ -3,6 +3,7 @@ libtunnel_a_SOURCES = \
 	%D%/asks.c %D%/asks.h \
 	%D%/broker_link.c %D%/broker_link.h \
 	%D%/cause.c %D%/cause.h %D%/cause.def \
+	%D%/client_side.c %D%/client_side.h \
 	%D%/dial.c %D%/dial.h \
 	%D%/dialect.c %D%/dialect.h \
 	%D%/flow.c %D%/flow.h \
