@@ -10,6 +10,7 @@ libtunnel_a_SOURCES = \
 	%D%/gate.c %D%/gate.h \
 	%D%/held.c %D%/held.h \
 	%D%/http_head.c %D%/http_head.h \
+	%D%/intake.c %D%/intake.h \
 	%D%/json_peek.c %D%/json_peek.h \
 	%D%/leg.c %D%/leg.h \
 	%D%/linger.c %D%/linger.h \

@@ -25,12 +25,11 @@
 #include "common/log.h"
 #include "common/wire.h"
 #include "common/ws_frame.h"
+#include "tunnel/intake.h"
 #include "tunnel/session.h"
 
-#define GIVE_UP_MS  10000
-#define HEAD_MS	    5000 /* as session has it */
-#define ANSWER_MS   5000 /* as broker_link has it */
-#define EARLY_BYTES 65536
+#define GIVE_UP_MS 10000
+#define ANSWER_MS  5000 /* as broker_link has it */
 #define REST                                         \
 	"Host: a.example\r\nConnection: Upgrade\r\n" \
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -496,13 +495,13 @@ a_slow_head_is_refused_and_an_unused_connection_closed(void **state)
 {
 	struct fixture *fix = *state;
 
-	clock_skipped_ms += HEAD_MS;
+	clock_skipped_ms += INTAKE_HEAD_MS;
 	expect_end(fix, fix->client);
 	expect_done(fix);
 	fix = again(state);
 	say(fix->client, "GET /ec");
 	settle(fix);
-	clock_skipped_ms += HEAD_MS;
+	clock_skipped_ms += INTAKE_HEAD_MS;
 	expect_refusal(fix, 408, "timeout");
 	expect_nobody_was_asked(fix);
 }
@@ -777,7 +776,7 @@ early_frames_are_kept_up_to_a_bound_and_none_is_lost(void **state)
 	reach_dial(fix, key);
 	assert_int_equal(push(fix, frame, BYTES), BYTES);
 	assert_int_equal(ioctl(fix->session_fd, FIONREAD, &unread), 0);
-	assert_int_equal(unread, BYTES - EARLY_BYTES);
+	assert_int_equal(unread, BYTES - INTAKE_EARLY_BYTES);
 	/* not before the vendor's 101 */
 	assert_int_equal(recv(fix->vendor, got, 1, MSG_DONTWAIT), -1);
 	accept_upgrade(fix, key);
