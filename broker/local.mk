@@ -49,6 +49,7 @@ libbroker_a_SOURCES = \
 	%D%/config/config_plan.c %D%/config/config_plan.h \
 	%D%/config/config_prices.c %D%/config/config_prices.h \
 	%D%/config/config_relay.c %D%/config/config_relay.h \
+	%D%/config/config_rules.c %D%/config/config_rules.h \
 	%D%/config/config_session.c %D%/config/config_session.h \
 	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
