@@ -11,7 +11,6 @@
 #include "broker/chat/chat_json.h"
 #include "common/clock.h"
 #include "common/json.h"
-#include "common/xalloc.h"
 #include "ticket_store.h"
 
 static struct config *paying, *free_of_charge;

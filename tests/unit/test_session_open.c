@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Up to the relay, and how it ends; what the broker is told: test_session. */
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
