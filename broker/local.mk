@@ -108,6 +108,7 @@ libbroker_a_SOURCES = \
 	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
 	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
 	%D%/socketio/engineio.c %D%/socketio/engineio.h \
+	%D%/socketio/sio_gather.c %D%/socketio/sio_gather.h \
 	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
 	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
 	%D%/socketio/socketio.c %D%/socketio/socketio.h \

@@ -113,6 +113,7 @@ unit_tests = \
 	%D%/unit/test_sim_chat \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
+	%D%/unit/test_sio_gather \
 	%D%/unit/test_sio_packet \
 	%D%/unit/test_sio_room \
 	%D%/unit/test_slots \
