@@ -150,6 +150,7 @@ check_PROGRAMS += %D%/lib/packets
 clock_double = %D%/unit/clock_double.c %D%/unit/clock_double.h
 engineio_double = %D%/unit/engineio_double.c %D%/unit/engineio_double.h
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
+request_double = %D%/unit/request_double.c %D%/unit/request_double.h
 session_peers = %D%/unit/session_peers.c %D%/unit/session_peers.h \
 	$(clock_double)
 ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
@@ -161,16 +162,19 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 	$(relay_text)
 %C%_unit_test_config_session_SOURCES = %D%/unit/test_config_session.c \
 	$(relay_text)
+%C%_unit_test_admission_SOURCES = %D%/unit/test_admission.c $(request_double)
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
 %C%_unit_test_broker_link_SOURCES = %D%/unit/test_broker_link.c $(clock_double)
 %C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
 %C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
-%C%_unit_test_chat_http_SOURCES = %D%/unit/test_chat_http.c $(ticket_store)
+%C%_unit_test_chat_http_SOURCES = %D%/unit/test_chat_http.c $(ticket_store) \
+	$(request_double)
 %C%_unit_test_chat_ops_SOURCES = %D%/unit/test_chat_ops.c $(ticket_store)
 %C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
 	$(ticket_store)
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
 %C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
+%C%_unit_test_livekit_SOURCES = %D%/unit/test_livekit.c $(request_double)
 %C%_unit_test_linger_SOURCES = %D%/unit/test_linger.c $(clock_double)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
 %C%_unit_test_session_SOURCES = %D%/unit/test_session.c $(session_peers)
