@@ -155,6 +155,7 @@ session_peers = %D%/unit/session_peers.c %D%/unit/session_peers.h \
 	$(clock_double)
 ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
 tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
+vendor_double = %D%/unit/vendor_double.c %D%/unit/vendor_double.h
 web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_config_messages_SOURCES = %D%/unit/test_config_messages.c \
 	$(relay_text)
@@ -164,6 +165,8 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 	$(relay_text)
 %C%_unit_test_admission_SOURCES = %D%/unit/test_admission.c $(request_double)
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
+%C%_unit_test_anam_vendor_SOURCES = %D%/unit/test_anam_vendor.c \
+	$(vendor_double)
 %C%_unit_test_broker_link_SOURCES = %D%/unit/test_broker_link.c $(clock_double)
 %C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
 %C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
@@ -173,6 +176,8 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
 	$(ticket_store)
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
+%C%_unit_test_http_client_SOURCES = %D%/unit/test_http_client.c \
+	$(vendor_double)
 %C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
 %C%_unit_test_livekit_SOURCES = %D%/unit/test_livekit.c $(request_double)
 %C%_unit_test_linger_SOURCES = %D%/unit/test_linger.c $(clock_double)
