@@ -140,7 +140,7 @@ unit_tests = \
 	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
-EXTRA_DIST += %D%/unit/test_keys.h
+EXTRA_DIST += %D%/unit/config_text.h %D%/unit/test_keys.h
 
 # What lets scripts speak on the control socket.
 check_PROGRAMS += %D%/lib/packets

@@ -10,6 +10,7 @@
 
 #include "broker/limits/admission.h"
 #include "broker/limits/buckets.h"
+#include "config_text.h"
 #include "request_double.h"
 
 static struct config *config;
@@ -25,13 +26,9 @@ static const char text[] =
 static int
 setup(void **state)
 {
-	struct diag diag;
-
 	(void)state;
-	return config_parse("t.conf", text, strlen(text), &config, &diag) ==
-		ERR_OK
-	    ? 0
-	    : -1;
+	config = config_text(text);
+	return 0;
 }
 
 static int

@@ -12,6 +12,7 @@
 #include "broker/chat/chat_http.h"
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "config_text.h"
 #include "request_double.h"
 #include "ticket_store.h"
 
@@ -171,11 +172,9 @@ says_by_a_code_that_a_visitor_has_to_wait(void **state)
 	    "store { path = \"/x/y.db\" }\n"
 	    "chat { url = \"http://localhost\" models = {m}\n"
 	    "anonymous { messages = 1 } }\n";
-	struct diag diag;
 
 	(void)state;
-	assert_int_equal(config_parse("t", text, strlen(text), &one, &diag),
-	    ERR_OK);
+	one = config_text(text);
 	config = one;
 	/* there have been others from this address */
 	ask(&req, 429);
@@ -272,11 +271,9 @@ init(void **state)
 	static const char text[] =
 	    "store { path = \"/x/y.db\" }\n"
 	    "chat { url = \"http://localhost\" models = {m} }\n";
-	struct diag diag;
 
 	(void)state;
-	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
-		return -1;
+	config = config_text(text);
 	return ticket_store_open();
 }
 
