@@ -49,6 +49,7 @@ libbroker_a_SOURCES = \
 	%D%/config/config_plan.c %D%/config/config_plan.h \
 	%D%/config/config_prices.c %D%/config/config_prices.h \
 	%D%/config/config_relay.c %D%/config/config_relay.h \
+	%D%/config/config_rules.c %D%/config/config_rules.h \
 	%D%/config/config_session.c %D%/config/config_session.h \
 	%D%/config/config_socketio.c %D%/config/config_socketio.h \
 	%D%/config/config_store.c %D%/config/config_store.h \
@@ -109,6 +110,7 @@ libbroker_a_SOURCES = \
 	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
 	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
 	%D%/socketio/engineio.c %D%/socketio/engineio.h \
+	%D%/socketio/sio_gather.c %D%/socketio/sio_gather.h \
 	%D%/socketio/sio_packet.c %D%/socketio/sio_packet.h \
 	%D%/socketio/sio_room.c %D%/socketio/sio_room.h \
 	%D%/socketio/socketio.c %D%/socketio/socketio.h \

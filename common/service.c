@@ -2,7 +2,6 @@
 #include "common/service.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>

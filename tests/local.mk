@@ -106,12 +106,14 @@ unit_tests = \
 	%D%/unit/test_secret \
 	%D%/unit/test_service \
 	%D%/unit/test_session \
+	%D%/unit/test_session_open \
 	%D%/unit/test_session_rules \
 	%D%/unit/test_signing_key \
 	%D%/unit/test_sim_anam \
 	%D%/unit/test_sim_chat \
 	%D%/unit/test_sim_knobs \
 	%D%/unit/test_sim_openai \
+	%D%/unit/test_sio_gather \
 	%D%/unit/test_sio_packet \
 	%D%/unit/test_sio_room \
 	%D%/unit/test_slots \
@@ -138,7 +140,7 @@ unit_tests = \
 	%D%/unit/test_vendor_event \
 	%D%/unit/test_wire \
 	%D%/unit/test_ws_frame
-EXTRA_DIST += %D%/unit/test_keys.h
+EXTRA_DIST += %D%/unit/config_text.h %D%/unit/test_keys.h
 
 # Those in which threads meet, for ThreadSanitizer: deploy/check --tests threads.
 thread_tests = \
@@ -171,10 +173,15 @@ check_PROGRAMS += %D%/lib/packets
 %C%_lib_packets_LDADD =
 
 # What tests share.
+clock_double = %D%/unit/clock_double.c %D%/unit/clock_double.h
 engineio_double = %D%/unit/engineio_double.c %D%/unit/engineio_double.h
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
+request_double = %D%/unit/request_double.c %D%/unit/request_double.h
+session_peers = %D%/unit/session_peers.c %D%/unit/session_peers.h \
+	$(clock_double)
 ticket_store = %D%/unit/ticket_store.c %D%/unit/ticket_store.h
 tunnel_ask = %D%/unit/tunnel_ask.c %D%/unit/tunnel_ask.h
+vendor_double = %D%/unit/vendor_double.c %D%/unit/vendor_double.h
 web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_config_messages_SOURCES = %D%/unit/test_config_messages.c \
 	$(relay_text)
@@ -182,16 +189,28 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 	$(relay_text)
 %C%_unit_test_config_session_SOURCES = %D%/unit/test_config_session.c \
 	$(relay_text)
+%C%_unit_test_admission_SOURCES = %D%/unit/test_admission.c $(request_double)
 %C%_unit_test_anam_route_SOURCES = %D%/unit/test_anam_route.c $(tunnel_ask)
+%C%_unit_test_anam_vendor_SOURCES = %D%/unit/test_anam_vendor.c \
+	$(vendor_double)
+%C%_unit_test_broker_link_SOURCES = %D%/unit/test_broker_link.c $(clock_double)
 %C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
 %C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
-%C%_unit_test_chat_http_SOURCES = %D%/unit/test_chat_http.c $(ticket_store)
+%C%_unit_test_chat_http_SOURCES = %D%/unit/test_chat_http.c $(ticket_store) \
+	$(request_double)
 %C%_unit_test_chat_ops_SOURCES = %D%/unit/test_chat_ops.c $(ticket_store)
 %C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
 	$(ticket_store)
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
+%C%_unit_test_http_client_SOURCES = %D%/unit/test_http_client.c \
+	$(vendor_double)
 %C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
+%C%_unit_test_livekit_SOURCES = %D%/unit/test_livekit.c $(request_double)
+%C%_unit_test_linger_SOURCES = %D%/unit/test_linger.c $(clock_double)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
+%C%_unit_test_session_SOURCES = %D%/unit/test_session.c $(session_peers)
+%C%_unit_test_session_open_SOURCES = %D%/unit/test_session_open.c \
+	$(session_peers)
 %C%_unit_test_socketio_SOURCES = %D%/unit/test_socketio.c $(engineio_double)
 %C%_unit_test_parked_SOURCES = %D%/unit/test_parked.c $(web_server)
 %C%_unit_test_request_SOURCES = %D%/unit/test_request.c $(web_server)
@@ -199,6 +218,7 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_tunnel_route_SOURCES = %D%/unit/test_tunnel_route.c $(tunnel_ask)
 %C%_unit_test_tunnel_ticket_SOURCES = %D%/unit/test_tunnel_ticket.c \
 	$(ticket_store) $(tunnel_ask)
+%C%_unit_test_user_keys_SOURCES = %D%/unit/test_user_keys.c $(clock_double)
 
 %C%_unit_test_log_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll
 

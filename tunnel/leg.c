@@ -2,7 +2,6 @@
 #include "tunnel/leg.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/crypt.h"

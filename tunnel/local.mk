@@ -3,12 +3,14 @@ libtunnel_a_SOURCES = \
 	%D%/asks.c %D%/asks.h \
 	%D%/broker_link.c %D%/broker_link.h \
 	%D%/cause.c %D%/cause.h %D%/cause.def \
+	%D%/client_side.c %D%/client_side.h \
 	%D%/dial.c %D%/dial.h \
 	%D%/dialect.c %D%/dialect.h \
 	%D%/flow.c %D%/flow.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/held.c %D%/held.h \
 	%D%/http_head.c %D%/http_head.h \
+	%D%/intake.c %D%/intake.h \
 	%D%/json_peek.c %D%/json_peek.h \
 	%D%/leg.c %D%/leg.h \
 	%D%/linger.c %D%/linger.h \

@@ -2,7 +2,6 @@
 #include "tunnel/question.h"
 
 #include <netdb.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

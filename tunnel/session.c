@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "tunnel/session.h"
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "common/buf.h"
 #include "common/clock.h"
 #include "common/crypt.h"
 #include "common/log.h"
@@ -19,6 +14,7 @@
 #include "tunnel/broker_link.h"
 #include "tunnel/dial.h"
 #include "tunnel/http_head.h"
+#include "tunnel/intake.h"
 #include "tunnel/linger.h"
 #include "tunnel/question.h"
 #include "tunnel/relay.h"
@@ -26,9 +22,6 @@
 #include "tunnel/report.h"
 #include "tunnel/transform.h"
 
-#define HEAD_MS		 5000
-#define FIRST_HEAD_BYTES 2048 /* enough for nearly all */
-#define EARLY_MAX_BYTES	 (64 * 1024)
 /* come back when the broker or we have been started again: 1 to 5 s */
 #define RETRY_MIN_S    1
 #define RETRY_SPREAD_S 5
@@ -49,13 +42,8 @@ struct session {
 	void *arg;
 	enum session_phase phase;
 	struct loop_timer *timer;
-	struct stream *stream; /* the client; until relay or linger has it */
-	struct loop_watch *watch;
-	char *head; /* the request, while it is being read */
-	size_t head_len, head_size;
+	struct intake *intake; /* until relay or linger has the client */
 	char accept[29];
-	struct buf *early; /* frames that came before our 101 */
-	size_t early_len;
 	struct broker_link *link;
 	struct report *report; /* from the grant until the end is told */
 	bool stopping;
@@ -66,16 +54,6 @@ struct session {
 	struct linger *linger;
 	int64_t opened_ms;
 };
-
-static void
-set_interest(struct session *session)
-{
-	bool read = session->phase == SESSION_HEAD ||
-	    session->early_len < EARLY_MAX_BYTES;
-
-	if (session->stream != NULL)
-		loop_watch_set(session->watch, read, false);
-}
 
 /* ---- the end ----------------------------------------------------------- */
 
@@ -95,7 +73,6 @@ finish(struct session *session)
 	if (session->report != NULL)
 		return;
 	session->phase = SESSION_OVER;
-	loop_timer_free(session->timer);
 	session->timer = loop_timer_new(session->env->loop, on_over, session);
 	loop_timer_set(session->timer, 0);
 }
@@ -107,16 +84,6 @@ on_lingered(void *arg)
 
 	session->linger = NULL;
 	finish(session);
-}
-
-/* It may hold credentials of the client. */
-static void
-drop_head(struct session *session)
-{
-	if (session->head != NULL)
-		explicit_bzero(session->head, session->head_len);
-	free(session->head);
-	session->head = NULL;
 }
 
 static const char *
@@ -177,7 +144,7 @@ on_delivered(void *arg)
 		finish(session);
 }
 
-/* Nothing but the client's connection, if that, is needed any more. */
+/* Nothing of it is needed any more. */
 static void
 drop_all(struct session *session)
 {
@@ -185,13 +152,10 @@ drop_all(struct session *session)
 	session->dial = NULL;
 	transform_free(session->transform);
 	session->transform = NULL;
-	buf_free(session->early);
-	session->early = NULL;
-	session->early_len = 0;
-	drop_head(session);
+	intake_free(session->intake);
+	session->intake = NULL;
 	if (session->grant != NULL)
 		wire_headers_done(&session->grant->grant.upstream.headers);
-	loop_timer_stop(session->timer);
 }
 
 /* ---- refusals ---------------------------------------------------------- */
@@ -212,6 +176,8 @@ refuse(struct session *session, const struct refusal *refusal)
 	struct wire_headers own = { NULL, 0 };
 	char number[16], *text;
 	struct wire_header retry = { (char[]){ "Retry-After" }, number };
+	struct loop_watch *watch;
+	struct stream *stream;
 	size_t len;
 
 	if (refusal->retry_after_s > 0) {
@@ -228,10 +194,9 @@ refuse(struct session *session, const struct refusal *refusal)
 	    &len);
 	end_grant(session, CAUSE_REFUSED, SIDE_TUNNEL);
 	session->phase = SESSION_REFUSE;
-	session->linger = linger_start(session->env->loop, session->stream,
-	    session->watch, LINGER_SERVER, text, len, on_lingered, session);
-	session->stream = NULL;
-	session->watch = NULL;
+	intake_take(session->intake, &stream, &watch);
+	session->linger = linger_start(session->env->loop, stream, watch,
+	    LINGER_SERVER, text, len, on_lingered, session);
 	free(text);
 	drop_all(session);
 }
@@ -271,13 +236,9 @@ refuse_unavailable(struct session *session, const char *why)
 static void
 leave(struct session *session)
 {
-	if (session->phase != SESSION_HEAD || session->head_len > 0)
+	if (intake_has_begun(session->intake))
 		log_info("tunnel.client_gone", "route=%s", route_name(session));
 	end_grant(session, CAUSE_CLIENT_GONE, SIDE_CLIENT);
-	loop_watch_free(session->watch);
-	stream_free(session->stream);
-	session->watch = NULL;
-	session->stream = NULL;
 	drop_all(session);
 	finish(session);
 }
@@ -377,15 +338,13 @@ static void
 open_relay(struct session *session, const struct dial_upstream *upstream)
 {
 	struct wire_grant *grant = &session->grant->grant;
-	const struct relay_streams streams = {
-		.client = session->stream,
-		.client_watch = session->watch,
+	struct relay_streams streams = {
 		.upstream = upstream->stream,
 		.upstream_watch = upstream->watch,
 		.transform = session->transform,
 	};
-	const uint8_t *early = NULL;
-	size_t head_len, early_len = 0;
+	size_t head_len, early_len;
+	const uint8_t *early;
 	char *head;
 
 	log_info("tunnel.open", "session=%s route=%s", grant->session,
@@ -394,12 +353,10 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 	    grant->subprotocol != NULL ? grant->subprotocol
 				       : upstream->subprotocol,
 	    &head_len);
-	if (session->early != NULL)
-		early = buf_peek(session->early, &early_len);
+	early = intake_peek_early(session->intake, &early_len);
+	intake_take(session->intake, &streams.client, &streams.client_watch);
 	session->phase = SESSION_RELAY;
 	session->opened_ms = clock_ms();
-	session->stream = NULL;
-	session->watch = NULL;
 	session->transform = NULL;
 	session->relay = relay_new(session->env->loop, &streams, &grant->limits,
 	    &relay_events, session);
@@ -410,8 +367,8 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 	free(head);
 	free(upstream->subprotocol);
 	free(upstream->early);
-	buf_free(session->early);
-	session->early = NULL;
+	intake_free(session->intake);
+	session->intake = NULL;
 	dial_free(session->dial);
 	session->dial = NULL;
 	/* the vendor's key has been used */
@@ -608,20 +565,9 @@ static const struct broker_link_events broker_events = {
 /* ---- the request ------------------------------------------------------- */
 
 static void
-keep_early(struct session *session, const void *data, size_t len)
+on_request(void *arg, const struct http_head *head)
 {
-	if (len == 0)
-		return;
-	if (session->early == NULL)
-		session->early = buf_new(EARLY_MAX_BYTES);
-	/* no more is read than fits */
-	if (buf_add(session->early, data, len) == ERR_OK)
-		session->early_len += len;
-}
-
-static void
-take_request(struct session *session, const struct http_head *head)
-{
+	struct session *session = arg;
 	struct wire_packet *question = NULL;
 	struct http_span key;
 	struct diag diag;
@@ -635,11 +581,7 @@ take_request(struct session *session, const struct http_head *head)
 		return;
 	}
 	crypt_ws_accept(key.data, key.len, session->accept);
-	err = question_make(head, stream_fd(session->stream), &question);
-	keep_early(session, session->head + head->head_len,
-	    session->head_len - head->head_len);
-	drop_head(session);
-	loop_timer_stop(session->timer);
+	err = question_make(head, intake_fd(session->intake), &question);
 	session->phase = SESSION_ASK;
 	if (err == ERR_OK)
 		err = broker_link_open(session->env->loop,
@@ -653,91 +595,26 @@ take_request(struct session *session, const struct http_head *head)
 }
 
 static void
-on_head_timeout(void *arg)
+on_no_request(void *arg, enum err err, const char *why)
 {
 	struct session *session = arg;
 
-	/* a connection opened in advance and never used is no error */
-	if (session->head_len == 0)
-		leave(session);
-	else
-		refuse_err(session, ERR_TIMEOUT, NULL, "slow request head");
-}
-
-/* Not with realloc(): what it leaves behind may be credentials. */
-static void
-grow_head(struct session *session)
-{
-	size_t len = session->head_len;
-	char *head;
-
-	session->head_size = session->head_size == 0 ? FIRST_HEAD_BYTES
-						     : HTTP_HEAD_MAX_BYTES + 1;
-	head = xcalloc(1, session->head_size);
-	if (len > 0)
-		memcpy(head, session->head, len);
-	drop_head(session);
-	session->head = head;
+	refuse_err(session, err, NULL, why);
 }
 
 static void
-read_head(struct session *session)
-{
-	struct http_head head;
-	enum stream_result result;
-	struct diag diag;
-	enum err err;
-	size_t n;
-
-	if (session->head_len == session->head_size)
-		grow_head(session);
-	result = stream_read(session->stream, session->head + session->head_len,
-	    session->head_size - session->head_len, &n);
-	if (result == STREAM_WAIT)
-		return;
-	if (result != STREAM_OK) {
-		leave(session);
-		return;
-	}
-	session->head_len += n;
-	err = http_head_parse_request(session->head, session->head_len, &head,
-	    &diag);
-	if (err == ERR_OK)
-		take_request(session, &head);
-	else if (err != ERR_AGAIN)
-		refuse_err(session, err, NULL, diag.text);
-}
-
-static void
-read_early(struct session *session)
-{
-	enum stream_result result;
-	uint8_t *scratch;
-	size_t size, n;
-
-	scratch = loop_scratch(session->env->loop, &size);
-	if (size > EARLY_MAX_BYTES - session->early_len)
-		size = EARLY_MAX_BYTES - session->early_len;
-	result = stream_read(session->stream, scratch, size, &n);
-	if (result == STREAM_OK)
-		keep_early(session, scratch, n);
-	else if (result != STREAM_WAIT)
-		leave(session);
-}
-
-static void
-on_client_ready(void *arg, bool readable, bool writable)
+on_gone(void *arg)
 {
 	struct session *session = arg;
 
-	(void)readable;
-	(void)writable;
-	if (session->phase == SESSION_HEAD)
-		read_head(session);
-	else
-		read_early(session);
-	set_interest(session);
+	leave(session);
 }
+
+static const struct intake_events intake_events = {
+	.request = on_request,
+	.failed = on_no_request,
+	.gone = on_gone,
+};
 
 /* ---- for the owner ----------------------------------------------------- */
 
@@ -746,20 +623,11 @@ session_start(const struct session_env *env, int fd, session_done done,
     void *arg)
 {
 	struct session *session = xcalloc(1, sizeof(*session));
-	int one = 1;
 
-	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	/* fails on a Unix socket, which has no such delay */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	session->env = env;
 	session->done = done;
 	session->arg = arg;
-	session->stream = stream_new(fd);
-	session->timer = loop_timer_new(env->loop, on_head_timeout, session);
-	session->watch =
-	    loop_watch_new(env->loop, fd, on_client_ready, session);
-	loop_timer_set(session->timer, HEAD_MS);
-	set_interest(session);
+	session->intake = intake_new(env->loop, fd, &intake_events, session);
 	return session;
 }
 
@@ -772,7 +640,8 @@ session_stop(struct session *session)
 	if (session->phase == SESSION_RELAY)
 		relay_close(session->relay, CAUSE_RESTART, SIDE_TUNNEL, 0,
 		    NULL);
-	else if (session->phase == SESSION_HEAD && session->head_len == 0)
+	else if (session->phase == SESSION_HEAD &&
+	    !intake_has_begun(session->intake))
 		leave(session);
 	else if (session->phase <= SESSION_DIAL)
 		refuse_unavailable(session, "stopping");
@@ -784,8 +653,6 @@ session_free(struct session *session)
 	if (session == NULL)
 		return;
 	drop_all(session);
-	loop_watch_free(session->watch);
-	stream_free(session->stream);
 	relay_free(session->relay);
 	report_free(session->report);
 	broker_link_free(session->link);

@@ -6,7 +6,18 @@
 
 #include "common/crypt.h"
 #include "common/json.h"
-#include "tunnel/held.h"
+
+void
+sink_piece(const struct sink *sink, struct sink_message *message,
+    enum cause_side to, const struct piece *piece)
+{
+	if (piece->len == 0 && !piece->last)
+		return;
+	sink->frame(sink->arg, to,
+	    message->begun ? WS_CONTINUATION : message->opcode, piece->last,
+	    piece->data, piece->len);
+	message->begun = !piece->last;
+}
 
 void
 sink_text(const struct sink *sink, enum cause_side to, char *text, size_t len)

@@ -9,6 +9,7 @@
 
 #include "common/ws_frame.h"
 #include "tunnel/cause.h"
+#include "tunnel/held.h"
 #include "tunnel/message_log.h"
 
 /*
@@ -40,6 +41,16 @@ struct sink {
 	void (*ask)(void *arg, int64_t n, bool begun);
 	void *arg;
 };
+
+/* A message that passes piece by piece; begins as { .opcode = ... }. */
+struct sink_message {
+	enum ws_opcode opcode;
+	bool begun; /* a frame of it has gone out, and not the last one */
+};
+
+/* One frame more of it, unless the piece says nothing. */
+void sink_piece(const struct sink *sink, struct sink_message *message,
+    enum cause_side to, const struct piece *piece);
 
 /* A whole text message of ours; text is cleared and freed. */
 void sink_text(const struct sink *sink, enum cause_side to, char *text,

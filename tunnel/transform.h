@@ -25,10 +25,10 @@
  * (a pin, a budget) or speaks otherwise than the vendor (a form), and the
  * vendor's where the client understands another dialect.  A message is held
  * until it is known to be allowed, and most until their end.  What needs to be
- * known of an event by its type alone is held up to TRANSFORM_HOLD_BYTES; what
- * is longer streams from there on, frame by frame, and is read on: if it turns
- * out not to be what it was taken for, it never gets its last frame and the
- * connection ends.  What is refused is answered with an error event in
+ * known of an event by its type alone is held up to CLIENT_SIDE_HOLD_BYTES;
+ * what is longer streams from there on, frame by frame, and is read on: if it
+ * turns out not to be what it was taken for, it never gets its last frame and
+ * the connection ends.  What is refused is answered with an error event in
  * OpenAI's shape, and the session goes on.
  *
  * Where there is a budget, a response.create, or a turn of plain text, waits
@@ -38,8 +38,7 @@
  */
 struct transform;
 
-#define TRANSFORM_HOLD_BYTES (64 * 1024)
-#define TRANSFORM_LOG_BYTES  (256 * 1024) /* a record has less */
+#define TRANSFORM_LOG_BYTES (256 * 1024) /* a record has less */
 /* The vendor's longest message where no limit is set. */
 #define TRANSFORM_UPSTREAM_BYTES (64 * 1024 * 1024)
 

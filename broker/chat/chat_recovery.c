@@ -10,7 +10,6 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
-#include "common/xalloc.h"
 
 /* Where the chat is not configured any more: for who comes back. */
 #define REPLAY_S 300

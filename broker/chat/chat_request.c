@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/chat/chat_request.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/config/config_messages.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "broker/config/config_session.h"

@@ -11,7 +11,6 @@
 #include "broker/http/access.h"
 #include "common/log.h"
 #include "common/secret.h"
-#include "common/str.h"
 #include "common/xalloc.h"
 
 /* Shorter than SHA-256 is (RFC 7518 3.2), it can be guessed from a token. */

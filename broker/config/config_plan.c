@@ -2,7 +2,6 @@
 #include "broker/config/config_plan.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "broker/config/config_value.h"

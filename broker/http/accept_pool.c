@@ -158,11 +158,13 @@ start_threads(struct accept_pool *pool)
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, pool->options.stack_bytes);
 	(void)pthread_mutex_lock(&pool->lock);
-	while (error == 0 && pool->started < pool->options.threads) {
+	while (pool->started < pool->options.threads) {
 		error = pthread_create(&pool->threads[pool->started], &attr,
 		    run_thread, pool);
-		if (error == 0)
-			pool->started++;
+		if (error != 0)
+			break;
+		(void)pthread_setname_np(pool->threads[pool->started++],
+		    "request");
 	}
 	pool->alive = pool->started;
 	(void)pthread_mutex_unlock(&pool->lock);

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "broker/hub/hub.h"
 #include "broker/tunnels/resolver.h"

@@ -12,6 +12,8 @@
  * A job is work(arg) in one of a few threads, then done(arg) in the hub's.
  * Jobs of the same lane (a number of the caller's, as of one client) run one
  * after another, in the order of the calls; other lanes at the same time.
+ * What the control socket's thread must not wait for has threads of its own:
+ * broker/tunnels/control_jobs.h.
  */
 typedef void jobs_run(void *arg);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/socketio/socketio.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "broker/hub/hub.h"
 #include "broker/socketio/eio_queue.h"
+#include "broker/socketio/sio_gather.h"
 #include "broker/socketio/sio_room.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -36,11 +36,8 @@
 struct client {
 	struct eio *eio;
 	TAILQ_HEAD(, sio_socket) sockets;
-	struct loop_timer
-	    *connect_timer;	  /* runs while no socket is connected */
-	struct sio_packet packet; /* whose attachments are still to come */
-	bool incomplete;	  /* there is such a one */
-	size_t packet_bytes;
+	struct loop_timer *connect_timer; /* while no socket is connected */
+	struct sio_gather gather;
 	int64_t connects_ms; /* until then, it has used up its CONNECTs */
 	bool closing;	     /* what it says counts no more */
 };
@@ -607,68 +604,14 @@ on_packet(struct client *client, struct sio_packet *packet)
 	/* an ack: we have asked for none */
 }
 
-static void
-finish_packet(struct client *client)
+/* Longer payloads are not read. */
+static size_t
+max_text(const char *namespace)
 {
-	struct sio_packet packet = client->packet;
+	const struct sio_app *app = find_app(namespace);
 
-	client->packet = (struct sio_packet){ .id = SIO_NO_ID };
-	client->incomplete = false;
-	on_packet(client, &packet);
-	sio_packet_done(&packet);
-}
-
-/* Whether the payload behind the head of a packet is too long to be read. */
-static bool
-is_too_long(const struct sio_packet *head, size_t len)
-{
-	const struct sio_app *app = find_app(head->namespace);
-	size_t max = app == NULL ? 0 : app->max_text_bytes;
-
-	return len > (max == 0 ? TEXT_BYTES : max);
-}
-
-static enum err
-take_text(struct client *client, const char *text, size_t len)
-{
-	struct sio_packet head;
-	size_t at = 0;
-	enum err err;
-
-	if (client->incomplete)
-		return ERR_PROTO; /* an attachment is to come */
-	err = sio_packet_peek(text, len, &head, &at, NULL);
-	if (err == ERR_OK && is_too_long(&head, len - at))
-		err = ERR_LIMIT;
-	if (err == ERR_OK)
-		err = sio_packet_parse(text, len, &client->packet, NULL);
-	if (err != ERR_OK)
-		return err;
-	client->packet_bytes = len;
-	client->incomplete = client->packet.attachment_expected > 0;
-	if (!client->incomplete)
-		finish_packet(client);
-	return ERR_OK;
-}
-
-static enum err
-take_attachment(struct client *client, const void *data, size_t len)
-{
-	struct sio_packet *packet = &client->packet;
-	enum err err;
-
-	if (!client->incomplete)
-		return ERR_PROTO;
-	if (len > socketio.max_payload ||
-	    client->packet_bytes > socketio.max_payload - len)
-		return ERR_LIMIT;
-	err = sio_packet_attach(packet, data, len);
-	if (err != ERR_OK)
-		return err;
-	client->packet_bytes += len;
-	if (packet->attachment_count == packet->attachment_expected)
-		finish_packet(client);
-	return ERR_OK;
+	return app == NULL || app->max_text_bytes == 0 ? TEXT_BYTES
+						       : app->max_text_bytes;
 }
 
 /* ---- Engine.IO --------------------------------------------------------- */
@@ -686,7 +629,7 @@ opened(void *arg, struct eio *eio)
 
 	(void)arg;
 	client->eio = eio;
-	client->packet.id = SIO_NO_ID;
+	sio_gather_init(&client->gather);
 	TAILQ_INIT(&client->sockets);
 	client->connect_timer =
 	    loop_timer_new(hub_loop(), connect_expired, client);
@@ -698,15 +641,22 @@ static void
 message(void *arg, struct eio *eio, bool binary, const void *data, size_t len)
 {
 	struct client *client = eio_data(eio);
+	struct sio_packet packet;
 	enum err err;
 
 	(void)arg;
 	if (client->closing)
 		return;
-	err = binary ? take_attachment(client, data, len)
-		     : take_text(client, data, len);
-	if (err != ERR_OK)
+	err = binary
+	    ? sio_gather_attachment(&client->gather, data, len,
+		  socketio.max_payload, &packet)
+	    : sio_gather_text(&client->gather, data, len, max_text, &packet);
+	if (err == ERR_OK) {
+		on_packet(client, &packet);
+		sio_packet_done(&packet);
+	} else if (err != ERR_AGAIN) {
 		client_close(client, "parse error");
+	}
 }
 
 static void
@@ -718,7 +668,7 @@ closed(void *arg, struct eio *eio, const char *reason)
 	client->closing = true;
 	end_sockets(client, reason);
 	loop_timer_free(client->connect_timer);
-	sio_packet_done(&client->packet);
+	sio_gather_done(&client->gather);
 	free(client);
 }
 

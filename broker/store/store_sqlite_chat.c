@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/store/store_sqlite_chat.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "broker/store/store_sqlite_account.h"

@@ -10,6 +10,10 @@
  *
  * A job is work(arg) in one of a few threads, then done(context, arg) in the
  * one that calls control_jobs_finish().  That one makes all calls.
+ *
+ * These are not the hub's (broker/hub/jobs.h), which are in lanes, report to
+ * the hub, and all run before a stop: a decision about a tunnel waits for no
+ * chat's, and one that waits when the server stops is not made any more.
  */
 struct control_jobs;
 

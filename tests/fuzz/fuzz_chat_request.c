@@ -5,7 +5,6 @@
 
 #include "broker/chat/chat_request.h"
 #include "common/json.h"
-#include "common/str.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,6 @@
 /* culvert-sim: the vendors, simulated.  tests/sim/README.md tells more. */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>

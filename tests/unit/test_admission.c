@@ -10,46 +10,10 @@
 
 #include "broker/limits/admission.h"
 #include "broker/limits/buckets.h"
-
-/* ---- a request that stands in for the real one ---- */
-
-struct request {
-	const char *client;
-	char headers[1024]; /* "Name: value\n", as they were added */
-	enum err refused;
-	char message[128];
-};
+#include "config_text.h"
+#include "request_double.h"
 
 static struct config *config;
-
-const struct config *
-request_config(const struct request *req)
-{
-	(void)req;
-	return config;
-}
-
-const char *
-request_client(const struct request *req)
-{
-	return req->client;
-}
-
-void
-request_add_header(struct request *req, const char *name, const char *value)
-{
-	size_t len = strlen(req->headers);
-
-	(void)snprintf(req->headers + len, sizeof(req->headers) - len,
-	    "%s: %s\n", name, value);
-}
-
-void
-request_reply_error(struct request *req, enum err err, const char *message)
-{
-	req->refused = err;
-	(void)snprintf(req->message, sizeof(req->message), "%s", message);
-}
 
 /* Rates at which nothing comes in while a test runs. */
 static const char text[] =
@@ -62,13 +26,9 @@ static const char text[] =
 static int
 setup(void **state)
 {
-	struct diag diag;
-
 	(void)state;
-	return config_parse("t.conf", text, strlen(text), &config, &diag) ==
-		ERR_OK
-	    ? 0
-	    : -1;
+	config = config_text(text);
+	return 0;
 }
 
 static int
@@ -90,7 +50,7 @@ forget(void **state)
 static struct request
 ask_address(const char *client, enum err wanted)
 {
-	struct request req = { .client = client };
+	struct request req = { .client = client, .config = config };
 	struct diag diag = { "" };
 
 	assert_int_equal(admission_check_address(&req, &diag), wanted);
@@ -100,10 +60,10 @@ ask_address(const char *client, enum err wanted)
 static struct request
 ask(const struct subjects_request *who, bool wanted)
 {
-	struct request req = { .client = "192.0.2.1" };
+	struct request req = { .config = config };
 
 	assert_int_equal(admission_admits(&req, who), wanted);
-	assert_int_equal(req.refused, wanted ? ERR_OK : ERR_RATE);
+	assert_int_equal(req.err, wanted ? ERR_OK : ERR_RATE);
 	return req;
 }
 
@@ -165,7 +125,7 @@ leaves_retry_after_to_who_answers_otherwise(void **state)
 {
 	static const struct subjects_request who = { .anon_id = "v-12345678",
 		.address = "192.0.2.1" };
-	struct request req = { .client = "192.0.2.1" };
+	struct request req = { .config = config };
 	struct subjects subjects;
 	struct diag diag = { "" };
 	int64_t wait_s = -1;
@@ -192,7 +152,7 @@ static void
 says_when_a_day_ends(void **state)
 {
 	const struct store_budget_state budget = { .resets = 86400 };
-	struct request req = { .client = "192.0.2.1" }, late = req;
+	struct request req = { .config = config }, late = req;
 
 	(void)state;
 	admission_add_budget(&req, &budget, 86000);

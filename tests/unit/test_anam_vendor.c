@@ -9,79 +9,20 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <pthread.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "broker/anam/anam_vendor.h"
 #include "broker/http/http_client.h"
 #include "common/clock.h"
 #include "common/json.h"
-#include "common/thread.h"
-
-/* A vendor that answers its connections one after the other, as told. */
-#define ANSWERS_MAX 4
-
-static struct {
-	int fd;
-	char url[64];
-	const char *answers[ANSWERS_MAX]; /* up to a NULL */
-	char requests[ANSWERS_MAX][2048];
-	pthread_t thread;
-} vendor;
+#include "vendor_double.h"
 
 static struct config_anam anam;
-
-static bool
-is_complete(const char *request)
-{
-	const char *end = strstr(request, "\r\n\r\n");
-	const char *length = strstr(request, "Content-Length: ");
-
-	return end != NULL &&
-	    (length == NULL ||
-		strlen(end + 4) >= strtoul(length + 16, NULL, 10));
-}
-
-static void *
-serve(void *arg)
-{
-	(void)arg;
-	for (size_t i = 0; i < ANSWERS_MAX && vendor.answers[i] != NULL; i++) {
-		char *request = vendor.requests[i];
-		int fd = accept(vendor.fd, NULL, NULL);
-		size_t n = 0;
-		ssize_t got;
-
-		while (!is_complete(request) &&
-		    (got = recv(fd, request + n, 2047 - n, 0)) > 0)
-			n += (size_t)got;
-		(void)send(fd, vendor.answers[i], strlen(vendor.answers[i]),
-		    MSG_NOSIGNAL);
-		(void)close(fd);
-	}
-	return NULL;
-}
 
 static int
 open_vendor(void **state)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(addr);
-
 	(void)state;
-	memset(&vendor, 0, sizeof(vendor));
-	vendor.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(vendor.fd, (void *)&addr, len) == -1 ||
-	    listen(vendor.fd, 8) == -1 ||
-	    getsockname(vendor.fd, (void *)&addr, &len) == -1)
+	if (vendor_open("") != 0)
 		return -1;
-	(void)snprintf(vendor.url, sizeof(vendor.url), "http://127.0.0.1:%d",
-	    ntohs(addr.sin_port));
 	anam = (struct config_anam){ .url = vendor.url,
 		.api_key = secret_new("the-key", 7, "test"),
 		.allow_private = true };
@@ -93,7 +34,7 @@ close_vendor(void **state)
 {
 	(void)state;
 	secret_free(anam.api_key);
-	return close(vendor.fd);
+	return vendor_close();
 }
 
 #define OK(body) "HTTP/1.1 200 OK\r\n\r\n" body
@@ -106,23 +47,14 @@ start(const char *const answers[], json_t **ret, struct anam_refusal *refusal,
 {
 	json_t *persona = json_pack("{s:s}", "personaId", "p");
 	json_t *body = json_pack("{s:i}", "a", 1);
-	struct pollfd pfd = { .fd = vendor.fd, .events = POLLIN };
 	enum err err;
 
-	for (size_t i = 0; i < ANSWERS_MAX; i++) {
-		vendor.answers[i] = answers[i];
-		if (answers[i] == NULL)
-			break;
-	}
-	memset(vendor.requests, 0, sizeof(vendor.requests));
-	assert_int_equal(thread_start(&vendor.thread, "vendor", serve, NULL,
-			     NULL),
-	    ERR_OK);
+	vendor_start(answers);
 	err = anam_vendor_start(&anam, persona, body, clock_ms() + 5000, ret,
 	    refusal, diag);
-	assert_int_equal(pthread_join(vendor.thread, NULL), 0);
+	vendor_stop();
 	/* and nothing more was asked for */
-	assert_int_equal(poll(&pfd, 1, 0), 0);
+	assert_false(vendor_was_dialled());
 	json_decref(persona);
 	json_decref(body);
 	return err;
@@ -277,19 +209,15 @@ keeps_to_the_deadline_of_both_calls(void **state)
 static enum err
 talk(const char *answer, struct anam_refusal *refusal)
 {
+	const char *const answers[] = { answer, NULL };
 	char url[128];
 	enum err err;
 
-	vendor.answers[0] = answer;
-	vendor.answers[1] = NULL;
-	memset(vendor.requests, 0, sizeof(vendor.requests));
-	assert_int_equal(thread_start(&vendor.thread, "vendor", serve, NULL,
-			     NULL),
-	    ERR_OK);
+	vendor_start(answers);
 	(void)snprintf(url, sizeof(url), "%s/e/talk", vendor.url);
 	err = anam_vendor_talk(&anam, url, "the-id", "{\"content\":\"hi\"}", 16,
 	    clock_ms() + 5000, refusal, NULL);
-	assert_int_equal(pthread_join(vendor.thread, NULL), 0);
+	vendor_stop();
 	return err;
 }
 

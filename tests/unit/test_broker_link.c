@@ -10,12 +10,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "common/clock.h"
+#include "clock_double.h"
 #include "common/xalloc.h"
 #include "tunnel/broker_link.h"
 
@@ -77,19 +76,6 @@ struct fixture {
 	bool free_at_once; /* the link, in every callback */
 	bool timed_out;
 };
-
-/* In place of common/clock.c: a test can let time pass without waiting. */
-static int64_t clock_skipped_ms;
-
-int64_t
-clock_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return clock_skipped_ms + (int64_t)now.tv_sec * 1000 +
-	    now.tv_nsec / 1000000;
-}
 
 static void
 on_event(struct fixture *fix)

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "broker/limits/budget.h"
+#include "config_text.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -29,14 +30,8 @@ static struct subjects both;
 static int
 set_up(void **state)
 {
-	struct diag diag = { "" };
-
 	(void)state;
-	if (config_parse("t.conf", text, strlen(text), &config, &diag) !=
-	    ERR_OK) {
-		print_error("%s\n", diag.text);
-		return -1;
-	}
+	config = config_text(text);
 	both.count = 3;
 	(void)strcpy(both.items[0].name, "u:ann");
 	both.items[0].plan = config_find_plan(config, "free");

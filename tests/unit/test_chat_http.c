@@ -12,147 +12,15 @@
 #include "broker/chat/chat_http.h"
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "config_text.h"
+#include "request_double.h"
 #include "ticket_store.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* ---- a request that stands in for the real one ---- */
-
-struct request {
-	const char *method, *path, *anon_id, *authorization;
-	const char *page, *limit, *all_versions; /* of the query */
-	const char *body;			 /* NULL: none */
-	const struct config *config;
-	json_t *parsed;
-	unsigned answers;
-	int status;
-	json_t *reply;
-	char message[256];
-	char headers[512]; /* "Name: value\n", as they were added */
-};
-
 static struct config *config;
 
-const char *
-request_method(const struct request *req)
-{
-	return req->method;
-}
-
-const char *
-request_path(const struct request *req)
-{
-	return req->path;
-}
-
-const char *
-request_client(const struct request *req)
-{
-	(void)req;
-	return "192.0.2.1";
-}
-
-const char *
-request_remote_user(const struct request *req)
-{
-	(void)req;
-	return NULL;
-}
-
-const char *
-request_scheme(const struct request *req)
-{
-	(void)req;
-	return "https";
-}
-
-const char *
-request_header(const struct request *req, const char *name)
-{
-	if (strcmp(name, "authorization") == 0)
-		return req->authorization;
-	/* the one of the answers must not matter */
-	if (strcmp(name, "cookie") == 0)
-		return "culvert_chat=e30.e30.AAAA";
-	return strcmp(name, "x-anon-id") == 0 ? req->anon_id : NULL;
-}
-
-enum err
-request_query(struct request *req, const char *name, const char **ret,
-    struct diag *diag)
-{
-	(void)diag;
-	*ret = strcmp(name, "page") == 0 ? req->page
-	    : strcmp(name, "limit") == 0 ? req->limit
-					 : req->all_versions;
-	return ERR_OK;
-}
-
-const struct config *
-request_config(const struct request *req)
-{
-	return req->config;
-}
-
-enum err
-request_json(struct request *req, const json_t **ret, struct diag *diag)
-{
-	if (req->body == NULL) {
-		diag_set(diag, "there is no body");
-		return ERR_PROTO;
-	}
-	if (req->parsed == NULL)
-		assert_int_equal(json_parse(req->body, strlen(req->body),
-				     &req->parsed, diag),
-		    ERR_OK);
-	*ret = req->parsed;
-	return ERR_OK;
-}
-
-void
-request_add_header(struct request *req, const char *name, const char *value)
-{
-	size_t len = strlen(req->headers);
-
-	(void)snprintf(req->headers + len, sizeof(req->headers) - len,
-	    "%s: %s\n", name, value);
-}
-
-void
-request_reply_json(struct request *req, int status, json_t *body)
-{
-	req->answers++;
-	req->status = status;
-	req->reply = body;
-}
-
-void
-request_reply_error(struct request *req, enum err err, const char *message)
-{
-	req->answers++;
-	req->status = err_http_status(err);
-	(void)snprintf(req->message, sizeof(req->message), "%s",
-	    message == NULL ? "" : message);
-}
-
-void
-request_reply_status(struct request *req, int status, const char *code,
-    const char *message)
-{
-	req->answers++;
-	req->status = status;
-	(void)snprintf(req->message, sizeof(req->message), "%s: %s", code,
-	    message);
-}
-
 /* ---- asking ---- */
-
-static void
-request_end(struct request *req)
-{
-	json_decref(req->parsed);
-	json_decref(req->reply);
-}
 
 /* Route it as broker/http/route.c does. */
 static void
@@ -161,6 +29,8 @@ ask(struct request *req, int status)
 	req->config = config;
 	if (req->anon_id == NULL)
 		req->anon_id = "anonymous-id";
+	/* the one of the answers must not matter */
+	req->cookie = "culvert_chat=e30.e30.AAAA";
 	if (strcmp(req->path, "/api/v1/usage") == 0)
 		chat_http_usage_handle(req);
 	else if (strcmp(req->path, "/api/v1/chats") == 0)
@@ -187,7 +57,7 @@ create(const char *anon_id)
 	path = xasprintf("/api/v1/chats/%s",
 	    json_string_value(
 		json_object_get(json_object_get(req.reply, "chat"), "id")));
-	request_end(&req);
+	request_double_done(&req);
 	return path;
 }
 
@@ -199,7 +69,7 @@ makes_lists_renames_and_deletes_chats(void **state)
 	char *path = create(NULL);
 	struct request list = { .method = "GET",
 		.path = "/api/v1/chats",
-		.limit = "10" };
+		.query = { { "limit", "10" } } };
 	struct request patch = { .method = "PATCH",
 		.path = path,
 		.body = "{\"title\":\"New\"}" };
@@ -219,10 +89,10 @@ makes_lists_renames_and_deletes_chats(void **state)
 	    "New");
 	ask(&delete, 200);
 	ask(&again, 404);
-	request_end(&list);
-	request_end(&patch);
-	request_end(&delete);
-	request_end(&again);
+	request_double_done(&list);
+	request_double_done(&patch);
+	request_double_done(&delete);
+	request_double_done(&again);
 	free(path);
 }
 
@@ -232,8 +102,7 @@ lists_messages(void **state)
 	char *path = create(NULL), *below = xasprintf("%s/messages", path);
 	struct request req = { .method = "GET",
 		.path = below,
-		.page = "0",
-		.all_versions = "true" };
+		.query = { { "page", "0" }, { "all_versions", "true" } } };
 
 	(void)state;
 	ask(&req, 200);
@@ -243,7 +112,7 @@ lists_messages(void **state)
 	assert_int_equal(json_array_size(
 			     json_object_get(req.reply, "messages")),
 	    0);
-	request_end(&req);
+	request_double_done(&req);
 	free(below);
 	free(path);
 }
@@ -267,9 +136,9 @@ shows_nobody_the_chats_of_another(void **state)
 	ask(&get, 404);
 	ask(&patch, 404);
 	ask(&delete, 404);
-	request_end(&get);
-	request_end(&patch);
-	request_end(&delete);
+	request_double_done(&get);
+	request_double_done(&patch);
+	request_double_done(&delete);
 	free(below);
 	free(path);
 }
@@ -288,7 +157,7 @@ gives_a_new_visitor_its_id(void **state)
 	    json_string_value(json_object_get(req.reply, "anon_id")));
 	assert_string_equal(req.headers, header);
 	free(header);
-	request_end(&req);
+	request_double_done(&req);
 }
 
 static void
@@ -303,16 +172,14 @@ says_by_a_code_that_a_visitor_has_to_wait(void **state)
 	    "store { path = \"/x/y.db\" }\n"
 	    "chat { url = \"http://localhost\" models = {m}\n"
 	    "anonymous { messages = 1 } }\n";
-	struct diag diag;
 
 	(void)state;
-	assert_int_equal(config_parse("t", text, strlen(text), &one, &diag),
-	    ERR_OK);
+	one = config_text(text);
 	config = one;
 	/* there have been others from this address */
 	ask(&req, 429);
 	assert_non_null(strstr(req.message, "ANON_LIMIT_REACHED: "));
-	request_end(&req);
+	request_double_done(&req);
 	config = ours;
 	config_unref(one);
 }
@@ -325,32 +192,36 @@ refuses_what_will_not_do(void **state)
 		int status;
 		const char *says;
 	} rows[] = {
-		{ { .method = "GET", .path = "/api/v1/chats", .page = "x" },
+		{ { .method = "GET",
+		      .path = "/api/v1/chats",
+		      .query = { { "page", "x" } } },
 		    400, "page" },
-		{ { .method = "GET", .path = "/api/v1/chats", .limit = "-1" },
+		{ { .method = "GET",
+		      .path = "/api/v1/chats",
+		      .query = { { "limit", "-1" } } },
 		    400, "limit" },
 		{ { .method = "GET",
 		      .path = "/api/v1/chats",
-		      .limit = "4294967297" },
+		      .query = { { "limit", "4294967297" } } },
 		    400, "limit" },
 		{ { .method = "GET",
 		      .path = "/api/v1/chats",
-		      .all_versions = "true" },
+		      .query = { { "all_versions", "true" } } },
 		    400, "page, limit" },
 		{ { .method = "GET",
 		      .path = "/api/v1/chats/x/messages",
-		      .all_versions = "maybe" },
+		      .query = { { "all_versions", "maybe" } } },
 		    400, "true or false" },
 		{ { .method = "GET", .path = "/api/v1/chats/x/messages" }, 404,
 		    "" },
 		{ { .method = "POST", .path = "/api/v1/chats" }, 400,
-		    "no body" },
+		    "no JSON" },
 		{ { .method = "POST",
 		      .path = "/api/v1/chats",
 		      .body = "{\"name\":\"x\"}" },
 		    400, "title" },
 		{ { .method = "PATCH", .path = "/api/v1/chats/x" }, 400,
-		    "no body" },
+		    "no JSON" },
 		{ { .method = "PATCH",
 		      .path = "/api/v1/chats/x",
 		      .body = "{}" },
@@ -373,7 +244,7 @@ refuses_what_will_not_do(void **state)
 		if (strstr(req.message, rows[i].says) == NULL)
 			fail_msg("%s %s: %s", req.method, req.path,
 			    req.message);
-		request_end(&req);
+		request_double_done(&req);
 	}
 }
 
@@ -400,11 +271,9 @@ init(void **state)
 	static const char text[] =
 	    "store { path = \"/x/y.db\" }\n"
 	    "chat { url = \"http://localhost\" models = {m} }\n";
-	struct diag diag;
 
 	(void)state;
-	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
-		return -1;
+	config = config_text(text);
 	return ticket_store_open();
 }
 

@@ -11,21 +11,10 @@
 #include "broker/chat/chat_json.h"
 #include "common/clock.h"
 #include "common/json.h"
-#include "common/xalloc.h"
+#include "config_text.h"
 #include "ticket_store.h"
 
 static struct config *paying, *free_of_charge;
-
-static struct config *
-configure(const char *text)
-{
-	struct config *config = NULL;
-	struct diag diag;
-
-	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
-		abort();
-	return config;
-}
 
 /* Whether it is exactly this JSON, in this order. */
 static void
@@ -220,17 +209,17 @@ init(void **state)
 {
 	(void)state;
 	(void)setenv("T_SECRET", "0123456789 the secret of the users", 1);
-	paying = configure("store { path = \"/x/y.db\" }\n"
-			   "prices m { currency = EUR input_text = \"1\"\n"
-			   "output_text = \"2\" }\n"
-			   "chat { url = \"http://localhost\" models = {m}\n"
-			   "anonymous { messages = 2 window = 60 } }\n"
-			   "users { secret = \"env:T_SECRET\" }\n");
+	paying = config_text("store { path = \"/x/y.db\" }\n"
+			     "prices m { currency = EUR input_text = \"1\"\n"
+			     "output_text = \"2\" }\n"
+			     "chat { url = \"http://localhost\" models = {m}\n"
+			     "anonymous { messages = 2 window = 60 } }\n"
+			     "users { secret = \"env:T_SECRET\" }\n");
 	free_of_charge =
-	    configure("store { path = \"/x/y.db\" }\n"
-		      "chat { url = \"http://localhost\" models = {m}\n"
-		      "balance = false }\n"
-		      "users { secret = \"env:T_SECRET\" }");
+	    config_text("store { path = \"/x/y.db\" }\n"
+			"chat { url = \"http://localhost\" models = {m}\n"
+			"balance = false }\n"
+			"users { secret = \"env:T_SECRET\" }");
 	return ticket_store_open();
 }
 

@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "config_text.h"
 #include "ticket_store.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -386,12 +387,10 @@ init(void **state)
 	    "store { path = \"/x/y.db\" }\n"
 	    "chat { url = \"http://localhost\" models = {m} max_chats = 5\n"
 	    "anonymous { messages = 2 } }\n";
-	struct diag diag;
 
 	(void)state;
 	notify_set_sink(&sink);
-	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
-		return -1;
+	config = config_text(text);
 	return ticket_store_open();
 }
 

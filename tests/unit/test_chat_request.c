@@ -10,7 +10,6 @@
 
 #include "broker/chat/chat_request.h"
 #include "common/json.h"
-#include "common/xalloc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -3,14 +3,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "common/json.h"
-#include "common/xalloc.h"
 #include "relay_text.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,106 +7,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <arpa/inet.h>
 #include <cmocka.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "broker/http/http_client.h"
 #include "common/clock.h"
-#include "common/thread.h"
-
-/* A vendor: answers one connection with fixed bytes, keeps what it was sent. */
-static struct {
-	int fd;
-	char url[64];
-	const char *answer; /* NULL: nothing, until the peer is gone */
-	char request[4096];
-	pthread_t thread;
-} vendor;
-
-static bool
-is_complete(const char *request)
-{
-	const char *end = strstr(request, "\r\n\r\n");
-	const char *length = strstr(request, "Content-Length: ");
-
-	return end != NULL &&
-	    (length == NULL ||
-		strlen(end + 4) >= strtoul(length + 16, NULL, 10));
-}
-
-static void *
-serve(void *arg)
-{
-	int fd = accept(vendor.fd, NULL, NULL);
-	size_t n = 0;
-	ssize_t got;
-
-	(void)arg;
-	while (!is_complete(vendor.request) &&
-	    (got = recv(fd, vendor.request + n, sizeof(vendor.request) - 1 - n,
-		 0)) > 0)
-		n += (size_t)got;
-	if (vendor.answer != NULL)
-		(void)send(fd, vendor.answer, strlen(vendor.answer),
-		    MSG_NOSIGNAL);
-	else
-		(void)recv(fd, vendor.request, 1, 0);
-	(void)close(fd);
-	return NULL;
-}
+#include "vendor_double.h"
 
 static int
 open_vendor(void **state)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(addr);
-
 	(void)state;
-	memset(&vendor, 0, sizeof(vendor));
-	vendor.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(vendor.fd, (void *)&addr, len) == -1 ||
-	    listen(vendor.fd, 8) == -1 ||
-	    getsockname(vendor.fd, (void *)&addr, &len) == -1)
-		return -1;
-	(void)snprintf(vendor.url, sizeof(vendor.url), "http://127.0.0.1:%d/p",
-	    ntohs(addr.sin_port));
-	return 0;
+	return vendor_open("/p");
 }
 
 static int
 close_vendor(void **state)
 {
 	(void)state;
-	return close(vendor.fd);
+	return vendor_close();
 }
 
+/* Serve one connection; NULL: say nothing, until the peer is gone. */
 static void
 start(const char *answer)
 {
-	vendor.answer = answer;
-	assert_int_equal(thread_start(&vendor.thread, "vendor", serve, NULL,
-			     NULL),
-	    ERR_OK);
-}
+	const char *const answers[] = { answer == NULL ? vendor_silence
+						       : answer,
+		NULL };
 
-static void
-stop(void)
-{
-	assert_int_equal(pthread_join(vendor.thread, NULL), 0);
-}
-
-/* Whether somebody connected; nobody serves. */
-static bool
-was_dialled(void)
-{
-	struct pollfd pfd = { .fd = vendor.fd, .events = POLLIN };
-
-	return poll(&pfd, 1, 0) == 1;
+	vendor_start(answers);
 }
 
 static struct http_client_request
@@ -140,7 +68,7 @@ sends_a_request_and_reads_the_answer(void **state)
 	      "Retry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\n"
 	      "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
 	assert_int_equal(http_client_send(&request, &answer, NULL), ERR_OK);
-	stop();
+	vendor_stop();
 	assert_int_equal(answer.status, 429);
 	assert_string_equal(answer.content_type, "text/x; a=b");
 	assert_string_equal(answer.retry_after, "7");
@@ -148,13 +76,14 @@ sends_a_request_and_reads_the_answer(void **state)
 	assert_int_equal(answer.body_len, 5);
 	assert_string_equal(answer.body, "abcde");
 	http_client_answer_done(&answer);
-	assert_int_equal(strncmp(vendor.request, "POST /p HTTP/1.1\r\n", 18),
+	assert_int_equal(strncmp(vendor.requests[0], "POST /p HTTP/1.1\r\n",
+			     18),
 	    0);
 	assert_non_null(
-	    strstr(vendor.request, "\r\nAuthorization: Bearer sk-1\r\n"));
-	assert_non_null(
-	    strstr(vendor.request, "\r\nContent-Type: application/json\r\n"));
-	assert_non_null(strstr(vendor.request, "\r\n\r\n{\"a\":1}"));
+	    strstr(vendor.requests[0], "\r\nAuthorization: Bearer sk-1\r\n"));
+	assert_non_null(strstr(vendor.requests[0],
+	    "\r\nContent-Type: application/json\r\n"));
+	assert_non_null(strstr(vendor.requests[0], "\r\n\r\n{\"a\":1}"));
 	secret_free(key);
 }
 
@@ -169,12 +98,13 @@ sends_a_request_without_a_body(void **state)
 	request.body_len = 0;
 	start("HTTP/1.1 204 No Content\r\n\r\n");
 	assert_int_equal(http_client_send(&request, &answer, NULL), ERR_OK);
-	stop();
+	vendor_stop();
 	assert_int_equal(answer.status, 204);
 	assert_string_equal(answer.body, "");
 	assert_string_equal(answer.content_type, "");
 	http_client_answer_done(&answer);
-	assert_non_null(strstr(vendor.request, "\r\nContent-Length: 0\r\n"));
+	assert_non_null(
+	    strstr(vendor.requests[0], "\r\nContent-Length: 0\r\n"));
 }
 
 static void
@@ -191,11 +121,11 @@ follows_no_redirect(void **state)
 	    vendor.url);
 	start(text);
 	assert_int_equal(http_client_send(&request, &answer, NULL), ERR_OK);
-	stop();
+	vendor_stop();
 	assert_int_equal(answer.status, 307);
 	assert_non_null(answer.location);
 	http_client_answer_done(&answer);
-	assert_false(was_dialled());
+	assert_false(vendor_was_dialled());
 }
 
 static void
@@ -212,7 +142,7 @@ uses_no_proxy_of_the_environment(void **state)
 	    ERR_UPSTREAM);
 	(void)unsetenv("http_proxy");
 	(void)unsetenv("ALL_PROXY");
-	assert_false(was_dialled());
+	assert_false(vendor_was_dialled());
 	assert_string_not_equal(diag.text, "");
 }
 
@@ -246,11 +176,10 @@ refuses_answers_that_will_not_do(void **state)
 		struct http_client_answer answer;
 		struct diag diag = { "" };
 
-		memset(vendor.request, 0, sizeof(vendor.request));
 		start(cases[i].answer);
 		assert_int_equal(http_client_send(&request, &answer, &diag),
 		    cases[i].err);
-		stop();
+		vendor_stop();
 		assert_string_not_equal(diag.text, "");
 		assert_null(strstr(diag.text, "0123"));
 	}
@@ -266,7 +195,7 @@ takes_an_answer_of_its_maximum(void **state)
 	request.max_bytes = 5;
 	start("HTTP/1.1 200 OK\r\n\r\nabcde");
 	assert_int_equal(http_client_send(&request, &answer, NULL), ERR_OK);
-	stop();
+	vendor_stop();
 	assert_string_equal(answer.body, "abcde");
 	http_client_answer_done(&answer);
 }
@@ -283,12 +212,12 @@ gives_up_at_the_deadline(void **state)
 	start(NULL);
 	assert_int_equal(http_client_send(&request, &answer, NULL),
 	    ERR_UPSTREAM_TIMEOUT);
-	stop();
+	vendor_stop();
 	assert_in_range(clock_ms() - began_ms, 290, 5000);
 	/* and does not begin where there is no time */
 	assert_int_equal(http_client_send(&request, &answer, NULL),
 	    ERR_UPSTREAM_TIMEOUT);
-	assert_false(was_dialled());
+	assert_false(vendor_was_dialled());
 }
 
 static void
@@ -312,7 +241,7 @@ dials_no_private_address_unless_it_may(void **state)
 		assert_int_equal(http_client_send(&request, &answer, &diag),
 		    ERR_UPSTREAM);
 		assert_non_null(strstr(diag.text, "allow_private"));
-		assert_false(was_dialled());
+		assert_false(vendor_was_dialled());
 	}
 }
 

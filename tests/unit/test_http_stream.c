@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <arpa/inet.h>
@@ -19,7 +18,6 @@
 #include "broker/http/http_client.h"
 #include "broker/hub/hub.h"
 #include "common/clock.h"
-#include "common/xalloc.h"
 
 #define WAIT_MS 30000
 #define HEAD                                                     \

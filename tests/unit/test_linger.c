@@ -7,12 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "common/clock.h"
+#include "clock_double.h"
 #include "tunnel/linger.h"
 
 #define GIVE_UP_MS 10000
@@ -35,19 +34,6 @@ struct fixture {
 	uint8_t *got;
 	size_t len;
 };
-
-/* In place of common/clock.c: a test can let time pass without waiting. */
-static int64_t clock_skipped_ms;
-
-int64_t
-clock_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return clock_skipped_ms + (int64_t)now.tv_sec * 1000 +
-	    now.tv_nsec / 1000000;
-}
 
 static void
 on_done(void *arg)

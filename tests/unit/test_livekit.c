@@ -10,111 +10,9 @@
 
 #include "broker/livekit/livekit.h"
 #include "common/json.h"
+#include "request_double.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-/* ---- a request and a configuration that stand in for the real ones ---- */
-
-struct request {
-	const char *path, *body;
-	struct config *config;
-	json_t *parsed;
-	unsigned answers;
-	int status;
-	json_t *reply;
-	char message[256];
-};
-
-const char *
-request_path(const struct request *req)
-{
-	return req->path;
-}
-
-const char *
-request_client(const struct request *req)
-{
-	(void)req;
-	return "192.0.2.1";
-}
-
-/* Nobody shows who he is. */
-const char *
-request_header(const struct request *req, const char *name)
-{
-	(void)req;
-	(void)name;
-	return NULL;
-}
-
-const char *
-request_method(const struct request *req)
-{
-	(void)req;
-	return "POST";
-}
-
-const char *
-request_remote_user(const struct request *req)
-{
-	(void)req;
-	return NULL;
-}
-
-enum err
-request_query(struct request *req, const char *name, const char **ret,
-    struct diag *diag)
-{
-	(void)req;
-	(void)name;
-	(void)diag;
-	*ret = NULL;
-	return ERR_OK;
-}
-
-void
-request_add_header(struct request *req, const char *name, const char *value)
-{
-	(void)req;
-	(void)name;
-	(void)value;
-}
-
-const struct config *
-request_config(const struct request *req)
-{
-	return req->config;
-}
-
-enum err
-request_json(struct request *req, const json_t **ret, struct diag *diag)
-{
-	if (req->body == NULL) {
-		diag_set(diag, "not JSON");
-		return ERR_TYPE;
-	}
-	assert_int_equal(json_parse(req->body, strlen(req->body), &req->parsed,
-			     diag),
-	    ERR_OK);
-	*ret = req->parsed;
-	return ERR_OK;
-}
-
-void
-request_reply_json(struct request *req, int status, json_t *body)
-{
-	req->answers++;
-	req->status = status;
-	req->reply = body;
-}
-
-void
-request_reply_error(struct request *req, enum err err, const char *message)
-{
-	req->answers++;
-	req->status = err_http_status(err);
-	(void)snprintf(req->message, sizeof(req->message), "%s", message);
-}
 
 static char name_default[] = "default", name_stage[] = "stage",
 	    name_broken[] = "broken", prefix[] = "user-", any[] = "*",
@@ -159,18 +57,14 @@ teardown(void **state)
 static struct request
 handle(const char *path, const char *body)
 {
-	struct request req = { .path = path, .body = body, .config = &config };
+	struct request req = { .path = path,
+		.body = body,
+		.body_err = ERR_TYPE,
+		.config = &config };
 
 	livekit_token_handle(&req);
 	assert_int_equal(req.answers, 1);
 	return req;
-}
-
-static void
-done(struct request *req)
-{
-	json_decref(req->parsed);
-	json_decref(req->reply);
 }
 
 #define PATH "/api/livekit/token"
@@ -186,7 +80,7 @@ answers_the_seed_form_with_200_and_token_alone(void **state)
 	assert_memory_equal(json_string_value(
 				json_object_get(req.reply, "token")),
 	    "eyJ", 3);
-	done(&req);
+	request_double_done(&req);
 }
 
 static void
@@ -207,7 +101,7 @@ answers_the_standard_form_with_201_and_the_server(void **state)
 		assert_memory_equal(json_string_value(json_object_get(req.reply,
 					"participant_token")),
 		    "eyJ", 3);
-		done(&req);
+		request_double_done(&req);
 	}
 }
 
@@ -238,12 +132,12 @@ the_last_part_of_the_path_names_the_template(void **state)
 		req = handle(rows[i].path, "{}");
 		if (req.status != rows[i].status)
 			fail_msg("%s: %d", rows[i].path, req.status);
-		done(&req);
+		request_double_done(&req);
 	}
 	config.livekit = NULL;
 	req = handle(PATH, "{}");
 	assert_int_equal(req.status, 404);
-	done(&req);
+	request_double_done(&req);
 }
 
 static void
@@ -254,7 +148,7 @@ tells_the_client_what_it_may_not_do(void **state)
 		int status;
 		const char *word;
 	} rows[] = {
-		{ NULL, 415, "not JSON" },
+		{ NULL, 415, "no JSON" },
 		{ "{\"api_base\":\"x\"}", 400, "api_base" },
 		{ "{\"participant_identity\":\"x\"}", 403,
 		    "participant_identity" },
@@ -267,7 +161,7 @@ tells_the_client_what_it_may_not_do(void **state)
 		req = handle(PATH, rows[i].body);
 		assert_int_equal(req.status, rows[i].status);
 		assert_non_null(strstr(req.message, rows[i].word));
-		done(&req);
+		request_double_done(&req);
 	}
 }
 
@@ -279,7 +173,7 @@ keeps_its_own_failures_to_itself(void **state)
 	(void)state;
 	assert_int_equal(req.status, 500);
 	assert_string_equal(req.message, err_text(ERR_SYS));
-	done(&req);
+	request_double_done(&req);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

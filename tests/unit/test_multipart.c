@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "broker/http/multipart.h"
-#include "common/xalloc.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define TYPE	 "multipart/form-data; boundary=B"

@@ -8,7 +8,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "broker/chat/scribe.h"

@@ -10,6 +10,7 @@
 
 #include "broker/openai/session_rules.h"
 #include "common/xalloc.h"
+#include "config_text.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -28,8 +29,7 @@ setup(void **state)
 	    "relay \"/open\" { upstream = \"ws://x\" }";
 
 	(void)state;
-	if (config_parse("t", text, sizeof(text) - 1, &config, NULL) != ERR_OK)
-		return -1;
+	config = config_text(text);
 	pinned = &config->relays[0];
 	settled = &config->relays[1];
 	open_relay = &config->relays[2];

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "broker/limits/subjects.h"
+#include "config_text.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -27,14 +28,9 @@ static struct config *config;
 static int
 setup(void **state)
 {
-	struct diag diag = { "" };
-
 	(void)state;
-	if (config_parse("t.conf", text, strlen(text), &config, &diag) ==
-	    ERR_OK)
-		return 0;
-	print_error("%s\n", diag.text);
-	return -1;
+	config = config_text(text);
+	return 0;
 }
 
 static int

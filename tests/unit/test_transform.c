@@ -11,6 +11,7 @@
 
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "tunnel/client_side.h"
 #include "tunnel/flow.h"
 #include "tunnel/transform.h"
 
@@ -446,7 +447,7 @@ what_is_too_large_to_be_checked_is_refused_and_dropped(void **state)
 static size_t
 begin_append(struct fixture *fix, char **ret_sent)
 {
-	size_t len = strlen(APPEND), size = 3 * TRANSFORM_HOLD_BYTES;
+	size_t len = strlen(APPEND), size = 3 * CLIENT_SIDE_HOLD_BYTES;
 	char *sent = calloc(1, size + 64);
 	const size_t step = 16 * 1024;
 
@@ -458,7 +459,7 @@ begin_append(struct fixture *fix, char **ret_sent)
 		assert_null(piece(fix, SIDE_CLIENT, sent + i, step, false));
 		/* held up to a limit, then passed on as it comes */
 		assert_true((fix->upstream.len == 0) ==
-		    (i + step <= TRANSFORM_HOLD_BYTES));
+		    (i + step <= CLIENT_SIDE_HOLD_BYTES));
 	}
 	*ret_sent = sent;
 	return size;

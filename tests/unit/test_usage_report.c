@@ -4,38 +4,27 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "broker/store/usage_report.h"
 #include "common/xalloc.h"
+#include "config_text.h"
 
-static const char config_text[] = "prices \"gpt-realtime-mini*\" {\n"
-				  "	currency = EUR\n"
-				  "	input_text = \"1\"\n"
-				  "	output_text = \"2\"\n"
-				  "}\n"
-				  "prices \"gpt-realtime*\" {\n"
-				  "	input_text = \"4.00\"\n"
-				  "	cached_text = \"0.40\"\n"
-				  "	output_text = \"16.00\"\n"
-				  "}\n"
-				  "prices \"whisper\" {\n"
-				  "	minute = \"0.006\"\n"
-				  "}\n";
-
-static struct config *
-load(const char *text)
-{
-	struct config *config;
-	struct diag diag;
-
-	if (config_parse("test", text, strlen(text), &config, &diag) != ERR_OK)
-		fail_msg("%s", diag.text);
-	return config;
-}
+static const char settings[] = "prices \"gpt-realtime-mini*\" {\n"
+			       "	currency = EUR\n"
+			       "	input_text = \"1\"\n"
+			       "	output_text = \"2\"\n"
+			       "}\n"
+			       "prices \"gpt-realtime*\" {\n"
+			       "	input_text = \"4.00\"\n"
+			       "	cached_text = \"0.40\"\n"
+			       "	output_text = \"16.00\"\n"
+			       "}\n"
+			       "prices \"whisper\" {\n"
+			       "	minute = \"0.006\"\n"
+			       "}\n";
 
 static void
 add(struct store_sums *sums, const char *day, const char *user,
@@ -72,7 +61,7 @@ example(void)
 static void
 assert_report(const char *by, const char *expected)
 {
-	struct config *config = load(config_text);
+	struct config *config = config_text(settings);
 	struct store_sums sums = example();
 	json_t *report = usage_report_make(config, &sums, by, 65536);
 	json_t *want = json_loads(expected, JSON_DECODE_ANY, NULL);
@@ -123,7 +112,7 @@ adds_up_by_user(void **state)
 static void
 keeps_all_apart_where_nothing_is_asked(void **state)
 {
-	struct config *config = load("");
+	struct config *config = config_text("");
 	struct store_sums sums = example();
 	json_t *report = usage_report_make(config, &sums, NULL, 65536);
 	const json_t *rows = json_object_get(report, "rows");
@@ -155,7 +144,7 @@ keeps_all_apart_where_nothing_is_asked(void **state)
 static void
 says_what_did_not_fit(void **state)
 {
-	struct config *config = load(config_text);
+	struct config *config = config_text(settings);
 	struct store_sums sums = { .count = 0 };
 	json_t *report;
 	char user[16];
@@ -184,7 +173,7 @@ says_what_did_not_fit(void **state)
 static void
 reports_nothing_of_nothing(void **state)
 {
-	struct config *config = load("");
+	struct config *config = config_text("");
 	struct store_sums sums = { .count = 0 };
 	json_t *report = usage_report_make(config, &sums, "model", 1000);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,13 +13,12 @@
 #include <openssl/hmac.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "broker/http/http_client.h"
 #include "broker/users/jwks.h"
 #include "broker/users/user_keys.h"
-#include "common/clock.h"
+#include "clock_double.h"
 #include "common/json.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"
@@ -28,31 +26,6 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define NOW	 1800000000
-
-/* ---- a clock that tests put forward ---- */
-
-static atomic_llong skew_ms;
-
-int64_t
-clock_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 + skew_ms;
-}
-
-int64_t
-clock_unix(void)
-{
-	return NOW;
-}
-
-int64_t
-clock_unix_ms(void)
-{
-	return (int64_t)NOW * 1000;
-}
 
 /* ---- an issuer that stands in for the real one ---- */
 
@@ -527,7 +500,7 @@ fetches_once_in_30_s_whatever_tokens_name(void **state)
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(verify_ec(&by_url, 1, "b"), ERR_UNAUTH);
 	assert_int_equal(times_asked(), 1);
-	skew_ms += 30000;
+	clock_skipped_ms += 30000;
 	assert_int_equal(verify_ec(&by_url, 1, "b"), ERR_OK);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(verify_ec(&by_url, 1, "c"), ERR_UNAUTH);
@@ -555,7 +528,7 @@ goes_on_with_what_it_has_while_the_issuer_is_away(void **state)
 	assert_int_equal(verify_ec(&by_url, 0, "a"), ERR_OK);
 	for (unsigned i = 0; i < COUNT(faults); i++) {
 		answer_with(faults[i].status, faults[i].body);
-		skew_ms += 3600000;
+		clock_skipped_ms += 3600000;
 		/* nobody waits for it */
 		hold(true);
 		for (int k = 0; k < 10; k++)
@@ -568,7 +541,7 @@ goes_on_with_what_it_has_while_the_issuer_is_away(void **state)
 		assert_int_equal(times_asked(), i + 2);
 	}
 	answer_with(200, both_sets);
-	skew_ms += 30000;
+	clock_skipped_ms += 30000;
 	assert_int_equal(verify_ec(&by_url, 1, "b"), ERR_OK);
 }
 
@@ -581,7 +554,7 @@ is_unavailable_while_it_never_had_a_set_and_heals(void **state)
 		assert_int_equal(verify_ec(&by_url, 0, "a"), ERR_UNAVAIL);
 	assert_int_equal(times_asked(), 1);
 	answer_with(200, one_set);
-	skew_ms += 5000;
+	clock_skipped_ms += 5000;
 	assert_int_equal(verify_ec(&by_url, 0, "a"), ERR_OK);
 	assert_int_equal(times_asked(), 2);
 }
@@ -658,6 +631,7 @@ init(void **state)
 	char *jwks[2];
 
 	(void)state;
+	clock_stopped_at = NOW;
 	if (crypt_key_from_secret(secret, &secret_key, NULL) != ERR_OK)
 		return -1;
 	secret_free(secret);
