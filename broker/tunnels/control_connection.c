@@ -38,13 +38,6 @@ control_connection_accept(struct control_server *srv)
 		srv->accept_again_ms = clock_ms() + CONTROL_ACCEPT_PAUSE_MS;
 }
 
-static bool
-is_resolving(enum control_state state)
-{
-	return state == CONTROL_STATE_RESOLVING ||
-	    state == CONTROL_STATE_COMPLETING;
-}
-
 /* Take it out of its state. */
 static void
 leave_state(struct control_server *srv, struct control_connection *conn)
@@ -55,7 +48,7 @@ leave_state(struct control_server *srv, struct control_connection *conn)
 	}
 	TAILQ_REMOVE(&srv->waiting, conn, entry);
 	srv->waiting_count--;
-	if (is_resolving(conn->state))
+	if (conn->state == CONTROL_STATE_RESOLVING)
 		srv->resolving_count--;
 }
 
@@ -72,7 +65,7 @@ control_connection_add(struct control_server *srv,
 	conn->deadline_ms = clock_ms() + srv->silence_ms;
 	TAILQ_INSERT_TAIL(&srv->waiting, conn, entry);
 	srv->waiting_count++;
-	if (is_resolving(state))
+	if (state == CONTROL_STATE_RESOLVING)
 		srv->resolving_count++;
 }
 
