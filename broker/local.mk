@@ -104,6 +104,7 @@ libbroker_a_SOURCES = \
 	%D%/socketio/eio_queue.c %D%/socketio/eio_queue.h \
 	%D%/socketio/eio_refusal.c %D%/socketio/eio_refusal.h \
 	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
+	%D%/socketio/eio_info.c %D%/socketio/eio_info.h \
 	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
 	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
 	%D%/socketio/engineio.c %D%/socketio/engineio.h \

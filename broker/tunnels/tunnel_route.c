@@ -315,6 +315,7 @@ describe(const struct tunnel_route *route)
 		.user = route->identity.user,
 		.model = route->model,
 		.plan = route->identity.plan,
+		.anon_id = route->identity.anon_id,
 		.ticket = route->identity.token_id,
 		.issued = route->identity.issued,
 		.subjects = &route->subjects,
@@ -502,6 +503,7 @@ take_place(struct tunnel_route *route, const struct lease_request *request,
 	const struct subjects_request who = {
 		.user = request->user,
 		.plan = request->plan,
+		.anon_id = request->user != NULL ? NULL : request->anon_id,
 		.address = request->client,
 		.route = request->route,
 		.route_plan = plan_of(route),
@@ -599,8 +601,8 @@ tunnel_route_connect(const struct tunnel_route *route)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
 		fds) == -1)
 		return -1;
-	eio_open(route->target, &route->open->open.headers, route->client,
-	    fds[0]);
+	eio_open(route->context.config, route->target,
+	    &route->open->open.headers, route->client, fds[0]);
 	return fds[1];
 }
 
