@@ -447,6 +447,46 @@ clients_of_the_beta_are_answered_what_they_offer(void **state)
 	assert_int_equal(answer.err, ERR_PROTO);
 }
 
+/* Of who asked for it, whoever uses it says he is. */
+static void
+a_ticket_of_a_visitor_has_his_id(void **state)
+{
+	static const struct {
+		const char *user, *anon_id, *wanted;
+	} cases[] = {
+		{ NULL, "visitor-0001", "visitor-0001" },
+		{ NULL, NULL, NULL },
+		{ "ann", "visitor-0001", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		int64_t now = clock_unix();
+		const struct store_ticket in = {
+			.route = TEXT("openai"),
+			.user = TEXT(cases[i].user),
+			.anon_id = TEXT(cases[i].anon_id),
+			.created = now,
+			.expires = now + 60,
+			.issued = now,
+		};
+		char id[TICKET_ID_BYTES + 1], *text;
+		struct tunnel_answer answer;
+
+		assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+		answer = ask_with("/v1/realtime?anon_id=visitor-0002",
+		    "Authorization: Bearer ", text, "");
+		assert_int_equal(answer.err, ERR_OK);
+		if (cases[i].wanted == NULL)
+			assert_null(lease_peek(answer.lease)->anon_id);
+		else
+			assert_string_equal(lease_peek(answer.lease)->anon_id,
+			    cases[i].wanted);
+		tunnel_answer_free(&answer);
+		free(text);
+	}
+}
+
 /* ---- a name that does not resolve ---- */
 
 #define SESSION "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
@@ -559,6 +599,7 @@ main(void)
 		cmocka_unit_test(without_a_store_there_is_no_usage_to_report),
 		cmocka_unit_test(
 		    clients_of_the_beta_are_answered_what_they_offer),
+		cmocka_unit_test(a_ticket_of_a_visitor_has_his_id),
 		cmocka_unit_test(a_name_that_does_not_resolve_spends_no_ticket),
 	};
 
