@@ -83,6 +83,7 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/tunnel_request.c %D%/tunnels/tunnel_request.h \
 	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
+	%D%/openai/calls.c %D%/openai/calls.h \
 	%D%/openai/openai.c %D%/openai/openai.h \
 	%D%/openai/openai_ask.c %D%/openai/openai_ask.h \
 	%D%/openai/openai_call.c %D%/openai/openai_call.h \
