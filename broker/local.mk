@@ -86,6 +86,7 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/tunnel_request.c %D%/tunnels/tunnel_request.h \
 	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
+	%D%/openai/calls.c %D%/openai/calls.h \
 	%D%/openai/openai.c %D%/openai/openai.h \
 	%D%/openai/openai_ask.c %D%/openai/openai_ask.h \
 	%D%/openai/openai_call.c %D%/openai/openai_call.h \
@@ -107,6 +108,7 @@ libbroker_a_SOURCES = \
 	%D%/socketio/eio_queue.c %D%/socketio/eio_queue.h \
 	%D%/socketio/eio_refusal.c %D%/socketio/eio_refusal.h \
 	%D%/socketio/eio_server.c %D%/socketio/eio_server.h \
+	%D%/socketio/eio_info.c %D%/socketio/eio_info.h \
 	%D%/socketio/eio_session.c %D%/socketio/eio_session.h \
 	%D%/socketio/eio_ws.c %D%/socketio/eio_ws.h \
 	%D%/socketio/engineio.c %D%/socketio/engineio.h \

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -26,8 +25,6 @@
 
 #define FILE_MAX_BYTES (SIGNING_KEYS_MAX * 128)
 
-#define LOCK_MS	      2000 /* others have it for some milliseconds */
-#define LOCK_RETRY_MS 5
 #define RETRY_MS      30000 /* a rotation that failed */
 #define CLOCK_SLACK_S 60    /* clocks of processes, set back a little */
 
@@ -266,29 +263,34 @@ write_file(int folder, const char *text, struct diag *diag)
 	return ok ? ERR_OK : ERR_SYS;
 }
 
-/* The folder of the file, locked: no other process changes it then. */
+/*
+ * The folder of the file, locked: no other process changes it then.  Others
+ * have it for some milliseconds: wait for their end, or ERR_AGAIN.
+ */
 static enum err
-lock_folder(int *ret, struct diag *diag)
+lock_folder(bool wait, int *ret, struct diag *diag)
 {
-	const struct timespec pause = { .tv_nsec = LOCK_RETRY_MS * 1000000 };
 	const char *slash = strrchr(path, '/');
 	char *name = slash == NULL ? xstrdup(".")
 				   : xstrndup(path, (size_t)(slash - path) + 1);
-	int64_t limit_ms = clock_ms() + LOCK_MS;
-	int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = -1;
+	int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum err err = ERR_OK;
+	int rc = -1;
 
-	while (fd != -1 && (rc = flock(fd, LOCK_EX | LOCK_NB)) == -1 &&
-	    (errno == EWOULDBLOCK || errno == EINTR) && clock_ms() < limit_ms)
-		(void)nanosleep(&pause, NULL);
+	free(name);
+	if (fd != -1)
+		do
+			rc = flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+		while (rc == -1 && errno == EINTR);
 	if (rc == -1) {
+		err = errno == EWOULDBLOCK ? ERR_AGAIN : ERR_SYS;
 		diag_set(diag, "the folder of the key file %s: %s", path,
 		    strerror(errno));
 		if (fd != -1)
 			(void)close(fd);
 	}
-	free(name);
 	*ret = fd;
-	return rc == -1 ? ERR_SYS : ERR_OK;
+	return err;
 }
 
 /* One of the future is one of a clock that was wrong. */
@@ -303,14 +305,17 @@ is_due(const struct keys *all, int64_t now)
 	    (created > now + CLOCK_SLACK_S || now - created >= rotate_s);
 }
 
-/* A file with a key that is not due; another process may be first. */
+/*
+ * A file with a key that is not due; another process may be first.  ERR_AGAIN
+ * where it is just about it, unless that is waited for.
+ */
 static enum err
-renew(int64_t now, struct keys **ret, struct diag *diag)
+renew(int64_t now, bool wait, struct keys **ret, struct diag *diag)
 {
 	struct keys *old = NULL;
 	char *text;
 	int folder;
-	enum err err = lock_folder(&folder, diag);
+	enum err err = lock_folder(wait, &folder, diag);
 
 	if (err != ERR_OK)
 		return err;
@@ -358,9 +363,25 @@ is_changed(const struct stat *was)
 		is.st_mtim.tv_nsec != was->st_mtim.tv_nsec);
 }
 
+/* What came of it; others that are about it are no failure. */
+static void
+take(enum err err, struct keys *made, const struct diag *diag)
+{
+	retry_ms = 0;
+	if (err == ERR_OK) {
+		log_notice("signing_key.changed", "key=%s keys=%zu",
+		    made->items[made->count - 1].id, made->count);
+		replace(made);
+	} else if (err != ERR_AGAIN) {
+		retry_ms = clock_ms() + RETRY_MS;
+		log_error("signing_key.failed", "reason=\"%s\"", diag->text);
+	}
+}
+
 /*
  * Have the keys that the file has, or should have by now.  Where that fails
- * those that are there go on; it is tried again in a while.
+ * those that are there go on; it is tried again in a while, or, where another
+ * process is about it, with the next token.
  */
 static void
 refresh(void)
@@ -368,23 +389,19 @@ refresh(void)
 	int64_t now = clock_unix();
 	struct diag diag = { "" };
 	struct keys *made = NULL;
-	enum err err = ERR_OK;
+	enum err err;
 
 	/* one thread is enough, and nobody waits for it */
 	if (path == NULL || pthread_mutex_trylock(&file_lock) != 0)
 		return;
-	if ((is_due(keys, now) || is_changed(&keys->file)) &&
-	    clock_ms() >= retry_ms) {
-		err = renew(now, &made, &diag);
-		retry_ms = err == ERR_OK ? 0 : clock_ms() + RETRY_MS;
-		if (err == ERR_OK) {
-			log_notice("signing_key.changed", "key=%s keys=%zu",
-			    made->items[made->count - 1].id, made->count);
-			replace(made);
-		} else {
-			log_error("signing_key.failed", "reason=\"%s\"",
-			    diag.text);
-		}
+	/* it is replaced whole: no lock is needed to read it */
+	if (clock_ms() >= retry_ms && is_changed(&keys->file)) {
+		err = read_file(&made, &diag);
+		take(err, made, &diag);
+	}
+	if (clock_ms() >= retry_ms && is_due(keys, now)) {
+		err = renew(now, false, &made, &diag);
+		take(err, made, &diag);
 	}
 	(void)pthread_mutex_unlock(&file_lock);
 }
@@ -406,7 +423,7 @@ signing_key_init(const struct secret *secret, const char *file,
 		err = crypt_key_from_secret(secret, &made->items[0].key, diag);
 	} else {
 		path = xstrdup(file);
-		err = renew(clock_unix(), &made, diag);
+		err = renew(clock_unix(), true, &made, diag);
 	}
 	if (err == ERR_OK) {
 		replace(made);

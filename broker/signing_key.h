@@ -24,8 +24,8 @@
  * verifies for SIGNING_KEY_TOKEN_MAX_S, by when all that it signed has
  * expired, and is then taken out.  The file is changed as a whole, by one
  * process at a time, and read anew when another one has changed it: so
- * processes that start or rotate at the same time have the same keys.
- * Thread-safe.
+ * processes that start or rotate at the same time have the same keys.  A start
+ * waits for who makes the file; who rotates waits for nobody.  Thread-safe.
  */
 
 /* The longest that a token of ours may be good. */

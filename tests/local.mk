@@ -261,6 +261,8 @@ integration_tests = \
 	%D%/integration/tickets.mjs \
 	%D%/integration/up.mjs \
 	%D%/integration/usage.mjs \
+	%D%/integration/calls.mjs \
+	%D%/integration/credentials.mjs \
 	%D%/integration/users.mjs \
 	%D%/integration/vendors.mjs
 

@@ -262,8 +262,9 @@ identify(struct request *req, const struct config_anam *anam,
 	};
 	struct diag diag = { "" };
 	enum err err = identity_of_request(req,
-	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS, "anam",
-	    ret, &diag);
+	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS |
+		IDENTITY_ANON_ID,
+	    "anam", ret, &diag);
 
 	if (err != ERR_OK) {
 		refuse(req, err, &diag);
@@ -271,6 +272,7 @@ identify(struct request *req, const struct config_anam *anam,
 	}
 	who.user = ret->user;
 	who.plan = ret->plan;
+	who.anon_id = ret->anon_id;
 	err = identity_check_required(ret, anam->require_user, &diag);
 	if (err != ERR_OK)
 		refuse(req, err, &diag);

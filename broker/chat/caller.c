@@ -18,9 +18,7 @@
 
 #define ROUTE	 "chat"	     /* what a ticket has to be for ... */
 #define SOCKETS	 "socket.io" /* ... and that of a socket */
-#define ID_MIN	 8
-#define ID_MAX	 64
-#define ID_BYTES 16 /* of one that is made here */
+#define ID_BYTES 16	     /* of one that is made here */
 
 #define COOKIE_NAME	"culvert_chat"
 #define COOKIE_PATH	"/api/v1/messages"
@@ -143,17 +141,6 @@ take_ticket(const char *text, struct caller *caller, struct diag *diag)
 
 /* ---- anonymous visitors ---- */
 
-static bool
-is_anon_id(const char *text)
-{
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "abcdefghijklmnopqrstuvwxyz"
-				      "0123456789._~-";
-	size_t len = strlen(text);
-
-	return len >= ID_MIN && len <= ID_MAX && strspn(text, allowed) == len;
-}
-
 /* id NULL: one is made. */
 static enum err
 take_anonymous(const struct config *config, const char *id,
@@ -168,12 +155,8 @@ take_anonymous(const struct config *config, const char *id,
 		    "as ?token=");
 		return ERR_UNAUTH;
 	}
-	if (id != NULL && !is_anon_id(id)) {
-		diag_set(diag,
-		    "an anonymous id has %d to %d of A-Z a-z 0-9 . _ ~ -",
-		    ID_MIN, ID_MAX);
+	if (id != NULL && identity_check_anon_id(id, diag) != ERR_OK)
 		return ERR_PROTO;
-	}
 	if (id == NULL) {
 		crypt_random_hex(made, ID_BYTES);
 		caller->is_new = true;
@@ -334,16 +317,11 @@ take_attached(struct request *req, struct caller *caller, struct diag *diag)
 	return err;
 }
 
-static enum err
-take_headers(const struct config *config, const char *authorization,
-    const char *anon_id, struct caller *caller, struct diag *diag)
+/* "" is what a client sends that has none. */
+static const char *
+or_none(const char *anon_id)
 {
-	const char *token = request_parse_bearer(authorization);
-
-	if (token != NULL)
-		return take_token(config, token, caller, diag);
-	return take_anonymous(config,
-	    anon_id != NULL && *anon_id != '\0' ? anon_id : NULL, caller, diag);
+	return anon_id == NULL || *anon_id == '\0' ? NULL : anon_id;
 }
 
 /* Hand it over, or free what there is of it. */
@@ -357,37 +335,15 @@ finish(enum err err, struct caller *caller, struct caller *ret)
 	return err;
 }
 
-enum err
-caller_of_headers(const struct config *config, const char *authorization,
-    const char *anon_id, const char *address, struct caller *ret,
-    struct diag *diag)
-{
-	struct caller caller = { .id = NULL };
-	enum err err = take_address(address, &caller, diag);
-
-	if (err == ERR_OK)
-		err =
-		    take_headers(config, authorization, anon_id, &caller, diag);
-	return finish(err, &caller, ret);
-}
-
 /*
  * Whether the request shows something that only a user has.  Here that is never
  * somebody else's: who tried to sign in is told that he has not.
  */
 static enum err
-check_nobody(struct request *req, unsigned ways, struct diag *diag)
+check_nobody(const char *authorization, const char *token, struct diag *diag)
 {
-	const char *token = NULL;
-	enum err err = ERR_OK;
-
-	if (ways & IDENTITY_QUERY)
-		err = request_query(req, "token", &token, diag);
-	if (err != ERR_OK ||
-	    (token == NULL &&
-		request_parse_bearer(request_header(req, "authorization")) ==
-		    NULL))
-		return err;
+	if (token == NULL && request_parse_bearer(authorization) == NULL)
+		return ERR_OK;
 	diag_set(diag, "nobody can sign in here");
 	return ERR_UNAUTH;
 }
@@ -399,9 +355,10 @@ take_request(struct request *req, bool may_attach, struct caller *caller,
 	unsigned ways = IDENTITY_BEARER | IDENTITY_COOKIE |
 	    (may_attach ? IDENTITY_QUERY : 0);
 	const struct config *config = request_config(req);
-	const char *anon_id = request_header(req, "x-anon-id");
+	const char *anon_id = or_none(request_header(req, "x-anon-id"));
 	struct identity identity;
 	enum err err = identity_of_request(req, ways, ROUTE, &identity, diag);
+	const char *token = NULL;
 	bool is_ticket;
 
 	if (err != ERR_OK)
@@ -409,11 +366,14 @@ take_request(struct request *req, bool may_attach, struct caller *caller,
 	is_ticket = identity.ticket.id != NULL;
 	if (take_identity(caller, &identity))
 		return ERR_OK;
-	if (!is_ticket)
-		err = check_nobody(req, ways, diag);
+	if (may_attach)
+		err = request_query(req, "token", &token, diag);
+	if (err == ERR_OK && !is_ticket)
+		err = check_nobody(request_header(req, "authorization"), token,
+		    diag);
 	if (err != ERR_OK)
 		return err;
-	if (anon_id != NULL && *anon_id != '\0')
+	if (anon_id != NULL)
 		return take_anonymous(config, anon_id, caller, diag);
 	return may_attach ? take_attached(req, caller, diag)
 			  : take_anonymous(config, NULL, caller, diag);
@@ -470,5 +430,40 @@ caller_of_auth(const struct config *config, const json_t *auth,
 		err = take_token(config, token, &caller, diag);
 	else
 		err = take_anonymous(config, anon_id, &caller, diag);
+	return finish(err, &caller, ret);
+}
+
+static enum err
+take_handshake(const struct config *config,
+    const struct caller_headers *headers, struct caller *caller,
+    struct diag *diag)
+{
+	const struct access_request access = {
+		.client = caller->address,
+		.origin = headers->origin,
+		.host = headers->host,
+		.fetch_site = headers->fetch_site,
+	};
+	struct identity identity;
+	enum err err = identity_of_handshake(config, &access,
+	    headers->authorization, headers->cookie, SOCKETS, &identity, diag);
+
+	if (err != ERR_OK || take_identity(caller, &identity))
+		return err;
+	err = check_nobody(headers->authorization, NULL, diag);
+	return err != ERR_OK
+	    ? err
+	    : take_anonymous(config, or_none(headers->anon_id), caller, diag);
+}
+
+enum err
+caller_of_headers(const struct config *config,
+    const struct caller_headers *headers, struct caller *ret, struct diag *diag)
+{
+	struct caller caller = { .id = NULL };
+	enum err err = take_address(headers->address, &caller, diag);
+
+	if (err == ERR_OK)
+		err = take_handshake(config, headers, &caller, diag);
 	return finish(err, &caller, ret);
 }

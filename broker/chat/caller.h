@@ -46,10 +46,12 @@ void caller_done(struct caller *caller);
 enum err caller_of_request(struct request *req, bool may_attach,
     struct caller *ret, struct diag *diag) MUST_CHECK;
 
-/* Of the same two headers alone; NULL: absent.  address is numeric. */
-enum err caller_of_headers(const struct config *config,
-    const char *authorization, const char *anon_id, const char *address,
-    struct caller *ret, struct diag *diag) MUST_CHECK;
+/* Headers of the handshake of a socket; NULL: absent. */
+struct caller_headers {
+	const char *address; /* numeric */
+	const char *authorization, *cookie, *anon_id;
+	const char *origin, *host, *fetch_site;
+};
 
 /*
  * Of Socket.IO's `auth': {"token"?, "anon_id"?}; null, "" and NULL are none.
@@ -57,6 +59,14 @@ enum err caller_of_headers(const struct config *config,
  */
 enum err caller_of_auth(const struct config *config, const json_t *auth,
     const char *address, struct caller *ret, struct diag *diag) MUST_CHECK;
+
+/*
+ * Of what came with its handshake: Bearer, or the cookie of `users', from a
+ * page that may use it (ERR_DENIED), or `x-anon-id'.
+ */
+enum err caller_of_headers(const struct config *config,
+    const struct caller_headers *headers, struct caller *ret,
+    struct diag *diag) MUST_CHECK;
 
 /*
  * Have the browser show the same caller by a cookie, to the reading requests

@@ -248,14 +248,15 @@ expired(void *arg)
 }
 
 static struct client *
-client_new(struct sio_socket *socket, const struct caller *caller)
+client_new(struct sio_socket *socket, const struct caller *caller,
+    unsigned long lane)
 {
 	struct client *client = xcalloc(1, sizeof(*client));
 
 	client->socket = sio_ref(socket);
 	client->refs = 1;
 	client->caller = *caller;
-	client->lane = ++last_lane;
+	client->lane = lane;
 	client->credit = burst * 1000;
 	client->credit_ms = clock_ms();
 	if (caller->expires != 0) {
@@ -280,23 +281,65 @@ names_somebody(const json_t *auth)
 	return false;
 }
 
-static enum err
-identify(const struct sio_socket *socket, const json_t *auth,
-    struct caller *ret, struct diag *diag)
-{
-	const struct eio_info *info = sio_info(socket);
-	struct config *config = config_current();
+/* Who asks to connect, which is found out in another thread. */
+struct guest {
+	struct sio_socket *socket; /* referenced */
+	unsigned long lane;
+	struct eio_info info;
+	json_t *auth; /* NULL: none */
+	struct caller caller;
 	enum err err;
+	struct diag diag;
+};
+
+static struct guest *
+guest_new(struct sio_socket *socket, const json_t *auth)
+{
+	struct guest *guest = xcalloc(1, sizeof(*guest));
+
+	guest->socket = sio_ref(socket);
+	guest->lane = ++last_lane;
+	guest->info = eio_info_copy(sio_info(socket));
+	guest->auth = json_deep_copy(auth);
+	return guest;
+}
+
+/* In the hub's thread. */
+static void
+guest_free(struct guest *guest)
+{
+	sio_unref(guest->socket);
+	eio_info_done(&guest->info);
+	json_decref(guest->auth);
+	caller_done(&guest->caller);
+	free(guest);
+}
+
+/* The keys of an issuer, or the store, may be waited for. */
+static void
+identify(void *arg)
+{
+	struct guest *guest = arg;
+	const struct caller_headers headers = {
+		.address = guest->info.address,
+		.authorization = guest->info.authorization,
+		.cookie = guest->info.cookie,
+		.anon_id = guest->info.anon_id,
+		.origin = guest->info.origin,
+		.host = guest->info.host,
+		.fetch_site = guest->info.fetch_site,
+	};
+	struct config *config = config_current();
 
 	if (config == NULL || config->chat == NULL)
-		err = ERR_UNAVAIL;
-	else if (names_somebody(auth))
-		err = caller_of_auth(config, auth, info->address, ret, diag);
+		guest->err = ERR_UNAVAIL;
+	else if (names_somebody(guest->auth))
+		guest->err = caller_of_auth(config, guest->auth,
+		    headers.address, &guest->caller, &guest->diag);
 	else
-		err = caller_of_headers(config, info->authorization,
-		    info->anon_id, info->address, ret, diag);
+		guest->err = caller_of_headers(config, &headers, &guest->caller,
+		    &guest->diag);
 	config_unref(config);
-	return err;
 }
 
 /* An event is a request, whatever it came by. */
@@ -315,26 +358,56 @@ is_within_limits(const struct caller *caller, struct diag *diag)
 }
 
 static void
+refuse(struct sio_socket *socket, enum err err, const struct diag *diag)
+{
+	sio_refuse(socket, chat_json_code(err, NULL),
+	    diag->text[0] == '\0' ? err_text(err) : diag->text);
+}
+
+static void
+let_in(struct guest *guest)
+{
+	struct client *client =
+	    client_new(guest->socket, &guest->caller, guest->lane);
+
+	guest->caller = (struct caller){ .id = NULL };
+	sio_set_data(guest->socket, client);
+	sio_accept(guest->socket, client->caller.owner);
+	add_usage(client);
+}
+
+/* Back in the hub's thread. */
+static void
+identified(void *arg)
+{
+	struct guest *guest = arg;
+
+	if (guest->err == ERR_OK && caller_is_revoked(&guest->caller)) {
+		guest->err = ERR_UNAUTH;
+		diag_set(&guest->diag, "what is shown has been revoked");
+	}
+	if (guest->err == ERR_OK &&
+	    !is_within_limits(&guest->caller, &guest->diag))
+		guest->err = ERR_RATE;
+	/* of one that has left, neither does anything */
+	if (guest->err != ERR_OK)
+		refuse(guest->socket, guest->err, &guest->diag);
+	else if (sio_info(guest->socket) != NULL)
+		let_in(guest);
+	guest_free(guest);
+}
+
+static void
 on_connect(struct sio_socket *socket, const json_t *auth)
 {
+	struct guest *guest = guest_new(socket, auth);
 	struct diag diag = { "" };
-	struct client *client;
-	struct caller caller;
-	enum err err = identify(socket, auth, &caller, &diag);
+	enum err err = jobs_add(guest->lane, identify, identified, guest);
 
-	if (err == ERR_OK && !is_within_limits(&caller, &diag)) {
-		caller_done(&caller);
-		err = ERR_RATE;
-	}
-	if (err != ERR_OK) {
-		sio_refuse(socket, chat_json_code(err, NULL),
-		    diag.text[0] == '\0' ? err_text(err) : diag.text);
+	if (err == ERR_OK)
 		return;
-	}
-	client = client_new(socket, &caller);
-	sio_set_data(socket, client);
-	sio_accept(socket, caller.owner);
-	add_usage(client);
+	guest_free(guest);
+	refuse(socket, err, &diag);
 }
 
 /* Whether it may ask now; where not, diag may say why. */

@@ -126,7 +126,8 @@ static enum err
 find_user(struct request *req, struct identity *ret, struct diag *diag)
 {
 	enum err err = identity_of_request(req,
-	    IDENTITY_BEARER | IDENTITY_COOKIE, "livekit", ret, diag);
+	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_ANON_ID, "livekit",
+	    ret, diag);
 
 	if (err != ERR_OK)
 		return err;
@@ -144,6 +145,7 @@ is_within_limits(struct request *req, const struct identity *who)
 	const struct subjects_request subject = {
 		.user = who->user,
 		.plan = who->plan,
+		.anon_id = who->anon_id,
 		.route = "livekit",
 		.route_plan = request_config(req)->livekit->plan,
 	};

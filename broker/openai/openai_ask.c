@@ -115,7 +115,8 @@ openai_ask_identity(struct request *req, const struct config_relay *relay,
 {
 	struct diag diag = { "" };
 	enum err err = identity_of_request(req,
-	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS,
+	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_VENDOR_KEYS |
+		IDENTITY_ANON_ID,
 	    relay->name, ret, &diag);
 
 	struct subjects_request who = {
@@ -129,6 +130,7 @@ openai_ask_identity(struct request *req, const struct config_relay *relay,
 	}
 	who.user = ret->user;
 	who.plan = ret->plan;
+	who.anon_id = ret->anon_id;
 	err = identity_check_required(ret, relay->require_user, &diag);
 	if (err != ERR_OK)
 		openai_ask_refuse(req, relay, err, &diag);

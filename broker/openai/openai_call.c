@@ -10,6 +10,7 @@
 #include "broker/http/flight.h"
 #include "broker/http/http_client.h"
 #include "broker/http/multipart.h"
+#include "broker/openai/calls.h"
 #include "broker/openai/openai_ask.h"
 #include "broker/openai/session_rules.h"
 #include "broker/tickets/ticket.h"
@@ -23,6 +24,8 @@
 #define ANSWER_MAX_BYTES (64 * 1024)
 #define CALL_ID_MAX	 128
 #define RETRY_S		 5 /* where the vendor does not say */
+#define PLACE_RETRY_S	 "5"
+#define HANGUP_WAIT_MS	 5000 /* for another one of this call */
 #define CALLS_PATH	 "/v1/realtime/calls"
 #define SDP_TYPE	 "application/sdp"
 #define FORM_TYPE	 "multipart/form-data"
@@ -226,13 +229,13 @@ find_id(const char *location, char out[CALL_ID_MAX + 1])
 
 static void
 reply_sdp(struct request *req, const struct call *call,
-    const struct http_client_answer *answer)
+    const struct http_client_answer *answer, const char *id)
 {
 	const char *user = call->who.user;
-	char id[CALL_ID_MAX + 1] = "-", client[64], word[2 * TICKET_USER_MAX];
+	char client[64], word[2 * TICKET_USER_MAX];
 	char *location;
 
-	if (find_id(answer->location, id)) {
+	if (id != NULL) {
 		location = xasprintf("%s" CALLS_PATH "/%s",
 		    request_config(req)->requests.base_path, id);
 		request_add_header(req, "Location", location);
@@ -244,7 +247,8 @@ reply_sdp(struct request *req, const struct call *call,
 		user = "-";
 	log_info("openai.call", "client=%s route=%s call=%s user=%s",
 	    openai_ask_client(req, client, sizeof(client)), call->relay->name,
-	    id, str_escape(word, sizeof(word), user, strlen(user)));
+	    id == NULL ? "-" : id,
+	    str_escape(word, sizeof(word), user, strlen(user)));
 	request_reply(req, 201, SDP_TYPE, answer->body, answer->body_len);
 }
 
@@ -274,19 +278,62 @@ map_status(struct request *req, const struct http_client_answer *answer,
 	return ERR_UPSTREAM;
 }
 
+static bool
+is_made(const struct http_client_answer *answer)
+{
+	return (answer->status == 200 || answer->status == 201) &&
+	    is_sdp(answer->body, answer->body_len);
+}
+
 static void
 reply(struct request *req, const struct call *call,
-    const struct http_client_answer *answer)
+    const struct http_client_answer *answer, const char *id)
 {
 	struct diag diag = { "the vendor's answer to a call is no SDP" };
 
 	if (answer->status != 200 && answer->status != 201)
 		openai_ask_refuse(req, call->relay,
 		    map_status(req, answer, &diag), &diag);
-	else if (!is_sdp(answer->body, answer->body_len))
+	else if (!is_made(answer))
 		openai_ask_refuse(req, call->relay, ERR_UPSTREAM, &diag);
 	else
-		reply_sdp(req, call, answer);
+		reply_sdp(req, call, answer, id);
+}
+
+/* Among the tunnels of whoever calls. */
+static enum err
+take_place(struct request *req, const struct call *call,
+    struct call_place **ret, struct diag *diag)
+{
+	const struct config *config = request_config(req);
+	const struct subjects_request who = {
+		.user = call->who.user,
+		.plan = call->who.plan,
+		.anon_id = call->who.anon_id,
+		.address = request_client(req),
+		.route = call->relay->name,
+		.route_plan = call->relay->plan,
+	};
+	struct subjects subjects;
+	const struct calls_request request = {
+		/* it is counted, and so changed, where it is kept */
+		.config = (struct config *)(uintptr_t)config,
+		.relay = call->relay,
+		.subjects = &subjects,
+		.user = who.user,
+		.ticket = call->who.token_id,
+		.issued = who.user == NULL && call->who.token_id == NULL
+		    ? clock_unix()
+		    : call->who.issued,
+	};
+
+	enum err err;
+
+	subjects_fill(config, &who, &subjects);
+	err = calls_reserve(&request, ret, diag);
+	if (err == ERR_RATE)
+		request_add_header(req, "Retry-After", PLACE_RETRY_S);
+	return err;
 }
 
 static void
@@ -294,23 +341,32 @@ make_call(struct request *req, const struct call *call)
 {
 	unsigned threads = request_config(req)->requests.threads;
 	struct http_client_answer answer;
+	char id[CALL_ID_MAX + 1];
+	struct call_place *place = NULL;
 	struct flight *flight = NULL;
+	bool has_id = false;
 	struct diag diag = { "" };
 	enum err err = flight_begin(NULL, threads, clock_ms(), &flight, &diag);
 
+	if (err == ERR_OK)
+		err = take_place(req, call, &place, &diag);
 	/* last of all: there is no way back */
 	if (err == ERR_OK)
 		err = ticket_spend(&call->who.ticket, clock_unix(), &diag);
 	if (err == ERR_OK)
 		err = send_call(call, &answer, &diag);
 	flight_end(flight);
+	if (err == ERR_OK && is_made(&answer))
+		has_id = find_id(answer.location, id);
+	if (place != NULL)
+		calls_settle(place, has_id ? id : NULL);
 	if (err != ERR_OK) {
 		/* too large is the vendor's fault, not the client's */
 		openai_ask_refuse(req, call->relay,
 		    err == ERR_LIMIT ? ERR_UPSTREAM : err, &diag);
 		return;
 	}
-	reply(req, call, &answer);
+	reply(req, call, &answer, has_id ? id : NULL);
 	http_client_answer_done(&answer);
 }
 
@@ -340,4 +396,27 @@ openai_calls_handle(struct request *req)
 	else if (make_session(req, &call))
 		make_call(req, &call);
 	call_done(&call);
+}
+
+/* The path is .../calls/ID/hangup, as the route says. */
+void
+openai_hangup_handle(struct request *req)
+{
+	const char *id = request_path(req) + strlen(CALLS_PATH) + 1;
+	char *own = xstrndup(id, strcspn(id, "/"));
+	unsigned threads = request_config(req)->requests.threads;
+	struct flight *flight = NULL;
+	struct diag diag = { "" };
+	enum err err = flight_begin(own, threads, clock_ms() + HANGUP_WAIT_MS,
+	    &flight, &diag);
+
+	if (err == ERR_OK)
+		err = calls_hang_up(own, &diag);
+	flight_end(flight);
+	free(own);
+	if (err == ERR_OK)
+		request_reply_empty(req, 200);
+	else
+		request_reply_error(req, err,
+		    err == ERR_NOTFOUND ? diag.text : NULL);
 }

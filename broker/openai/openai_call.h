@@ -14,4 +14,11 @@
  */
 void openai_calls_handle(struct request *req);
 
+/*
+ * POST /v1/realtime/calls/ID/hangup: end a call that was begun here, as
+ * OpenAI's API does.  Whoever has its id may: what a page that goes away can
+ * send has no token.  200; 404 where it is not known (any more).
+ */
+void openai_hangup_handle(struct request *req);
+
 #endif

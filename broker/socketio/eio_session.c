@@ -190,17 +190,6 @@ log_end(const struct eio *eio, const char *reason)
 	    (long long)(clock_ms() - eio->opened_ms) / 1000);
 }
 
-void
-eio_info_done(const struct eio_info *info)
-{
-	if (info->authorization != NULL)
-		explicit_bzero(info->authorization,
-		    strlen(info->authorization));
-	free(info->address);
-	free(info->authorization);
-	free(info->anon_id);
-}
-
 static void
 session_free(struct eio *eio)
 {

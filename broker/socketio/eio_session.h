@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "broker/http/parked.h"
+#include "broker/socketio/eio_info.h"
 #include "broker/socketio/eio_server.h"
 #include "common/err.h"
 
@@ -15,14 +16,6 @@
  * https://socket.io/docs/v4/engine-io-protocol/
  */
 struct eio; /* gone after closed() */
-
-/* What the handshake said; borrowed. */
-struct eio_info {
-	char sid[25];
-	char *address;	     /* numeric */
-	char *authorization; /* headers of the handshake; NULL: absent */
-	char *anon_id;
-};
 
 struct eio_events { /* in the hub's thread */
 	void (*opened)(void *arg, struct eio *eio);
@@ -39,6 +32,7 @@ struct eio_events { /* in the hub's thread */
 /* ---- for applications ------------------------------------------------------
  */
 
+/* What its handshake said; borrowed. */
 const struct eio_info *eio_info(const struct eio *eio);
 void eio_set_data(struct eio *eio, void *data);
 void *eio_data(const struct eio *eio);
@@ -61,8 +55,6 @@ void eio_close(struct eio *eio, const char *reason);
  * A `sid' need not be one (any more): then the answer is a refusal.  The
  * strings of info, sockets and parked requests are the callee's.
  */
-
-void eio_info_done(const struct eio_info *info);
 
 /* The handshake: of polling, which is answered, or with an open WebSocket. */
 void eio_session_open_polling(struct eio_server *server,

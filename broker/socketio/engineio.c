@@ -9,6 +9,7 @@
 #include "broker/limits/admission.h"
 #include "broker/socketio/eio_refusal.h"
 #include "broker/socketio/eio_server.h"
+#include "broker/users/identity.h"
 #include "common/xalloc.h"
 
 #define RETRY_AFTER_S "5"
@@ -213,12 +214,34 @@ reply_later(struct request *req, enum err err)
 	request_reply_error(req, err, NULL);
 }
 
-static void
-fill_info(struct request *req, struct eio_info *info)
+typedef const char *find_header(const void *source, const char *name);
+
+/* Of all that a handshake says what is asked for later. */
+static struct eio_info
+info_of(const struct config *config, const char *address, find_header *find,
+    const void *source)
 {
-	info->address = copy_of(request_client(req));
-	info->authorization = copy_of(request_header(req, "authorization"));
-	info->anon_id = copy_of(request_header(req, "x-anon-id"));
+	return (struct eio_info){
+		.address = copy_of(address),
+		.authorization = copy_of(find(source, "authorization")),
+		.anon_id = copy_of(find(source, "x-anon-id")),
+		.origin = copy_of(find(source, "origin")),
+		.host = copy_of(find(source, "host")),
+		.fetch_site = copy_of(find(source, "sec-fetch-site")),
+		.cookie = identity_keep_cookies(config, find(source, "cookie")),
+	};
+}
+
+static const char *
+of_request(const void *source, const char *name)
+{
+	return request_header(source, name);
+}
+
+static const char *
+of_tunnel(const void *source, const char *name)
+{
+	return wire_headers_find(source, name);
 }
 
 /* A handshake, or a poll: the hub answers it. */
@@ -230,7 +253,8 @@ park(struct request *req, struct eio_server *server, const char *sid)
 	enum err err;
 
 	if (sid == NULL)
-		fill_info(req, &task->info);
+		task->info = info_of(request_config(req), request_client(req),
+		    of_request, req);
 	err = parked_take(req, &task->poll, NULL);
 	if (err != ERR_OK) {
 		eio_info_done(&task->info);
@@ -415,8 +439,8 @@ eio_may_open(const struct target *target, const char *address,
 }
 
 void
-eio_open(const struct target *target, const struct wire_headers *headers,
-    const char *address, int fd)
+eio_open(const struct config *config, const struct target *target,
+    const struct wire_headers *headers, const char *address, int fd)
 {
 	struct eio_server *server = eio_server_find(target->path);
 	struct task *task;
@@ -428,13 +452,7 @@ eio_open(const struct target *target, const struct wire_headers *headers,
 	task = task_new(server, or_none(target_find(target, "sid")));
 	task->fd = fd;
 	if (task->sid[0] == '\0')
-		task->info = (struct eio_info){
-			.address = xstrdup(address),
-			.authorization = copy_of(
-			    wire_headers_find(headers, "authorization")),
-			.anon_id =
-			    copy_of(wire_headers_find(headers, "x-anon-id")),
-		};
+		task->info = info_of(config, address, of_tunnel, headers);
 	if (!hub_post(run_open_websocket, task)) {
 		(void)close(fd);
 		eio_info_done(&task->info);

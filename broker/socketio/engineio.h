@@ -56,7 +56,7 @@ enum err eio_may_open(const struct target *target, const char *address,
  * socket with the client's frames (masked, RFC 6455 5).  What cannot be
  * opened any more is closed.  headers are the request's.
  */
-void eio_open(const struct target *target, const struct wire_headers *headers,
-    const char *address, int fd);
+void eio_open(const struct config *config, const struct target *target,
+    const struct wire_headers *headers, const char *address, int fd);
 
 #endif

@@ -41,6 +41,7 @@ store_ticket_done(struct store_ticket *ticket)
 	free(ticket->model);
 	free(ticket->address);
 	free(ticket->origin);
+	free(ticket->anon_id);
 	json_decref(ticket->session);
 	*ticket = (struct store_ticket){ .id = NULL };
 }

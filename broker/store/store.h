@@ -49,8 +49,9 @@ struct store_ticket {
 	bool once;	 /* it is spent when it is used ... */
 	bool spent;	 /* ... and has been; only read */
 	int64_t created, expires;
-	int64_t issued; /* what it was asked for with; of the ticket itself,
-			   the store does not have it */
+	/* of the ticket itself, the store does not have them: */
+	int64_t issued; /* what it was asked for with */
+	char *anon_id;	/* of who asked for it; NULL: a user, or none */
 };
 void store_ticket_done(struct store_ticket *ticket);
 

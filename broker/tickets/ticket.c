@@ -47,6 +47,9 @@ sign(const struct store_ticket *ticket, char **ret, struct diag *diag)
 	if (ticket->user != NULL)
 		(void)json_object_set_new(claims, "sub",
 		    json_made(json_string(ticket->user)));
+	else if (ticket->anon_id != NULL)
+		(void)json_object_set_new(claims, "anon",
+		    json_made(json_string(ticket->anon_id)));
 	err = signing_key_sign(claims, TYPE, &token, diag);
 	json_decref(claims);
 	if (err != ERR_OK)
@@ -177,8 +180,7 @@ ticket_check(const char *text, size_t len, const struct ticket_use *use,
 {
 	struct store *store = store_current();
 	struct store_ticket ticket;
-	const char *id;
-	int64_t issued;
+	const char *id, *anon_id;
 	json_t *claims;
 	enum err err;
 
@@ -187,16 +189,20 @@ ticket_check(const char *text, size_t len, const struct ticket_use *use,
 	err = verify(text, len, use, &claims, diag);
 	if (err != ERR_OK)
 		return err;
-	issued = json_integer_value(json_object_get(claims, "iat"));
 	id = json_string_value(json_object_get(claims, "jti"));
 	err = store->ops->get_ticket(store, id == NULL ? "" : id, use->now,
 	    &ticket, diag);
+	if (err == ERR_OK) {
+		anon_id = json_string_value(json_object_get(claims, "anon"));
+		ticket.anon_id = anon_id == NULL ? NULL : xstrdup(anon_id);
+		ticket.issued =
+		    json_integer_value(json_object_get(claims, "iat"));
+	}
 	json_decref(claims);
 	if (err == ERR_UNAVAIL)
 		return err;
 	if (err != ERR_OK)
 		return refuse(diag, "it is not known any more");
-	ticket.issued = issued;
 	err = check_row(&ticket, use, diag);
 	if (err == ERR_OK)
 		*ret = ticket;

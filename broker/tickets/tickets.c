@@ -183,7 +183,8 @@ identify(struct request *req, const struct ask *ask, struct identity *ret,
     struct diag *diag)
 {
 	enum err err = identity_of_request(req,
-	    IDENTITY_BEARER | IDENTITY_COOKIE, "", ret, diag);
+	    IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_ANON_ID, "", ret,
+	    diag);
 
 	if (err != ERR_OK)
 		return err;
@@ -249,6 +250,7 @@ give(struct request *req, const struct ask *ask,
 		.route = (char *)(uintptr_t)ask->route,
 		.user = identity->user,
 		.plan = identity->plan,
+		.anon_id = identity->anon_id,
 		.model = session->model,
 		.address = ask->bind_address
 		    ? (char *)(uintptr_t)request_client(req)
@@ -297,6 +299,7 @@ is_within_limits(struct request *req, const struct ask *ask,
 	const struct subjects_request who = {
 		.user = identity->user,
 		.plan = identity->plan,
+		.anon_id = identity->anon_id,
 		.route = ask->route,
 		.route_plan = ask->plan,
 	};

@@ -19,13 +19,6 @@ control_connection_watch(struct control_server *srv, int fd, void *source)
 	return epoll_ctl(srv->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-static bool
-is_resolving(enum control_state state)
-{
-	return state == CONTROL_STATE_RESOLVING ||
-	    state == CONTROL_STATE_COMPLETING;
-}
-
 /* Take it out of its state. */
 static void
 leave_state(struct control_server *srv, struct control_connection *conn)
@@ -37,7 +30,7 @@ leave_state(struct control_server *srv, struct control_connection *conn)
 	TAILQ_REMOVE(&srv->waiting, conn, entry);
 	srv->waiting_count--;
 	srv->tunnels_count -= !conn->peer.is_operator;
-	if (is_resolving(conn->state))
+	if (conn->state == CONTROL_STATE_RESOLVING)
 		srv->resolving_count--;
 }
 
@@ -55,7 +48,7 @@ control_connection_add(struct control_server *srv,
 	TAILQ_INSERT_TAIL(&srv->waiting, conn, entry);
 	srv->waiting_count++;
 	srv->tunnels_count += !conn->peer.is_operator;
-	if (is_resolving(state))
+	if (state == CONTROL_STATE_RESOLVING)
 		srv->resolving_count++;
 }
 

@@ -26,13 +26,12 @@
  * control_operator; all of it runs in the control server's thread.
  */
 enum control_state {
-	CONTROL_STATE_IDLE,	  /* may ask, and has to soon */
-	CONTROL_STATE_RESOLVING,  /* asked; the answer waits for a name ... */
-	CONTROL_STATE_DECIDING,	  /* ... or is thought about elsewhere ... */
-	CONTROL_STATE_COMPLETING, /* ... or, admitted, for a name */
-	CONTROL_STATE_LEASED,	  /* its tunnel is open */
-	CONTROL_STATE_DENIED,	  /* has its refusal, and goes */
-	CONTROL_STATE_ASKING,	  /* asked; the answer waits for the store */
+	CONTROL_STATE_IDLE,	 /* may ask, and has to soon */
+	CONTROL_STATE_DECIDING,	 /* asked; it is thought about elsewhere ... */
+	CONTROL_STATE_RESOLVING, /* ... or the answer waits for a name */
+	CONTROL_STATE_LEASED,	 /* its tunnel is open */
+	CONTROL_STATE_DENIED,	 /* has its refusal, and goes */
+	CONTROL_STATE_ASKING,	 /* asked; the answer waits for the store */
 };
 
 /* A decision that is made in another thread. */
@@ -50,7 +49,7 @@ struct control_connection {
 	int64_t deadline_ms; /* without a lease */
 	int64_t second_ms;   /* when the count below began */
 	unsigned packets;
-	struct tunnel_route *route; /* while resolving or completing */
+	struct tunnel_route *route; /* while resolving */
 	struct control_job *job;    /* while deciding */
 	struct lease *lease;
 	bool ended;   /* it is over; what it has reported is being booked */

@@ -114,6 +114,18 @@ deny(struct control_server *srv, struct control_connection *conn, enum err err,
 	send_denial(srv, conn, packet);
 }
 
+/*
+ * A decision goes to a job and back, twice: who it is, and, once the name is
+ * resolved, whether he may.
+ */
+static void
+identify(void *arg)
+{
+	struct control_job *job = arg;
+
+	job->err = tunnel_route_identify(job->route, &job->diag);
+}
+
 static void
 admit(void *arg)
 {
@@ -122,42 +134,39 @@ admit(void *arg)
 	job->err = tunnel_route_admit(job->route, &job->diag);
 }
 
-static void
-complete(struct control_server *srv, struct control_connection *conn)
+/* Back from a job: NULL where nobody waits any more, or it was a refusal. */
+static struct control_connection *
+take_back(struct control_server *srv, struct control_job *job)
 {
-	struct diag diag = { "" };
-	enum err err = tunnel_route_complete(conn->route, &diag);
-
-	if (err == ERR_OK)
-		grant(srv, conn);
-	else if (err != ERR_AGAIN)
-		deny(srv, conn, err, &diag);
-}
-
-/* Back in the control server's thread. */
-static void
-admitted(void *context, void *arg)
-{
-	struct control_job *job = arg;
 	struct control_connection *conn = job->conn;
 
 	if (conn == NULL) {
 		tunnel_route_free(job->route);
 		free(job);
-		return;
+		return NULL;
 	}
 	conn->job = NULL;
 	conn->route = job->route;
-	control_connection_set(context, conn, CONTROL_STATE_COMPLETING);
-	if (job->err == ERR_OK)
-		complete(context, conn);
-	else
-		deny(context, conn, job->err, &job->diag);
+	if (job->err != ERR_OK) {
+		deny(srv, conn, job->err, &job->diag);
+		conn = NULL;
+	}
 	free(job);
+	return conn;
 }
 
 static void
-decide(struct control_server *srv, struct control_connection *conn)
+admitted(void *context, void *arg)
+{
+	struct control_connection *conn = take_back(context, arg);
+
+	if (conn != NULL)
+		grant(context, conn);
+}
+
+static void
+decide(struct control_server *srv, struct control_connection *conn,
+    control_jobs_work *work, control_jobs_done *done)
 {
 	struct control_job *job = xcalloc(1, sizeof(*job));
 
@@ -166,7 +175,7 @@ decide(struct control_server *srv, struct control_connection *conn)
 		.route = conn->route,
 		.err = ERR_UNAVAIL, /* where we end before it is looked at */
 	};
-	if (control_jobs_add(srv->jobs, admit, admitted, job) != ERR_OK) {
+	if (control_jobs_add(srv->jobs, work, done, job) != ERR_OK) {
 		struct diag diag = { "" };
 
 		diag_set(&diag, "too many requests are decided on at once");
@@ -180,15 +189,26 @@ decide(struct control_server *srv, struct control_connection *conn)
 }
 
 static void
-prepare(struct control_server *srv, struct control_connection *conn)
+resolve(struct control_server *srv, struct control_connection *conn)
 {
 	struct diag diag = { "" };
-	enum err err = tunnel_route_prepare(conn->route, &diag);
+	enum err err = tunnel_route_resolve(conn->route, &diag);
 
 	if (err == ERR_OK)
-		decide(srv, conn);
+		decide(srv, conn, admit, admitted);
 	else if (err != ERR_AGAIN)
 		deny(srv, conn, err, &diag);
+}
+
+static void
+identified(void *context, void *arg)
+{
+	struct control_connection *conn = take_back(context, arg);
+
+	if (conn == NULL)
+		return;
+	control_connection_set(context, conn, CONTROL_STATE_RESOLVING);
+	resolve(context, conn);
 }
 
 void
@@ -201,11 +221,16 @@ control_tunnel_open(struct control_server *srv, struct control_connection *conn,
 		.leases = srv->leases,
 		.refusals = srv->refusals,
 	};
+	struct diag diag = { "" };
+	enum err err;
 
 	conn->route = tunnel_route_new(&context, packet);
 	config_unref(context.config);
-	control_connection_set(srv, conn, CONTROL_STATE_RESOLVING);
-	prepare(srv, conn);
+	err = tunnel_route_prepare(conn->route, &diag);
+	if (err == ERR_OK)
+		decide(srv, conn, identify, identified);
+	else
+		deny(srv, conn, err, &diag);
 }
 
 void
@@ -217,9 +242,7 @@ control_tunnel_retry(struct control_server *srv)
 		/* it may be dropped, or go to the tail */
 		next = TAILQ_NEXT(conn, entry);
 		if (conn->state == CONTROL_STATE_RESOLVING)
-			prepare(srv, conn);
-		else if (conn->state == CONTROL_STATE_COMPLETING)
-			complete(srv, conn);
+			resolve(srv, conn);
 	}
 }
 

@@ -54,9 +54,6 @@ struct tunnel_route {
 	const char *model;
 	struct identity identity;
 	struct subjects subjects;
-	/* of a relay's name; who may not come in is not told of it */
-	enum err resolve_err;
-	struct diag resolve_diag;
 	struct wire_packet *packet; /* the grant to be */
 	struct lease *lease;
 	/* of a refusal */
@@ -87,24 +84,6 @@ add_secret_headers(const struct config_relay *relay,
 			return ERR_SYS;
 		}
 	}
-	return ERR_OK;
-}
-
-static enum err
-resolve(struct tunnel_route *route, const char *host, bool allow_private,
-    struct diag *diag)
-{
-	struct wire_grant *grant = &route->packet->grant;
-	struct resolver_answer answer;
-	enum err err;
-
-	err = resolver_resolve(route->context.resolver, host, allow_private,
-	    &answer, diag);
-	if (err != ERR_OK)
-		return err;
-	for (size_t i = 0; i < answer.count; i++)
-		grant->upstream.addresses[i] = xstrdup(answer.addresses[i]);
-	grant->upstream.address_count = answer.count;
 	return ERR_OK;
 }
 
@@ -213,8 +192,8 @@ find_route(struct tunnel_route *route, struct diag *diag)
 	return ERR_NOTFOUND;
 }
 
-static enum err
-look_at(struct tunnel_route *route, struct diag *diag)
+enum err
+tunnel_route_prepare(struct tunnel_route *route, struct diag *diag)
 {
 	const struct wire_open *open = &route->open->open;
 	enum err err;
@@ -235,21 +214,8 @@ look_at(struct tunnel_route *route, struct diag *diag)
 	return err;
 }
 
-enum err
-tunnel_route_prepare(struct tunnel_route *route, struct diag *diag)
-{
-	enum err err = ERR_OK;
-
-	if (route->target == NULL)
-		err = look_at(route, diag);
-	if (err != ERR_OK || route->kind != KIND_RELAY)
-		return err;
-	route->resolve_err = resolve(route, route->relay->upstream.host,
-	    route->relay->allow_private, &route->resolve_diag);
-	return route->resolve_err == ERR_AGAIN ? ERR_AGAIN : ERR_OK;
-}
-
-/* ---- second: who it is, and what he gets --------------------------------- */
+/* ---- second: who it is, and what he would get -----------------------------
+ */
 
 static enum err
 fill_relay(struct tunnel_route *route, struct diag *diag)
@@ -350,6 +316,7 @@ describe(const struct tunnel_route *route)
 		.user = route->identity.user,
 		.model = route->model,
 		.plan = route->identity.plan,
+		.anon_id = route->identity.anon_id,
 		.ticket = route->identity.token_id,
 		.issued = route->identity.issued,
 		.subjects = &route->subjects,
@@ -454,6 +421,52 @@ check_revocations(const struct lease_request *request, struct diag *diag)
 	return ERR_UNAUTH;
 }
 
+enum err
+tunnel_route_identify(struct tunnel_route *route, struct diag *diag)
+{
+	struct lease_request request;
+	enum err err = identify(route, diag);
+
+	if (err == ERR_OK && route->kind == KIND_RELAY)
+		err = fill_relay(route, diag);
+	else if (err == ERR_OK && route->kind == KIND_ANAM)
+		err = fill_anam(route, diag);
+	else if (err == ERR_OK)
+		err = fill_socketio(route, diag);
+	if (err != ERR_OK)
+		return err;
+	request = describe(route);
+	return check_revocations(&request, diag);
+}
+
+/* ---- third: the addresses of it --------------------------------------------
+ */
+
+enum err
+tunnel_route_resolve(struct tunnel_route *route, struct diag *diag)
+{
+	const struct config *config = route->context.config;
+	struct wire_grant *grant = &route->packet->grant;
+	struct resolver_answer answer;
+	enum err err;
+
+	if (grant->upstream.passed)
+		return ERR_OK;
+	err = resolver_resolve(route->context.resolver, grant->upstream.name,
+	    route->kind == KIND_ANAM ? config->anam->allow_private
+				     : route->relay->allow_private,
+	    &answer, diag);
+	if (err != ERR_OK)
+		return err;
+	for (size_t i = 0; i < answer.count; i++)
+		grant->upstream.addresses[i] = xstrdup(answer.addresses[i]);
+	grant->upstream.address_count = answer.count;
+	return ERR_OK;
+}
+
+/* ---- last: a place, and the grant ------------------------------------------
+ */
+
 static enum err
 check_budget(struct tunnel_route *route, struct diag *diag)
 {
@@ -491,6 +504,7 @@ take_place(struct tunnel_route *route, const struct lease_request *request,
 	const struct subjects_request who = {
 		.user = request->user,
 		.plan = request->plan,
+		.anon_id = request->user != NULL ? NULL : request->anon_id,
 		.address = request->client,
 		.route = request->route,
 		.route_plan = plan_of(route),
@@ -515,52 +529,22 @@ take_place(struct tunnel_route *route, const struct lease_request *request,
 enum err
 tunnel_route_admit(struct tunnel_route *route, struct diag *diag)
 {
-	struct lease_request request;
-	enum err err = identify(route, diag);
+	struct wire_grant *grant = &route->packet->grant;
+	const struct lease_request request = describe(route);
+	const struct lease_info *info;
+	enum err err;
 
-	if (err == ERR_OK && route->kind == KIND_RELAY)
-		err = fill_relay(route, diag);
-	else if (err == ERR_OK && route->kind == KIND_ANAM)
-		err = fill_anam(route, diag);
-	else if (err == ERR_OK)
-		err = fill_socketio(route, diag);
-	if (err != ERR_OK)
-		return err;
-	request = describe(route);
+	/* again: the name may have taken its time */
 	err = check_revocations(&request, diag);
-	if (err == ERR_OK && route->resolve_err != ERR_OK) {
-		diag_set(diag, "%s", route->resolve_diag.text);
-		err = route->resolve_err;
-	}
 	if (err == ERR_OK)
 		err = take_place(route, &request, diag);
 	if (err != ERR_OK)
 		return err;
 	limit(route);
+	info = lease_peek(route->lease);
 	/* our end of a socket pair ends with us */
-	if (!route->packet->grant.upstream.passed)
-		route->packet->grant.resume =
-		    lease_resume_make(lease_peek(route->lease),
-			&route->packet->grant.limits);
-	return ERR_OK;
-}
-
-/* ---- third: the grant ------------------------------------------------------
- */
-
-enum err
-tunnel_route_complete(struct tunnel_route *route, struct diag *diag)
-{
-	struct wire_grant *grant = &route->packet->grant;
-	const struct lease_info *info = lease_peek(route->lease);
-	enum err err = ERR_OK;
-
-	/* only the store knew where it is */
-	if (route->kind == KIND_ANAM)
-		err = resolve(route, route->anam.engine.signalling.host,
-		    route->context.config->anam->allow_private, diag);
-	if (err != ERR_OK)
-		return err;
+	if (!grant->upstream.passed)
+		grant->resume = lease_resume_make(info, &grant->limits);
 	grant->lease = xstrdup(info->id);
 	grant->session = xstrdup(info->session);
 	grant->route = xstrdup(info->route);
@@ -620,8 +604,8 @@ tunnel_route_connect(const struct tunnel_route *route)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
 		fds) == -1)
 		return -1;
-	eio_open(route->target, &route->open->open.headers, route->client,
-	    fds[0]);
+	eio_open(route->context.config, route->target,
+	    &route->open->open.headers, route->client, fds[0]);
 	return fds[1];
 }
 

@@ -22,8 +22,8 @@
  * upstream.
  *
  * Who decides must not wait, but the store and the keys of an issuer may have
- * to be waited for.  So a decision has three stages, one after the other, and
- * the one in the middle is made in a thread that may wait.
+ * to be waited for.  So a decision has four stages, one after the other: the
+ * second and the last are made in a thread that may wait.
  */
 struct tunnel_route_context {
 	struct config *config;
@@ -43,29 +43,38 @@ tunnel_route_new(const struct tunnel_route_context *context,
 void tunnel_route_free(struct tunnel_route *route);
 
 /*
- * Whether it may come in, where it leads, and the address of that.  ERR_AGAIN:
- * the name is being resolved; call it again.  Here and below, anything else
- * that is not ERR_OK is the refusal, and diag says why, for the log.
+ * Whether it may come in, and where it leads.  Here and below, what is not
+ * ERR_OK is the refusal, and diag says why, for the log.
  */
 enum err tunnel_route_prepare(struct tunnel_route *route,
     struct diag *diag) MUST_CHECK;
 
 /*
- * Who it is, and whether he may, now: identity, revocations, requests a second,
- * a lease, the budget of the day, and last the ticket, which is spent.  Uses
+ * Who it is, and what he would get: identity, session, rules, revocations.
+ * Nothing is taken or spent.  Uses nothing that is not thread-safe.
+ */
+enum err tunnel_route_identify(struct tunnel_route *route,
+    struct diag *diag) MUST_CHECK;
+
+/*
+ * The addresses of where it leads.  ERR_AGAIN: the name is being resolved; call
+ * it again.
+ */
+enum err tunnel_route_resolve(struct tunnel_route *route,
+    struct diag *diag) MUST_CHECK;
+
+/*
+ * Whether he may, now: requests a second, a lease, the budget of the day, and
+ * last the ticket, which is spent: after it nothing can be in the way.  Uses
  * nothing that is not thread-safe.
  */
 enum err tunnel_route_admit(struct tunnel_route *route,
     struct diag *diag) MUST_CHECK;
 
-/* What is left; ERR_AGAIN as above. */
-enum err tunnel_route_complete(struct tunnel_route *route,
-    struct diag *diag) MUST_CHECK;
-
 /* The request. */
 const struct wire_open *tunnel_route_open(const struct tunnel_route *route);
 
-/* After tunnel_route_complete(): the grant, and its lease; the caller's. */
+/* After tunnel_route_admit(): the grant, and its lease; the caller's. */
 void tunnel_route_take(struct tunnel_route *route,
     struct wire_packet **ret_grant, struct lease **ret_lease);
 

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "broker/http/access.h"
 #include "broker/http/request_parse.h"
 #include "broker/limits/revocations.h"
 #include "broker/tickets/ticket.h"
@@ -20,12 +19,16 @@
 #define BEARER_ITEM "base64url.bearer.authorization."
 #define KEY_ITEM    "openai-insecure-api-key."
 
+#define ANON_ID_MIN 8
+#define ANON_ID_MAX 64
+
 void
 identity_done(struct identity *identity)
 {
 	free(identity->user);
 	free(identity->plan);
 	free(identity->token_id);
+	free(identity->anon_id);
 	store_ticket_done(&identity->ticket);
 	*identity = (struct identity){ .user = NULL };
 }
@@ -180,10 +183,44 @@ of_ticket(const char *text, size_t len, const struct access_request *access,
 	identity.user = copy(ticket->user);
 	identity.plan = copy(ticket->plan);
 	identity.token_id = copy(ticket->id);
+	identity.anon_id = copy(ticket->anon_id);
 	identity.issued = ticket->issued;
 	identity.expires = ticket->expires;
 	*ret = identity;
 	return ERR_OK;
+}
+
+/* ---- an anonymous id ---- */
+
+enum err
+identity_check_anon_id(const char *text, struct diag *diag)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "abcdefghijklmnopqrstuvwxyz"
+				      "0123456789._~-";
+	size_t len = strlen(text);
+
+	if (len >= ANON_ID_MIN && len <= ANON_ID_MAX &&
+	    strspn(text, allowed) == len)
+		return ERR_OK;
+	diag_set(diag, "an anonymous id has %d to %d of A-Z a-z 0-9 . _ ~ -",
+	    ANON_ID_MIN, ANON_ID_MAX);
+	return ERR_PROTO;
+}
+
+/* Of who is nobody else; "" is what a client sends that has none. */
+static enum err
+take_anon_id(const char *text, struct identity *identity, struct diag *diag)
+{
+	enum err err;
+
+	if (identity->user != NULL || identity->ticket.id != NULL ||
+	    text == NULL || *text == '\0')
+		return ERR_OK;
+	err = identity_check_anon_id(text, diag);
+	if (err == ERR_OK)
+		identity->anon_id = xstrdup(text);
+	return err;
 }
 
 /* ---- what is shown ---- */
@@ -391,11 +428,13 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 	if (err == ERR_OK && shown.text == NULL && (ways & IDENTITY_COOKIE))
 		err = consider_cookie(config, &access,
 		    request_header(req, "cookie"), &shown, diag);
-	if (err != ERR_OK)
+	if (err == ERR_OK)
+		err = shown.text == NULL
+		    ? take_remote_user(req, &access, ret, diag)
+		    : identify(config, &shown, &access, route, ret, diag);
+	if (err != ERR_OK || (ways & IDENTITY_ANON_ID) == 0)
 		return err;
-	if (shown.text == NULL)
-		return take_remote_user(req, &access, ret, diag);
-	return identify(config, &shown, &access, route, ret, diag);
+	return take_anon_id(request_header(req, "x-anon-id"), ret, diag);
 }
 
 enum err
@@ -442,6 +481,17 @@ consider_target(const struct config *config, const struct target *target,
 	return err;
 }
 
+static const char *
+find_anon_id(const struct config *config, const struct wire_headers *headers,
+    const struct target *target, const char *route)
+{
+	const char *text = wire_headers_find(headers, "x-anon-id");
+
+	if (text != NULL || is_passed_on(config, route, "anon_id"))
+		return text;
+	return target_find(target, "anon_id");
+}
+
 enum err
 identity_of_tunnel(const struct config *config,
     const struct wire_headers *headers, const struct target *target,
@@ -471,7 +521,55 @@ identity_of_tunnel(const struct config *config,
 	if (err == ERR_OK && shown.text == NULL)
 		err = consider_cookie(config, &access,
 		    wire_headers_find(headers, "cookie"), &shown, diag);
+	if (err == ERR_OK)
+		err = identify(config, &shown, &access, route, ret, diag);
 	return err != ERR_OK
 	    ? err
-	    : identify(config, &shown, &access, route, ret, diag);
+	    : take_anon_id(find_anon_id(config, headers, target, route), ret,
+		  diag);
+}
+
+/* ---- of a socket ---- */
+
+enum err
+identity_of_handshake(const struct config *config,
+    const struct access_request *access, const char *authorization,
+    const char *cookie, const char *route, struct identity *ret,
+    struct diag *diag)
+{
+	struct access_request socket = *access;
+	struct shown shown = { .text = NULL };
+	enum err err =
+	    consider_bearer(config, &shown, authorization, true, diag);
+
+	/* more than the handshake, which is a GET, will come of it */
+	socket.upgrade = true;
+	if (err == ERR_OK && shown.text == NULL)
+		err = consider_cookie(config, &socket, cookie, &shown, diag);
+	return err != ERR_OK
+	    ? err
+	    : identify(config, &shown, &socket, route, ret, diag);
+}
+
+char *
+identity_keep_cookies(const struct config *config, const char *header)
+{
+	char *kept = NULL, *longer;
+	const char *text = header;
+	size_t len = 0;
+
+	if (!has_keys(config) || config->users->cookie == NULL)
+		return NULL;
+	while ((text = request_parse_cookie(text, config->users->cookie,
+		    &len)) != NULL) {
+		longer = xasprintf("%s%s%s=%.*s", kept == NULL ? "" : kept,
+		    kept == NULL ? "" : "; ", config->users->cookie, (int)len,
+		    text);
+		if (kept != NULL)
+			explicit_bzero(kept, strlen(kept));
+		free(kept);
+		kept = longer;
+		text += len;
+	}
+	return kept;
 }

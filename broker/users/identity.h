@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "broker/config/config.h"
+#include "broker/http/access.h"
 #include "broker/http/request.h"
 #include "broker/store/store.h"
 #include "broker/tunnels/target.h"
@@ -27,6 +28,7 @@ struct identity {
 	char *user;	 /* NULL: nobody that is known */
 	char *plan;	 /* as the token says; NULL: it does not */
 	char *token_id;	 /* jti; NULL: there is none */
+	char *anon_id;	 /* of who is no user; NULL: none */
 	int64_t issued;	 /* seconds since 1970; 0: not said */
 	int64_t expires; /* it is good until then, leeway and all; 0: ever */
 	struct store_ticket ticket; /* id is NULL where it was none */
@@ -44,6 +46,11 @@ enum identity_ways {
 	 * what has the form of neither JWT nor ticket is ignored.
 	 */
 	IDENTITY_VENDOR_KEYS = 16,
+	/*
+	 * x-anon-id, where there is neither user nor ticket; a ticket has that
+	 * of who asked for it.
+	 */
+	IDENTITY_ANON_ID = 32,
 };
 
 /*
@@ -56,7 +63,8 @@ enum identity_ways {
  * somebody else, and ignored.
  *
  * ERR_UNAUTH; ERR_UNAVAIL where the keys, or the store, cannot be had now;
- * ERR_PROTO where two different ones are shown.  May wait some seconds for the
+ * ERR_PROTO where two different ones are shown, and for an anonymous id that
+ * will not do.  May wait some seconds for the
  * keys of the issuer.
  */
 enum err identity_of_request(struct request *req, unsigned ways,
@@ -72,13 +80,33 @@ enum err identity_check_required(const struct identity *identity, bool required,
 /*
  * Of a request for a tunnel, in all ways: a JWT in Sec-WebSocket-Protocol is
  * the item "base64url.bearer.authorization.TOKEN" (the token as it is) or
- * "openai-insecure-api-key.TOKEN".  A `token' or `ticket' in the query that the
- * route passes on is the vendor's.  In a thread that may wait.
+ * "openai-insecure-api-key.TOKEN".  An anonymous id is x-anon-id, or `anon_id'
+ * in the query.  A `token', `ticket' or `anon_id' in the query that the route
+ * passes on is the vendor's.  In a thread that may wait.
  */
 enum err identity_of_tunnel(const struct config *config,
     const struct wire_headers *headers, const struct target *target,
     const char *address, const char *route, struct identity *ret,
     struct diag *diag) MUST_CHECK;
+
+/*
+ * Of the handshake of a socket, whose own route it is: Bearer, or, where that
+ * is not shown, the cookie, for which the rule is that of a WebSocket, whatever
+ * the handshake was.  NULL: absent.
+ */
+enum err identity_of_handshake(const struct config *config,
+    const struct access_request *access, const char *authorization,
+    const char *cookie, const char *route, struct identity *ret,
+    struct diag *diag) MUST_CHECK;
+
+/*
+ * Of a Cookie header (NULL: absent) what is looked at: the cookies of `users',
+ * as a header, for who keeps it.  The caller clears and frees it; NULL: none.
+ */
+char *identity_keep_cookies(const struct config *config, const char *header);
+
+/* What a visitor calls himself: 8 to 64 of A-Z a-z 0-9 . _ ~ -.  ERR_PROTO. */
+enum err identity_check_anon_id(const char *text, struct diag *diag) MUST_CHECK;
 
 /* Of a JWT of the site's alone: Socket.IO's `auth', and tests. */
 enum err identity_of_token(const struct config *config, const char *token,

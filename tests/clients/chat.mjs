@@ -172,6 +172,25 @@ for (const front of NAMES)
 		}
 	}, { timeout: 60000, skip: needs(front) });
 
+test("socket.io-client is signed in by the site's cookie", async (t) => {
+	const { base, token } = await chat_site(t,
+	    { users: 'cookie = "session"' });
+	// what a browser does of its own for { withCredentials: true }
+	const from = (who) => ({ withCredentials: true,
+		extraHeaders: { cookie: `session=${who}` } });
+
+	for (const name of Object.keys(TRANSPORTS)) {
+		const { socket, usage } = await join(t, base, undefined,
+		    { ...TRANSPORTS[name], ...from(token("ann")) });
+		assert.equal(usage.kind, "user");
+		await upgraded(socket, name);
+		const refused = open(t, `${base}/chats`, { ...TRANSPORTS[name],
+			...from(token("ann", { exp: 1700000000 })) });
+		const error = await once(refused, "connect_error");
+		assert.equal(error.data.code, "unauthorized");
+	}
+}, { timeout: 30000 });
+
 test("socket.io-client stays with polling where no WebSocket opens",
     async (t) => {
 	const parts = await chat_site(t, { socketio: ECHO });

@@ -207,6 +207,22 @@ for (const [section, target, body, is_right] of OTHERS) {
 		assert.equal((await send({})).status, 200);
 	}, { skip: needs("lighttpd") });
 
+	test(`${section}: a visitor's id has its own`, async (t) => {
+		const site = await open(t, "lighttpd",
+		    { limits: "anonymous = few" });
+		const send = (who) => site.ask(who, { method: "POST",
+		    path: target, body });
+		const { passed } = await exhaust(() =>
+		    send(visitor("visitor-0001")));
+		assert.ok(passed >= BURST, `${passed}`);
+		assert.equal((await send(visitor("visitor-0002"))).status, 200);
+		assert.equal((await send({})).status, 200);
+		assert.equal((await send(visitor("short"))).status, 400);
+		// a user is one, whatever else he says
+		assert.equal((await send({ ...site.user("ann"),
+			...visitor("visitor-0001") })).status, 200);
+	}, { skip: needs("lighttpd") });
+
 	test(`${section}: a route has its requests`, async (t) => {
 		const site = await open(t, "lighttpd",
 		    { [section]: "plan = few" });
@@ -423,6 +439,27 @@ test("an address and a route have so many tunnels, whoever asks",
 		else
 			assert_no_tunnel(await site.ask("ann", "/other"));
 	}
+});
+
+test("a visitor's id has its own tunnels, in both forms",
+    async (t) => {
+	const site = await tunnels(t, "direct", { limits: "anonymous = one" });
+	const knock = (path, headers = {}) => {
+		site.server.accept().catch(() => {});
+		return site.site.handshake(site.front, path, headers);
+	};
+	const forms = {
+		header: (id) => knock("/raw", visitor(id)),
+		query: (id) => knock(`/raw?anon_id=${id}`),
+	};
+
+	for (const [form, open] of Object.entries(forms)) {
+		assert.equal((await open(`visitor-of-${form}`)).status, 101, form);
+		for (const again of Object.values(forms))
+			assert_no_tunnel(await again(`visitor-of-${form}`));
+	}
+	assert.equal((await knock("/raw")).status, 101);
+	assert.equal((await knock("/raw?anon_id=short")).status, 400);
 });
 
 test("what all may have together is 503", async (t) => {

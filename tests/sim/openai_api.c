@@ -233,6 +233,35 @@ create_call(const struct options *o, const struct request *r, const char *data,
 	return reply;
 }
 
+/* ---- POST /v1/realtime/calls/ID/hangup ---- */
+
+#define CALLS "/v1/realtime/calls/"
+
+/* Whether the path is this one. */
+static bool
+is_hangup(const char *path)
+{
+	size_t len = strlen(CALLS);
+	const char *rest = strrchr(path, '/');
+
+	return strncmp(path, CALLS, len) == 0 && rest > path + len &&
+	    strcmp(rest, "/hangup") == 0;
+}
+
+/* Any id of a call's form is one that runs. */
+static struct reply *
+hang_up(const struct options *o, const struct request *r, int64_t now)
+{
+	size_t key_len = 0;
+	const char *key = request_key(r, &key_len);
+
+	if (!options_key_is_good(o, key, key_len, now))
+		return fail_key(key);
+	if (strncmp(request_path(r) + strlen(CALLS), "rtc_", 4) != 0)
+		return fail(404, "call_id_not_found", "No such call.");
+	return reply_new(200, "text/plain", xstrdup(""), 0);
+}
+
 struct reply *
 openai_api_answer(const struct options *o, struct script *script,
     const struct request *r, const void *body, size_t len, int64_t now)
@@ -241,10 +270,11 @@ openai_api_answer(const struct options *o, struct script *script,
 	bool models = strcmp(path, "/v1/models") == 0;
 	bool secrets = strcmp(path, "/v1/realtime/client_secrets") == 0;
 	bool calls = strcmp(path, "/v1/realtime/calls") == 0;
+	bool hangup = is_hangup(path);
 	struct reply *reply;
 	json_t *entry;
 
-	if (!models && !secrets && !calls)
+	if (!models && !secrets && !calls && !hangup)
 		return NULL;
 	entry = script_take(script, VENDOR_OPENAI, path);
 	reply = script_reply(entry, VENDOR_OPENAI);
@@ -254,6 +284,8 @@ openai_api_answer(const struct options *o, struct script *script,
 		    "Not allowed with this method.");
 	else if (reply == NULL && models)
 		reply = get_models(o, r, now);
+	else if (reply == NULL && hangup)
+		reply = hang_up(o, r, now);
 	else if (reply == NULL && secrets)
 		reply = create_secret(o, r, body, len, now);
 	else if (reply == NULL)

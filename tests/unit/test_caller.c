@@ -761,13 +761,20 @@ knows_the_headers_of_a_handshake(void **state)
 	struct diag diag;
 
 	(void)state;
-	assert_int_equal(caller_of_headers(by_secret, NULL, "anonymous-id",
-			     "192.0.2.1", &caller, &diag),
+	assert_int_equal(caller_of_headers(by_secret,
+			     &(struct caller_headers){ .authorization = NULL,
+				 .anon_id = "anonymous-id",
+				 .address = "192.0.2.1" },
+			     &caller, &diag),
 	    ERR_OK);
 	assert_string_equal(caller.owner, "a:anonymous-id");
 	caller_done(&caller);
-	assert_int_equal(caller_of_headers(by_secret, "bearer x",
-			     "anonymous-id", "192.0.2.1", &caller, &diag),
+	assert_int_equal(caller_of_headers(by_secret,
+			     &(struct caller_headers){ .authorization =
+							   "bearer x",
+				 .anon_id = "anonymous-id",
+				 .address = "192.0.2.1" },
+			     &caller, &diag),
 	    ERR_UNAUTH);
 }
 

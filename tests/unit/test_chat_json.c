@@ -140,8 +140,11 @@ shows_a_visitor_what_is_left(void **state)
 	const char *resets;
 
 	(void)state;
-	assert_int_equal(caller_of_headers(paying, NULL, "anonymous-id",
-			     "192.0.2.1", &visitor, &diag),
+	assert_int_equal(caller_of_headers(paying,
+			     &(struct caller_headers){ .authorization = NULL,
+				 .anon_id = "anonymous-id",
+				 .address = "192.0.2.1" },
+			     &visitor, &diag),
 	    ERR_OK);
 	assert_int_equal(chat_json_usage(paying, &visitor, &usage, &diag),
 	    ERR_OK);

@@ -354,8 +354,12 @@ gives_a_visitor_no_more_chats_for_a_new_id(void **state)
 		struct diag diag = { "" };
 		json_t *answer = NULL;
 
-		assert_int_equal(caller_of_headers(config, NULL, ids[i],
-				     "2001:db8::1", &visitor, &diag),
+		assert_int_equal(caller_of_headers(config,
+				     &(struct caller_headers){ .authorization =
+								   NULL,
+					 .anon_id = ids[i],
+					 .address = "2001:db8::1" },
+				     &visitor, &diag),
 		    ERR_OK);
 		assert_int_equal(ask(&visitor, "create_chat", NULL, &answer,
 				     &diag),

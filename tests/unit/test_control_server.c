@@ -180,9 +180,10 @@ eio_may_open(const struct target *target, const char *address,
 }
 
 void
-eio_open(const struct target *target, const struct wire_headers *headers,
-    const char *address, int fd)
+eio_open(const struct config *config, const struct target *target,
+    const struct wire_headers *headers, const char *address, int fd)
 {
+	(void)config;
 	assert_string_equal(target_find(target, "EIO"), "4");
 	assert_string_equal(wire_headers_find(headers, "x-forwarded-for"),
 	    "127.0.0.1");

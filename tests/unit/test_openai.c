@@ -146,6 +146,20 @@ request_reply(struct request *req, int status, const char *type,
 	    (const char *)body);
 }
 
+const char *
+request_path(const struct request *req)
+{
+	(void)req;
+	return "/v1/realtime/calls/rtc_none/hangup";
+}
+
+void
+request_reply_empty(struct request *req, int status)
+{
+	req->answers++;
+	req->status = status;
+}
+
 void
 request_reply_error(struct request *req, enum err err, const char *message)
 {

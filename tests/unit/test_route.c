@@ -235,6 +235,12 @@ openai_calls_handle(struct request *req)
 }
 
 void
+openai_hangup_handle(struct request *req)
+{
+	handle_openai(req);
+}
+
+void
 chat_refusal_reply_limited(struct request *req, const struct diag *diag,
     int64_t retry_after_s)
 {

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -576,6 +577,81 @@ threads_go_on_while_the_keys_are_replaced(void **state)
 	assert_int_equal(atomic_load(&bad), 0);
 }
 
+/* The lock of who changes the file; close() gives it back. */
+static int
+lock_keys(const struct world *world)
+{
+	int fd = open(world->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	return fd;
+}
+
+/* Whether a process waits for a lock, as the kernel says. */
+static bool
+waits_for_a_lock(pid_t pid)
+{
+	char line[256], wanted[32];
+	FILE *file = fopen("/proc/locks", "re");
+	bool waits = false;
+
+	assert_non_null(file);
+	(void)snprintf(wanted, sizeof(wanted), " %d ", (int)pid);
+	while (fgets(line, sizeof(line), file) != NULL)
+		waits |=
+		    strstr(line, "->") != NULL && strstr(line, wanted) != NULL;
+	(void)fclose(file);
+	return waits;
+}
+
+static void
+a_start_waits_for_who_makes_the_file(void **state)
+{
+	struct world *world = *state;
+	int fd = lock_keys(world), status;
+	pid_t pid = fork();
+
+	assert_int_not_equal(pid, -1);
+	if (pid == 0) {
+		(void)close(fd); /* it is the parent's alone */
+		_exit(signing_key_init(NULL, world->path, DAY_S, NULL) == ERR_OK
+			? 0
+			: 1);
+	}
+	while (!waits_for_a_lock(pid))
+		assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	write_keys(world, 0, NULL, 0);
+	(void)close(fd);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(count_lines(world), 1);
+}
+
+static void
+waits_for_no_other_process_while_it_runs(void **state)
+{
+	struct world *world = *state;
+	char *old, *new;
+	int fd;
+
+	write_keys(world, 0, NULL, 0);
+	open_keys(world, DAY_S);
+	fd = lock_keys(world);
+	write_keys(world, 1, NULL, 0);
+	/* it is due, and somebody else is about it */
+	old = sign();
+	assert_string_equal(kid(old), ID_A);
+	(void)close(fd);
+	/* who has died, or changed his mind */
+	new = sign();
+	assert_string_not_equal(kid(new), ID_A);
+	assert_int_equal(verify(old), ERR_OK);
+	assert_int_equal(count_lines(world), 2);
+	free(old);
+	free(new);
+}
+
 /* A process that died while it wrote has left half a file behind. */
 static void
 passes_over_what_a_dead_process_left(void **state)
@@ -614,6 +690,8 @@ main(void)
 		TEST(processes_that_start_together_have_one_key),
 		TEST(processes_that_rotate_together_add_one_key),
 		TEST(threads_go_on_while_the_keys_are_replaced),
+		TEST(a_start_waits_for_who_makes_the_file),
+		TEST(waits_for_no_other_process_while_it_runs),
 		TEST(passes_over_what_a_dead_process_left),
 #undef TEST
 	};

@@ -34,6 +34,7 @@ static const char settings[] =
     "relay \"/beta\" { inherit = openai dialect = beta }\n"
     "relay \"/text\" { inherit = openai messages = text session {\n"
     "instructions = x } message_log = full message_log_file = \"/l\" }\n"
+    "relay \"/named\" { inherit = openai upstream = \"ws://named.example/\" }\n"
     "relay \"/other\" { upstream = \"ws://192.0.2.1/\"\n"
     "query \"ticket\" { } }\n";
 
@@ -81,10 +82,11 @@ ask(const char *target, const char *line)
 
 /* The caller frees it. */
 static char *
-make(const char *route, const char *model, const char *session)
+make_of(const char *route, const char *model, const char *session, bool once)
 {
 	int64_t now = clock_unix();
 	const struct store_ticket in = {
+		.once = once,
 		.route = TEXT(route),
 		.user = TEXT("ann"),
 		.model = TEXT(model),
@@ -98,6 +100,18 @@ make(const char *route, const char *model, const char *session)
 	assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
 	json_decref(in.session);
 	return text;
+}
+
+static char *
+make(const char *route, const char *model, const char *session)
+{
+	return make_of(route, model, session, false);
+}
+
+static char *
+make_once(const char *route)
+{
+	return make_of(route, NULL, NULL, true);
 }
 
 /* Ask with "FORMAT" of a ticket in a header. */
@@ -433,6 +447,138 @@ clients_of_the_beta_are_answered_what_they_offer(void **state)
 	assert_int_equal(answer.err, ERR_PROTO);
 }
 
+/* Of who asked for it, whoever uses it says he is. */
+static void
+a_ticket_of_a_visitor_has_his_id(void **state)
+{
+	static const struct {
+		const char *user, *anon_id, *wanted;
+	} cases[] = {
+		{ NULL, "visitor-0001", "visitor-0001" },
+		{ NULL, NULL, NULL },
+		{ "ann", "visitor-0001", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		int64_t now = clock_unix();
+		const struct store_ticket in = {
+			.route = TEXT("openai"),
+			.user = TEXT(cases[i].user),
+			.anon_id = TEXT(cases[i].anon_id),
+			.created = now,
+			.expires = now + 60,
+			.issued = now,
+		};
+		char id[TICKET_ID_BYTES + 1], *text;
+		struct tunnel_answer answer;
+
+		assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
+		answer = ask_with("/v1/realtime?anon_id=visitor-0002",
+		    "Authorization: Bearer ", text, "");
+		assert_int_equal(answer.err, ERR_OK);
+		if (cases[i].wanted == NULL)
+			assert_null(lease_peek(answer.lease)->anon_id);
+		else
+			assert_string_equal(lease_peek(answer.lease)->anon_id,
+			    cases[i].wanted);
+		tunnel_answer_free(&answer);
+		free(text);
+	}
+}
+
+/* ---- a name that does not resolve ---- */
+
+#define SESSION "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
+
+static bool is_away;
+
+static enum err
+lookup(const char *name, struct resolver_answer *ret, struct diag *diag)
+{
+	(void)name;
+	if (is_away) {
+		diag_set(diag, "there is no such name");
+		return ERR_UPSTREAM;
+	}
+	*ret = (struct resolver_answer){ .addresses = { "192.0.2.7" },
+		.count = 1 };
+	return ERR_OK;
+}
+
+static void
+put_session(void)
+{
+	int64_t now = clock_unix();
+	struct store_anam session = {
+		.id = TEXT(SESSION),
+		.session = json_pack("{s:s, s:s, s:s, s:s, s:{}}", "sessionId",
+		    SESSION, "engineHost", "eu.anam.ai/e", "engineProtocol",
+		    "https", "signallingEndpoint", "/e/ws", "clientConfig"),
+		.created = now,
+		.expires = now + 60,
+	};
+
+	assert_int_equal(store_current()->ops->put_anam(store_current(),
+			     &session, NULL),
+	    ERR_OK);
+	json_decref(session.session);
+}
+
+/* Ask with a ticket that is good once, and a resolver that knows nothing. */
+static struct tunnel_answer
+ask_once(const char *target, const char *ticket, bool away)
+{
+	struct resolver *resolver = context.resolver;
+	struct tunnel_answer answer;
+
+	is_away = away;
+	assert_int_equal(resolver_new(lookup, 60000, &context.resolver, NULL),
+	    ERR_OK);
+	answer = ask_with(target, "Authorization: Bearer ", ticket, "");
+	resolver_free(context.resolver);
+	context.resolver = resolver;
+	return answer;
+}
+
+static void
+a_name_that_does_not_resolve_spends_no_ticket(void **state)
+{
+	static const struct {
+		const char *target, *route;
+	} cases[] = {
+		{ "/named?model=gpt-realtime", "/named" },
+		{ "/ws/proxy?session_id=" SESSION, "anam" },
+	};
+	static char *hosts[] = { TEXT("*.anam.ai") };
+	static struct config_anam anam = {
+		.hosts = { hosts, 1 },
+		.limits = { .connect_ms = 10000, .pong_ms = 20000 },
+	};
+
+	(void)state;
+	put_session();
+	config->anam = &anam;
+	context.refusals = refusals_new();
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char *ticket = make_once(cases[i].route);
+		struct tunnel_answer answer;
+
+		answer = ask_once(cases[i].target, ticket, true);
+		assert_int_equal(answer.err, ERR_UPSTREAM);
+		answer = ask_once(cases[i].target, ticket, false);
+		if (answer.err != ERR_OK)
+			fail_msg("%s: %s", cases[i].route, answer.diag.text);
+		tunnel_answer_free(&answer);
+		answer = ask_once(cases[i].target, ticket, false);
+		assert_int_equal(answer.err, ERR_UNAUTH);
+		free(ticket);
+	}
+	refusals_free(context.refusals);
+	context.refusals = NULL;
+	config->anam = NULL;
+}
+
 int
 main(void)
 {
@@ -453,6 +599,8 @@ main(void)
 		cmocka_unit_test(without_a_store_there_is_no_usage_to_report),
 		cmocka_unit_test(
 		    clients_of_the_beta_are_answered_what_they_offer),
+		cmocka_unit_test(a_ticket_of_a_visitor_has_his_id),
+		cmocka_unit_test(a_name_that_does_not_resolve_spends_no_ticket),
 	};
 
 	return cmocka_run_group_tests_name("tunnel_ticket", tests, setup,

@@ -71,15 +71,15 @@ tunnel_ask(const struct tunnel_route_context *context, const char *method,
 	for (; *headers != NULL; headers++)
 		add_header(&packet->open, *headers);
 	route = tunnel_route_new(context, packet);
-	do
-		answer.err = tunnel_route_prepare(route, &answer.diag);
-	while (is_again(context, answer.err));
+	answer.err = tunnel_route_prepare(route, &answer.diag);
 	if (answer.err == ERR_OK)
-		answer.err = tunnel_route_admit(route, &answer.diag);
+		answer.err = tunnel_route_identify(route, &answer.diag);
 	if (answer.err == ERR_OK)
 		do
-			answer.err = tunnel_route_complete(route, &answer.diag);
+			answer.err = tunnel_route_resolve(route, &answer.diag);
 		while (is_again(context, answer.err));
+	if (answer.err == ERR_OK)
+		answer.err = tunnel_route_admit(route, &answer.diag);
 	if (answer.err == ERR_OK)
 		tunnel_route_take(route, &answer.packet, &answer.lease);
 	else
