@@ -2,6 +2,7 @@
 #include "broker/users/identity.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -28,6 +29,21 @@ identity_done(struct identity *identity)
 	free(identity->token_id);
 	store_ticket_done(&identity->ticket);
 	*identity = (struct identity){ .user = NULL };
+}
+
+/* A quoted string of RFC 6750 3: neither quote nor backslash. */
+char *
+identity_challenge(const struct diag *diag, char out[IDENTITY_CHALLENGE_SIZE])
+{
+	int len = snprintf(out, IDENTITY_CHALLENGE_SIZE,
+	    "Bearer error=\"invalid_token\", error_description=\"");
+
+	for (const char *c = diag->text; *c != '\0'; c++)
+		out[len++] = *c < 0x20 || *c > 0x7e || *c == '"' || *c == '\\'
+		    ? '?'
+		    : *c;
+	(void)strcpy(out + len, "\"");
+	return out;
 }
 
 /* ---- a token of the site's ---- */
@@ -123,6 +139,22 @@ take_claims(const struct config_users *users, const json_t *claims,
 	return revocations_have(&subject) ? refuse_revoked(diag) : ERR_OK;
 }
 
+/* *ret, which is empty, gets what is known of it with an error, too. */
+static enum err
+of_token(const struct config *config, const char *token, size_t len,
+    struct identity *ret, struct diag *diag)
+{
+	json_t *claims;
+	enum err err = user_keys_verify(config->users, token, len, clock_unix(),
+	    &claims, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = take_claims(config->users, claims, ret, diag);
+	json_decref(claims);
+	return err;
+}
+
 /* Hand it over, or free what there is of it. */
 static enum err
 finish(enum err err, struct identity *identity, struct identity *ret)
@@ -138,15 +170,9 @@ enum err
 identity_of_token(const struct config *config, const char *token, size_t len,
     struct identity *ret, struct diag *diag)
 {
-	struct identity identity = { .user = NULL };
-	json_t *claims;
-	enum err err = user_keys_verify(config->users, token, len, clock_unix(),
-	    &claims, diag);
+	struct identity identity = { .shown = true };
+	enum err err = of_token(config, token, len, &identity, diag);
 
-	if (err != ERR_OK)
-		return err;
-	err = take_claims(config->users, claims, &identity, diag);
-	json_decref(claims);
 	return finish(err, &identity, ret);
 }
 
@@ -171,18 +197,16 @@ of_ticket(const char *text, size_t len, const struct access_request *access,
 		.own_host = is_own ? access->host : NULL,
 		.now = clock_unix(),
 	};
-	struct identity identity = { .user = NULL };
-	struct store_ticket *ticket = &identity.ticket;
+	struct store_ticket *ticket = &ret->ticket;
 	enum err err = ticket_check(text, len, &use, ticket, diag);
 
 	if (err != ERR_OK)
 		return err;
-	identity.user = copy(ticket->user);
-	identity.plan = copy(ticket->plan);
-	identity.token_id = copy(ticket->id);
-	identity.issued = ticket->issued;
-	identity.expires = ticket->expires;
-	*ret = identity;
+	ret->user = copy(ticket->user);
+	ret->plan = copy(ticket->plan);
+	ret->token_id = copy(ticket->id);
+	ret->issued = ticket->issued;
+	ret->expires = ticket->expires;
 	return ERR_OK;
 }
 
@@ -274,19 +298,19 @@ consider_list(const struct config *config, struct shown *shown,
 	return err;
 }
 
+/* *ret has what is known with an error, too. */
 static enum err
 identify(const struct config *config, const struct shown *shown,
     const struct access_request *access, const char *route,
     struct identity *ret, struct diag *diag)
 {
-	if (shown->text == NULL) {
-		*ret = (struct identity){ .user = NULL };
+	*ret = (struct identity){ .shown = shown->text != NULL };
+	if (shown->text == NULL)
 		return ERR_OK;
-	}
 	if (shown->is_ticket)
 		return of_ticket(shown->text, shown->len, access, route, ret,
 		    diag);
-	return identity_of_token(config, shown->text, shown->len, ret, diag);
+	return of_token(config, shown->text, shown->len, ret, diag);
 }
 
 /* The cookie, where there is one that says something. */
@@ -375,7 +399,9 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 		.host = request_header(req, "host"),
 		.fetch_site = request_header(req, "sec-fetch-site"),
 	};
+	char challenge[IDENTITY_CHALLENGE_SIZE];
 	struct shown shown = { .text = NULL };
+	struct identity identity;
 	enum err err = ERR_OK;
 
 	if (ways & IDENTITY_BEARER)
@@ -395,7 +421,11 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 		return err;
 	if (shown.text == NULL)
 		return take_remote_user(req, &access, ret, diag);
-	return identify(config, &shown, &access, route, ret, diag);
+	err = identify(config, &shown, &access, route, &identity, diag);
+	if (err == ERR_UNAUTH)
+		request_add_header(req, "WWW-Authenticate",
+		    identity_challenge(diag, challenge));
+	return finish(err, &identity, ret);
 }
 
 enum err
