@@ -56,6 +56,7 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/ask_queue.c %D%/tunnels/ask_queue.h \
 	%D%/tunnels/control_asks.c %D%/tunnels/control_asks.h \
 	%D%/limits/budget.c %D%/limits/budget.h \
+	%D%/limits/budget_report.c %D%/limits/budget_report.h \
 	%D%/tunnels/control_connection.c %D%/tunnels/control_connection.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
 	%D%/tunnels/control_operator.c %D%/tunnels/control_operator.h \
