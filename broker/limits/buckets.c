@@ -208,6 +208,7 @@ buckets_take(const struct subjects *subjects, int64_t now_ms,
 	struct draw draws[STORE_SUBJECTS_MAX], *full = NULL;
 	size_t count = prepare(subjects, draws);
 	uint64_t refused;
+	int64_t wait_s;
 	bool tell;
 
 	*ret = (struct buckets_state){ .plan = NULL };
@@ -222,8 +223,9 @@ buckets_take(const struct subjects *subjects, int64_t now_ms,
 		return ERR_OK;
 	if (tell)
 		log_refusal(full, refused);
-	diag_set(diag, "too many requests: try again in %" PRId64 " seconds",
-	    buckets_seconds(ret->retry_after_ms));
+	wait_s = buckets_seconds(ret->retry_after_ms);
+	diag_set(diag, "too many requests: try again in %" PRId64 " second%s",
+	    wait_s, wait_s == 1 ? "" : "s");
 	return ERR_RATE;
 }
 
