@@ -127,6 +127,7 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/tickets/ticket.c %D%/tickets/ticket.h \
 	%D%/tickets/tickets.c %D%/tickets/tickets.h \
+	%D%/tunnels/endpoint.c %D%/tunnels/endpoint.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
 	%D%/tickets/tunnel_ticket.c %D%/tickets/tunnel_ticket.h \
 	%D%/config/url.c %D%/config/url.h \
