@@ -317,7 +317,7 @@ show_budgets(const json_t *answer, FILE *out)
 	uint64_t omitted = number_of(answer, "omitted");
 	char resets[TIME_BYTES];
 	struct table *table;
-	bool unknown = false;
+	bool assumed = false;
 
 	if (json_array_size(list) == 0) {
 		(void)fputs("nothing was used of today's budgets\n", out);
@@ -328,11 +328,16 @@ show_budgets(const json_t *answer, FILE *out)
 		const json_t *row = json_array_get(list, i);
 		const char *plan = text_of(row, "plan");
 
-		unknown = unknown || plan == NULL;
+		bool is_assumed = json_is_true(json_object_get(row, "assumed"));
+		char text[128];
+
+		(void)snprintf(text, sizeof(text), "%s%s",
+		    plan == NULL ? "-" : plan, is_assumed ? "?" : "");
+		assumed = assumed || is_assumed;
 		table_add_row(table);
 		table_put(table, 0, text_of(row, "kind"));
 		table_put(table, 1, text_of(row, "name"));
-		table_put(table, 2, plan == NULL ? "-" : plan);
+		table_put(table, 2, text);
 		put_numbers(table, 3, json_object_get(row, "tokens"), true);
 		put_money(table, 6, json_object_get(row, "money"));
 		put_numbers(table, 9, json_object_get(row, "seconds"), false);
@@ -342,9 +347,9 @@ show_budgets(const json_t *answer, FILE *out)
 	if (omitted > 0)
 		(void)fprintf(out, "%llu are not shown\n",
 		    (unsigned long long)omitted);
-	if (unknown)
-		(void)fputs("-: there is no plan, or only a token names it and "
-			    "no tunnel is open\n",
+	if (assumed)
+		(void)fputs("?: unless the user's token names another plan, "
+			    "which is known while a tunnel is open\n",
 		    out);
 	(void)fprintf(out, "all begin anew at %s\n",
 	    time_text(number_of(answer, "resets"), resets));

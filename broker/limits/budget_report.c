@@ -53,20 +53,21 @@ plan_of_route(const struct config *config, const char *name)
 	return NULL;
 }
 
-/* NULL: there is none, or it is not known. */
+/* NULL: there is none.  *ret_assumed: a token that is not here may say another.
+ */
 static const struct config_plan *
-plan_of(const struct config *config, const json_t *users, const char *subject)
+plan_of(const struct config *config, const json_t *users, const char *subject,
+    bool *ret_assumed)
 {
 	const char *name;
 
+	*ret_assumed = false;
 	switch (subject[0]) {
 	case 'u':
 		name = json_string_value(json_object_get(users, subject));
-		/* without a claim there is but one that it can be */
-		if (name == NULL &&
-		    (config->users == NULL ||
-			config->users->plan_claim == NULL))
-			name = config->limits.user;
+		*ret_assumed = name == NULL && config->users != NULL &&
+		    config->users->plan_claim != NULL;
+		name = name == NULL ? config->limits.user : name;
 		break;
 	case 'a':
 		name = config->limits.anonymous;
@@ -109,16 +110,21 @@ describe_money(const struct store_budget_state *state, int64_t max)
 }
 
 static json_t *
-describe(const struct store_budget_state *state, const struct config_plan *plan)
+describe(const struct config *config, const json_t *users,
+    const struct store_budget_state *state)
 {
 	json_t *seconds = json_pack("{sI}", "used", (json_int_t)state->seconds);
+	const struct config_plan *plan;
+	bool assumed;
 
+	plan = plan_of(config, users, state->subject, &assumed);
 	if (plan != NULL && plan->day_s > 0)
 		(void)json_object_set_new(seconds, "limit",
 		    json_integer(plan->day_s));
-	return json_pack("{ss ss ss? so so so}", "kind",
+	return json_pack("{ss ss ss? so* so so so}", "kind",
 	    word_of(state->subject[0]), "name", state->subject + 2, "plan",
-	    plan == NULL ? NULL : plan->name, "tokens",
+	    plan == NULL ? NULL : plan->name, "assumed",
+	    assumed ? json_true() : NULL, "tokens",
 	    describe_tokens(state, plan == NULL ? 0 : plan->day_tokens),
 	    "money", describe_money(state, plan == NULL ? 0 : plan->day_money),
 	    "seconds", seconds);
@@ -163,8 +169,7 @@ describe_all(const struct config *config, const struct store_budget_list *list,
 
 	for (size_t i = 0; i < list->count; i++) {
 		const struct store_budget_state *state = &list->items[i];
-		json_t *row =
-		    describe(state, plan_of(config, users, state->subject));
+		json_t *row = describe(config, users, state);
 
 		bytes += json_dumpb(row, NULL, 0, JSON_COMPACT) + 1;
 		if (bytes > max_bytes) {
@@ -197,8 +202,7 @@ budget_report_make(struct store *store, const struct config *config,
 	rows = describe_all(config, &list, users, max_bytes);
 	if (is_one && list.count == 0)
 		(void)json_array_append_new(rows,
-		    describe(&nothing,
-			plan_of(config, users, nothing.subject)));
+		    describe(config, users, &nothing));
 	*ret = json_pack("{sI sO sI}", "resets",
 	    (json_int_t)((now / DAY_S + 1) * DAY_S), "budgets", rows, "omitted",
 	    (json_int_t)(list.count == 0

@@ -17,11 +17,11 @@
  * Whose a plan is says the configuration, but for users whose token names it:
  * users are {"u:ann":"paid"}, as far as that is known; NULL: nobody is.
  *
- * {"resets","budgets":[{"kind","name","plan","tokens":{"used","reserved",
- * "limit"},"money":{...},"seconds":{"used","limit"}}],"omitted"}: plan is null
- * where it is not known, and "limit" is absent where there is none or it is not
- * known; money is decimal text.  "resets" is in seconds since 1970.  All of
- * them have at most about max_bytes as text: "omitted" did not fit.  Who is
+ * {"resets","budgets":[{"kind","name","plan","assumed"?,"tokens":{"used",
+ * "reserved","limit"?},"money":{...},"seconds":{"used","limit"?}}],"omitted"}:
+ * plan is null where there is none, and is "assumed": true where a token may
+ * name another; money is decimal text.  "resets" is in seconds since 1970.  All
+ * of them have at most about max_bytes as text: "omitted" did not fit.  Who is
  * asked for is there, though nothing was used.
  *
  * Waits for the store.  ERR_PROTO where an address is none; ERR_UNAVAIL.  The

@@ -334,18 +334,22 @@ limits { user = "free" anonymous = "free" address = "free" }
 
 	assert.match((await ctl(site, "budgets")).stdout,
 	    /^nothing was used of today's budgets$/m);
-	// her token names her plan, which nobody knows while she is not here
+	// her token may name a plan, which nobody knows while she is not here
 	assert.deepEqual((await ask(site, "budgets", ...ann)).budgets,
-	    [{ kind: "user", name: "ann", plan: null,
-	        tokens: { used: 0, reserved: 0 },
-	        money: { used: "0.000000", reserved: "0.000000" },
-	        seconds: { used: 0 } }]);
+	    [{ kind: "user", name: "ann", plan: "free", assumed: true,
+	        tokens: { used: 0, reserved: 0, limit: 5000 },
+	        money: { used: "0.000000", reserved: "0.000000",
+	            limit: "0.500000" },
+	        seconds: { used: 0, limit: 600 } }]);
+	assert.match((await ctl(site, "budgets", ...ann)).stdout,
+	    /^user +ann +free\? .*\n\?: unless the user's token names another/m);
 	const token = user_token(secret, "ann", { plan: "paid" });
 	const one = await play(site, `/raw?token=${token}`);
 	one.say({ type: "ask", n: 1 });
 	await one.part.wait_for(/"type":"answer"/);
 	const reserved = await ask(site, "budgets", ...ann);
 	assert.equal(reserved.budgets[0].plan, "paid");
+	assert.equal(reserved.budgets[0].assumed, undefined);
 	assert.equal(reserved.budgets[0].money.reserved, "0.064000");
 	one.report(event(1, 1000, 200));
 	await until_used(site, 1);
