@@ -57,6 +57,7 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/ask_queue.c %D%/tunnels/ask_queue.h \
 	%D%/tunnels/control_asks.c %D%/tunnels/control_asks.h \
 	%D%/limits/budget.c %D%/limits/budget.h \
+	%D%/limits/budget_report.c %D%/limits/budget_report.h \
 	%D%/tunnels/control_connection.c %D%/tunnels/control_connection.h \
 	%D%/tunnels/control_ends.c %D%/tunnels/control_ends.h \
 	%D%/tunnels/control_log.c %D%/tunnels/control_log.h \
@@ -133,6 +134,7 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/target.c %D%/tunnels/target.h \
 	%D%/tickets/ticket.c %D%/tickets/ticket.h \
 	%D%/tickets/tickets.c %D%/tickets/tickets.h \
+	%D%/tunnels/endpoint.c %D%/tunnels/endpoint.h \
 	%D%/tunnels/tunnel_route.c %D%/tunnels/tunnel_route.h \
 	%D%/tickets/tunnel_ticket.c %D%/tickets/tunnel_ticket.h \
 	%D%/config/url.c %D%/config/url.h \

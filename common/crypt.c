@@ -577,6 +577,12 @@ crypt_key_allows(const struct crypt_key *key, const char *alg)
 	return find_alg(key, alg) != NULL;
 }
 
+const char *
+crypt_algorithm(size_t i)
+{
+	return i < sizeof(algs) / sizeof(algs[0]) ? algs[i].name : NULL;
+}
+
 static void
 hmac(const struct crypt_key *key, const struct alg *alg, const void *data,
     size_t len, uint8_t out[EVP_MAX_MD_SIZE], size_t *ret_len)

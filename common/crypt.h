@@ -79,6 +79,9 @@ void crypt_key_free(struct crypt_key *key);
 /* Whether this algorithm ("HS256", ...) may be used with this key. */
 bool crypt_key_allows(const struct crypt_key *key, const char *alg);
 
+/* The i-th of all algorithms; NULL past the last. */
+const char *crypt_algorithm(size_t i);
+
 /*
  * Sign data (RFC 7518 3); *ret_signature is freed by the caller.  ERR_DENIED
  * where the algorithm does not fit the key.

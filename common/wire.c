@@ -211,6 +211,12 @@ TABLE(revoke,
 	.optional = true),
     COUNT(wire_revoke, before, "before", NUMBER_MAX));
 
+TABLE(budgets,
+    TEXT(wire_budgets, kind, "kind", WORD_BYTES, wire_is_counted,
+	.optional = true),
+    TEXT(wire_budgets, value, "value", PATH_BYTES, wire_is_line,
+	.optional = true));
+
 static const struct wire_table list_table = { "list", NULL, 0 };
 
 static const struct wire_table *const packets[] = {
@@ -233,6 +239,7 @@ static const struct wire_table *const packets[] = {
 	[WIRE_RESUME] = &resume_table,
 	[WIRE_RESUMED] = &resumed_table,
 	[WIRE_REVOKE] = &revoke_table,
+	[WIRE_BUDGETS] = &budgets_table,
 };
 
 /* Every member of the packet's union starts where it starts. */
@@ -340,6 +347,9 @@ check_packet(const struct wire_packet *packet)
 	else if (packet->type == WIRE_REVOKE)
 		ok = (packet->revoke.kind == NULL) ==
 		    (packet->revoke.value == NULL);
+	else if (packet->type == WIRE_BUDGETS)
+		ok = (packet->budgets.kind == NULL) ==
+		    (packet->budgets.value == NULL);
 	if (packet->type == WIRE_USAGE || packet->type == WIRE_END)
 		ok = ok && is_objects(packet->usage.events, WIRE_EVENTS_MAX) &&
 		    are_asked(&packet->usage);

@@ -53,6 +53,7 @@ enum wire_type {
 	WIRE_RESUME,  /* tunnel -> broker: a lease of a broker before this */
 	WIRE_RESUMED, /* broker -> tunnel: it goes on */
 	WIRE_REVOKE,  /* operator -> broker: what was issued is not good */
+	WIRE_BUDGETS, /* operator -> broker: how budgets stand */
 };
 
 /* The request as the tunnel's peer sent it. */
@@ -245,6 +246,12 @@ struct wire_account {
 	char *id;     /* so that it is booked once */
 };
 
+/* Whose; kind NULL: all that were used of today. */
+struct wire_budgets {
+	char *kind; /* "user", "visitor", "address", "route" */
+	char *value;
+};
+
 struct wire_packet {
 	enum wire_type type;
 	union {
@@ -264,6 +271,7 @@ struct wire_packet {
 		struct wire_resume resume;
 		/* WIRE_RESUMED: limits */
 		struct wire_revoke revoke;
+		struct wire_budgets budgets;
 	};
 };
 

@@ -149,6 +149,14 @@ wire_is_revocable(const char *s, size_t len)
 	    strcmp(s, "ticket") == 0 || strcmp(s, "route") == 0;
 }
 
+bool
+wire_is_counted(const char *s, size_t len)
+{
+	(void)len;
+	return strcmp(s, "user") == 0 || strcmp(s, "visitor") == 0 ||
+	    strcmp(s, "address") == 0 || strcmp(s, "route") == 0;
+}
+
 void
 wire_text_free(char *text, size_t len)
 {

@@ -27,6 +27,7 @@ wire_text_check wire_is_log;	 /* "metadata", "full" */
 wire_text_check wire_is_amount;	 /* "5.00", "-0.5": of money, and not nothing */
 wire_text_check wire_is_refusal; /* "close", "error": of a response */
 wire_text_check wire_is_revocable; /* "user", "session", "ticket", "route" */
+wire_text_check wire_is_counted;   /* "user", "visitor", "address", "route" */
 
 /* Clear (it may be secret) and free a text, of len bytes; NULL is allowed. */
 void wire_text_free(char *text, size_t len);

@@ -2,6 +2,8 @@
 #include "ctl/client.h"
 
 #include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,11 +14,28 @@
 #include "common/json.h"
 #include "common/xalloc.h"
 
+#define NAME_BYTES 64
 #define PATIENCE_S 60 /* a report of a long ledger takes its time */
+
+/* The user's name, or the number of one who has none. */
+static const char *
+who_we_are(char out[NAME_BYTES])
+{
+	const struct passwd *user = getpwuid(geteuid());
+
+	if (user != NULL)
+		(void)snprintf(out, NAME_BYTES, "%s", user->pw_name);
+	else
+		(void)snprintf(out, NAME_BYTES, "user %lu",
+		    (unsigned long)geteuid());
+	return out;
+}
 
 static enum err
 explain(const char *path, int error, struct diag *diag)
 {
+	char name[NAME_BYTES];
+
 	switch (error) {
 	case ENOENT:
 		diag_set(diag,
@@ -31,9 +50,9 @@ explain(const char *path, int error, struct diag *diag)
 	case EACCES:
 	case EPERM:
 		diag_set(diag,
-		    "%s: permission denied: run this as root, or as the "
-		    "broker's user",
-		    path);
+		    "%s: permission denied for %s: run this as root, or as "
+		    "the broker's user",
+		    path, who_we_are(name));
 		return ERR_DENIED;
 	case EAGAIN:
 		diag_set(diag, "%s: no answer within %d seconds", path,
@@ -42,9 +61,9 @@ explain(const char *path, int error, struct diag *diag)
 	case EPIPE:
 	case ECONNRESET:
 		diag_set(diag,
-		    "%s: the broker hung up: it answers root and its own user, "
-		    "and may be of another version",
-		    path);
+		    "%s: the broker hung up on %s: it answers root and its own "
+		    "user, and may be of another version",
+		    path, who_we_are(name));
 		return ERR_DENIED;
 	default:
 		diag_set(diag, "%s: %s", path, strerror(error));

@@ -29,6 +29,8 @@ struct options {
 	const char *code, *reason;  /* close */
 	const char *id, *back;	    /* topup; back: an amount below 0 */
 	const char *before;	    /* revoke */
+	const char *kind, *whose;   /* budgets; "": more than one */
+	bool help;
 	char **args;
 	int arg_count;
 };
@@ -44,6 +46,7 @@ static int run_close(const struct options *options);
 static int run_usage(const struct options *options);
 static int run_topup(const struct options *options);
 static int run_balance(const struct options *options);
+static int run_budgets(const struct options *options);
 static int run_revoke(const struct options *options);
 static int run_revocations(const struct options *options);
 
@@ -56,6 +59,10 @@ static const struct command commands[] = {
 	{ "topup", run_topup, "USER AMOUNT [--id KEY]",
 	    "add to a user's balance; below 0: take back" },
 	{ "balance", run_balance, "USER", "what a user has" },
+	{ "budgets", run_budgets,
+	    "[--user NAME | --visitor ID | --address A | --route NAME]",
+	    "what was used of today's tokens, money and seconds, and how much "
+	    "there is" },
 	{ "revoke", run_revoke, "KIND VALUE [--before TIME]",
 	    "what was issued for a user, session, ticket or route is not "
 	    "good" },
@@ -66,14 +73,17 @@ static const struct command commands[] = {
 
 /* ---- what goes wrong --------------------------------------------------- */
 
+/* Of one command, or of all. */
 static void
-usage(FILE *out)
+usage(const struct command *command, FILE *out)
 {
 	(void)fputs("usage: culvertctl [--socket PATH] [--json] COMMAND\n",
 	    out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		(void)fprintf(out, "  %s %s\n      %s\n", commands[i].name,
-		    commands[i].synopsis, commands[i].description);
+		if (command == NULL || command == &commands[i])
+			(void)fprintf(out, "  %s %s\n      %s\n",
+			    commands[i].name, commands[i].synopsis,
+			    commands[i].description);
 	(void)fputs("  --socket PATH  the broker's control socket, not "
 		    "$CULVERT_CONTROL or\n"
 		    "                 " DEFAULT_SOCKET "\n"
@@ -301,6 +311,27 @@ parse_time(const char *text, int64_t *ret)
 }
 
 static int
+run_budgets(const struct options *options)
+{
+	struct wire_packet *question;
+
+	if (options->arg_count > 0)
+		return misused("budgets has no arguments, but --user, "
+			       "--visitor, --address or --route");
+	if (options->kind != NULL &&
+	    (*options->kind == '\0' ||
+		!wire_is_line(options->whose, strlen(options->whose))))
+		return misused("budgets takes one of --user, --visitor, "
+			       "--address and --route");
+	question = wire_packet_new(WIRE_BUDGETS);
+	if (options->kind != NULL) {
+		question->budgets.kind = xstrdup(options->kind);
+		question->budgets.value = xstrdup(options->whose);
+	}
+	return ask(options, question, show_budgets, NULL);
+}
+
+static int
 run_revoke(const struct options *options)
 {
 	struct wire_packet *order;
@@ -342,6 +373,10 @@ enum {
 	REASON,
 	ID,
 	BEFORE,
+	USER,
+	VISITOR,
+	ADDRESS,
+	ROUTE,
 	HELP,
 	VERSION_OPTION,
 };
@@ -356,6 +391,10 @@ static const struct option known[] = {
 	{ "reason", required_argument, NULL, REASON },
 	{ "id", required_argument, NULL, ID },
 	{ "before", required_argument, NULL, BEFORE },
+	{ "user", required_argument, NULL, USER },
+	{ "visitor", required_argument, NULL, VISITOR },
+	{ "address", required_argument, NULL, ADDRESS },
+	{ "route", required_argument, NULL, ROUTE },
 	{ "help", no_argument, NULL, HELP },
 	{ "version", no_argument, NULL, VERSION_OPTION },
 	{ NULL, 0, NULL, 0 },
@@ -363,6 +402,21 @@ static const struct option known[] = {
 
 /* So that an amount below 0 is no strange option. */
 static const char digits[] = "0::1::2::3::4::5::6::7::8::9::";
+
+/* Whose budgets; only one may be asked for. */
+static void
+choose(struct options *options, int option, const char *value)
+{
+	static const char *const kinds[] = {
+		[USER - USER] = "user",
+		[VISITOR - USER] = "visitor",
+		[ADDRESS - USER] = "address",
+		[ROUTE - USER] = "route",
+	};
+
+	options->kind = options->kind == NULL ? kinds[option - USER] : "";
+	options->whose = value;
+}
 
 static void
 parse_options(int argc, char *argv[], struct options *options)
@@ -386,6 +440,12 @@ parse_options(int argc, char *argv[], struct options *options)
 		case BEFORE:
 			options->before = optarg;
 			break;
+		case USER:
+		case VISITOR:
+		case ADDRESS:
+		case ROUTE:
+			choose(options, c, optarg);
+			break;
 		case BY:
 			options->by = optarg;
 			break;
@@ -396,8 +456,8 @@ parse_options(int argc, char *argv[], struct options *options)
 			options->reason = optarg;
 			break;
 		case HELP:
-			usage(stdout);
-			exit(0);
+			options->help = true;
+			break;
 		case VERSION_OPTION:
 			(void)printf("culvertctl %s\n", PACKAGE_VERSION);
 			exit(0);
@@ -425,7 +485,8 @@ fits(const struct options *options, const struct command *command)
 	bool is_usage = command->run == run_usage;
 	bool is_topup = command->run == run_topup;
 
-	return (options->before == NULL || command->run == run_revoke) &&
+	return (options->kind == NULL || command->run == run_budgets) &&
+	    (options->before == NULL || command->run == run_revoke) &&
 	    (is_close || (options->code == NULL && options->reason == NULL)) &&
 	    (is_topup || (options->id == NULL && options->back == NULL)) &&
 	    (is_usage ||
@@ -433,31 +494,42 @@ fits(const struct options *options, const struct command *command)
 		    options->by == NULL));
 }
 
+static const struct command *
+find_command(const char *name)
+{
+	for (size_t i = 0; name != NULL && i < COMMAND_COUNT; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
 int
 main(int argc, char *argv[])
 {
 	struct options options = { .socket = getenv("CULVERT_CONTROL") };
-	const char *name;
-	int rc;
+	const struct command *command;
+	int rc = 0;
 
 	if (options.socket == NULL)
 		options.socket = DEFAULT_SOCKET;
 	parse_options(argc, argv, &options);
-	if (options.arg_count == 0)
+	command = find_command(options.arg_count == 0 ? NULL : *options.args);
+	if (command == NULL && options.arg_count > 0)
+		return misused("there is no such command");
+	if (options.help) {
+		usage(command, stdout);
+	} else if (command == NULL) {
 		return misused("a command is missing");
-	name = *options.args++;
-	options.arg_count--;
-	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		if (strcmp(commands[i].name, name) != 0)
-			continue;
-		if (!fits(&options, &commands[i]))
+	} else {
+		options.args++;
+		options.arg_count--;
+		if (!fits(&options, command))
 			return misused("this option is another command's");
-		rc = commands[i].run(&options);
-		if (fflush(stdout) != 0 || ferror(stdout)) {
-			perror("culvertctl: standard output");
-			return EXIT_FAILED;
-		}
-		return rc;
+		rc = command->run(&options);
 	}
-	return misused("there is no such command");
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		perror("culvertctl: standard output");
+		return EXIT_FAILED;
+	}
+	return rc;
 }

@@ -9,7 +9,8 @@
 #include "common/xalloc.h"
 #include "ctl/table.h"
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define COUNT(a)   (sizeof(a) / sizeof((a)[0]))
+#define TIME_BYTES 32
 
 static const char *
 text_of(const json_t *object, const char *name)
@@ -38,16 +39,24 @@ static const struct table_column session_columns[] = {
 	{ "RECEIVED", true },
 };
 
+static const char *
+time_text(uint64_t seconds, char out[TIME_BYTES])
+{
+	time_t time = (time_t)seconds;
+	struct tm tm;
+
+	out[0] = '\0';
+	if (gmtime_r(&time, &tm) != NULL)
+		(void)strftime(out, TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return out;
+}
+
 static void
 put_time(struct table *table, size_t column, uint64_t seconds)
 {
-	time_t time = (time_t)seconds;
-	char text[32] = "";
-	struct tm tm;
+	char text[TIME_BYTES];
 
-	if (gmtime_r(&time, &tm) != NULL)
-		(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	table_put(table, column, text);
+	table_put(table, column, time_text(seconds, text));
 }
 
 static void
@@ -253,6 +262,99 @@ show_account(const json_t *answer, FILE *out)
 	table_free(table);
 }
 
+/* ---- budgets ----------------------------------------------------------- */
+
+static const struct table_column budget_columns[] = {
+	{ "KIND", false },
+	{ "NAME", false },
+	{ "PLAN", false },
+	{ "TOKENS", true },
+	{ "RESERVED", true },
+	{ "LIMIT", true },
+	{ "MONEY", true },
+	{ "RESERVED", true },
+	{ "LIMIT", true },
+	{ "SECONDS", true },
+	{ "LIMIT", true },
+};
+
+/* What was used is said where it says something: not a 0 without a limit. */
+static void
+put_numbers(struct table *table, size_t column, const json_t *value,
+    bool reserved)
+{
+	const json_t *limit = json_object_get(value, "limit");
+	uint64_t used = number_of(value, "used");
+
+	if (used > 0 || limit != NULL)
+		table_put_number(table, column, used);
+	if (reserved)
+		put_count(table, ++column, number_of(value, "reserved"));
+	if (limit != NULL)
+		table_put_number(table, column + 1, number_of(value, "limit"));
+}
+
+static void
+put_money(struct table *table, size_t column, const json_t *value)
+{
+	static const char *const names[] = { "used", "reserved", "limit" };
+	const char *limit = text_of(value, "limit");
+
+	for (size_t i = 0; i < COUNT(names); i++) {
+		const char *text = text_of(value, names[i]);
+
+		if (text != NULL &&
+		    (strpbrk(text, "123456789") != NULL ||
+			(i == 0 && limit != NULL)))
+			table_put(table, column + i, text);
+	}
+}
+
+void
+show_budgets(const json_t *answer, FILE *out)
+{
+	const json_t *list = json_object_get(answer, "budgets");
+	uint64_t omitted = number_of(answer, "omitted");
+	char resets[TIME_BYTES];
+	struct table *table;
+	bool assumed = false;
+
+	if (json_array_size(list) == 0) {
+		(void)fputs("nothing was used of today's budgets\n", out);
+		return;
+	}
+	table = table_new(budget_columns, COUNT(budget_columns));
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *row = json_array_get(list, i);
+		const char *plan = text_of(row, "plan");
+
+		bool is_assumed = json_is_true(json_object_get(row, "assumed"));
+		char text[128];
+
+		(void)snprintf(text, sizeof(text), "%s%s",
+		    plan == NULL ? "-" : plan, is_assumed ? "?" : "");
+		assumed = assumed || is_assumed;
+		table_add_row(table);
+		table_put(table, 0, text_of(row, "kind"));
+		table_put(table, 1, text_of(row, "name"));
+		table_put(table, 2, text);
+		put_numbers(table, 3, json_object_get(row, "tokens"), true);
+		put_money(table, 6, json_object_get(row, "money"));
+		put_numbers(table, 9, json_object_get(row, "seconds"), false);
+	}
+	table_print(table, out);
+	table_free(table);
+	if (omitted > 0)
+		(void)fprintf(out, "%llu are not shown\n",
+		    (unsigned long long)omitted);
+	if (assumed)
+		(void)fputs("?: unless the user's token names another plan, "
+			    "which is known while a tunnel is open\n",
+		    out);
+	(void)fprintf(out, "all begin anew at %s\n",
+	    time_text(number_of(answer, "resets"), resets));
+}
+
 /* ---- revocations ------------------------------------------------------- */
 
 void
@@ -260,6 +362,8 @@ show_revoked(const json_t *answer, FILE *out)
 {
 	(void)fprintf(out, "tunnels closed: %llu\n",
 	    (unsigned long long)number_of(answer, "closed"));
+	if (json_is_false(json_object_get(answer, "known")))
+		(void)fputs("no route of this name is configured now\n", out);
 }
 
 static const struct table_column revocation_columns[] = {

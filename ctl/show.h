@@ -16,6 +16,9 @@ void show_usage(const json_t *answer, FILE *out);
 /* What `top_up' and `balance' are answered with. */
 void show_account(const json_t *answer, FILE *out);
 
+/* What `budgets' is answered with. */
+void show_budgets(const json_t *answer, FILE *out);
+
 /* What `revoke' is answered with, with a kind and without one. */
 void show_revoked(const json_t *answer, FILE *out);
 void show_revocations(const json_t *answer, FILE *out);

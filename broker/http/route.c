@@ -22,6 +22,7 @@
 #include "broker/store/store.h"
 #include "common/clock.h"
 #include "broker/tickets/tickets.h"
+#include "broker/tunnels/endpoint.h"
 #include "common/log.h"
 #include "common/str.h"
 
@@ -332,6 +333,8 @@ handle(struct request *req, const struct route *route)
 void
 route_handle(struct request *req)
 {
+	static const struct route endpoint = { .method = "GET",
+		.handler = endpoint_handle };
 	const char *path = request_path(req), *method = request_method(req);
 	const struct route *route = find_route(path, method);
 	struct diag diag = { "" };
@@ -342,6 +345,10 @@ route_handle(struct request *req)
 		request_set_error_form(req, route->error_form);
 	if (route == NULL || !route->open)
 		admission = admit(req, &diag);
+	if (route == NULL && admission == ERR_OK && endpoint_takes(req)) {
+		handle(req, &endpoint);
+		return;
+	}
 	if (route == NULL) {
 		request_reply_error(req, ERR_NOTFOUND, NULL);
 		return;

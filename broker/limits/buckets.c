@@ -4,15 +4,20 @@
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
 #include "broker/limits/subject_key.h"
+#include "common/log.h"
+#include "common/str.h"
 #include "common/xalloc.h"
 
-#define CHAINS 16384
+#define CHAINS	  16384
+#define MINUTE_MS 60000
+#define LINES_MAX 60 /* of the log, a minute */
 
 /* Doubles add up with an error; far below a millisecond it means nothing. */
 #define EPSILON_MS 1e-3
@@ -24,6 +29,9 @@
 struct bucket {
 	struct subject_key key;
 	double full_ms; /* clock_ms() */
+	/* since the last line in the log, and when there may be another */
+	uint64_t refused;
+	int64_t tell_ms;
 	LIST_ENTRY(bucket) chain;
 	TAILQ_ENTRY(bucket) age;
 };
@@ -33,6 +41,9 @@ static struct {
 	LIST_HEAD(chain, bucket) chains[CHAINS];
 	TAILQ_HEAD(, bucket) ages; /* who was seen last is the last */
 	size_t count;
+	/* lines in the log of this minute, and when it ends */
+	unsigned lines;
+	int64_t minute_ms;
 } table = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.ages = TAILQ_HEAD_INITIALIZER(table.ages),
@@ -74,6 +85,7 @@ find(const struct subject_key *key)
 
 /* One subject that has a limit, and its bucket while the lock is held. */
 struct draw {
+	const char *name;
 	const struct config_plan *plan;
 	struct subject_key key;
 	struct bucket *bucket;
@@ -92,6 +104,7 @@ prepare(const struct subjects *subjects, struct draw draws[STORE_SUBJECTS_MAX])
 		if (plan == NULL || plan->requests_per_s <= 0)
 			continue;
 		draws[count++] = (struct draw){
+			.name = subjects->items[i].name,
 			.plan = plan,
 			.key = subject_key_of(subjects->items[i].name),
 			.interval_ms = 1000 / plan->requests_per_s,
@@ -134,8 +147,31 @@ is_fuller(const struct buckets_state *a, const struct buckets_state *b)
 	return a->remaining < b->remaining;
 }
 
+/*
+ * Count a refusal; whether it is time to say so, for *ret of them: nobody fills
+ * the log with what is refused him, nor do many together.
+ */
+static bool
+count_refusal(struct bucket *bucket, int64_t now_ms, uint64_t *ret)
+{
+	bucket->refused++;
+	if (now_ms >= table.minute_ms) {
+		table.minute_ms = now_ms + MINUTE_MS;
+		table.lines = 0;
+	}
+	if (now_ms < bucket->tell_ms || table.lines == LINES_MAX)
+		return false;
+	table.lines++;
+	bucket->tell_ms = now_ms + MINUTE_MS;
+	*ret = bucket->refused;
+	bucket->refused = 0;
+	return true;
+}
+
+/* *ret_full is the one that refuses, where one does. */
 static struct buckets_state
-take_locked(struct draw *draws, size_t count, int64_t now_ms)
+take_locked(struct draw *draws, size_t count, int64_t now_ms,
+    struct draw **ret_full)
 {
 	struct buckets_state fullest = { .plan = NULL };
 
@@ -144,31 +180,52 @@ take_locked(struct draw *draws, size_t count, int64_t now_ms)
 
 		draws[i].bucket = find(&draws[i].key);
 		state = state_of(&draws[i], now_ms);
-		if (fullest.plan == NULL || is_fuller(&state, &fullest))
+		if (fullest.plan == NULL || is_fuller(&state, &fullest)) {
 			fullest = state;
+			*ret_full = &draws[i];
+		}
 	}
 	for (size_t i = 0; fullest.retry_after_ms == 0 && i < count; i++)
 		draws[i].bucket->full_ms = draws[i].full_ms;
 	return fullest;
 }
 
+/* A subject's name may be what a client made up. */
+static void
+log_refusal(const struct draw *draw, uint64_t refused)
+{
+	char name[256];
+
+	log_info("requests.refused", "of=%s plan=%s requests=%" PRIu64,
+	    str_escape(name, sizeof(name), draw->name, strlen(draw->name)),
+	    draw->plan->name, refused);
+}
+
 enum err
 buckets_take(const struct subjects *subjects, int64_t now_ms,
     struct buckets_state *ret, struct diag *diag)
 {
-	struct draw draws[STORE_SUBJECTS_MAX];
+	struct draw draws[STORE_SUBJECTS_MAX], *full = NULL;
 	size_t count = prepare(subjects, draws);
+	uint64_t refused;
+	int64_t wait_s;
+	bool tell;
 
 	*ret = (struct buckets_state){ .plan = NULL };
 	if (count == 0)
 		return ERR_OK;
 	(void)pthread_mutex_lock(&table.lock);
-	*ret = take_locked(draws, count, now_ms);
+	*ret = take_locked(draws, count, now_ms, &full);
+	tell = ret->retry_after_ms > 0 &&
+	    count_refusal(full->bucket, now_ms, &refused);
 	(void)pthread_mutex_unlock(&table.lock);
 	if (ret->retry_after_ms == 0)
 		return ERR_OK;
-	diag_set(diag, "too many requests: try again in %" PRId64 " seconds",
-	    buckets_seconds(ret->retry_after_ms));
+	if (tell)
+		log_refusal(full, refused);
+	wait_s = buckets_seconds(ret->retry_after_ms);
+	diag_set(diag, "too many requests: try again in %" PRId64 " second%s",
+	    wait_s, wait_s == 1 ? "" : "s");
 	return ERR_RATE;
 }
 
@@ -203,5 +260,7 @@ buckets_done(void)
 	(void)pthread_mutex_lock(&table.lock);
 	while (!TAILQ_EMPTY(&table.ages))
 		drop(TAILQ_FIRST(&table.ages));
+	table.lines = 0;
+	table.minute_ms = 0;
 	(void)pthread_mutex_unlock(&table.lock);
 }

@@ -14,6 +14,9 @@
  * Of bounded size: the table forgets the subject that it has not seen for
  * longest, whose bucket is full by then or as good as.  Thread-safe.  A program
  * that is started for each request (plain CGI) has none.
+ *
+ * The log has requests.refused for the first refusal of a subject, and then
+ * once a minute with their number; 60 lines a minute for all together.
  */
 #define BUCKETS_MAX 65536
 

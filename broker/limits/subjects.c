@@ -8,15 +8,21 @@
 #include "common/crypt.h"
 
 /*
- * Write "KIND:TEXT".  What is too long for a name is told apart by its digest,
- * behind a character that no anonymous id and no path begins with.
+ * "KIND:TEXT".  What is too long for a name is told apart by its digest, behind
+ * a character that no anonymous id and no path begins with.
  */
-static void
-write_name(char kind, const char *text, char out[STORE_SUBJECT_MAX + 1])
+void
+subjects_write_name(char kind, const char *text,
+    char out[STORE_SUBJECT_MAX + 1])
 {
+	char visitor[ADDRESS_VISITOR_SIZE];
 	uint8_t digest[20];
 	int len;
 
+	if (kind == 'n') {
+		address_visitor(text, visitor);
+		text = visitor;
+	}
 	if (snprintf(out, STORE_SUBJECT_MAX + 1, "%c:%s", kind, text) <=
 	    STORE_SUBJECT_MAX)
 		return;
@@ -33,7 +39,7 @@ add(struct subjects *subjects, char kind, const char *text,
 {
 	struct subject *subject = &subjects->items[subjects->count++];
 
-	write_name(kind, text, subject->name);
+	subjects_write_name(kind, text, subject->name);
 	subject->plan = plan;
 }
 
@@ -62,7 +68,7 @@ subjects_fill(const struct config *config,
 	else
 		add(ret, 'a', request->anon_id != NULL ? request->anon_id : id,
 		    config_find_plan(config, config->limits.anonymous));
-	add(ret, 'n', visitor,
+	add(ret, 'n', request->address,
 	    config_find_plan(config, config->limits.address));
 	if (request->route != NULL)
 		add(ret, 'r', request->route,
@@ -73,11 +79,8 @@ void
 subjects_fill_address(const struct config *config, const char *address,
     struct subjects *ret)
 {
-	char visitor[ADDRESS_VISITOR_SIZE];
-
-	address_visitor(address, visitor);
 	ret->count = 0;
-	add(ret, 'n', visitor,
+	add(ret, 'n', address,
 	    config_find_plan(config, config->limits.address));
 }
 

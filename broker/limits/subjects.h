@@ -40,6 +40,13 @@ struct subjects_request {
 void subjects_fill(const struct config *config,
     const struct subjects_request *request, struct subjects *ret);
 
+/*
+ * The name of one: kind is its first letter; text is numeric for an address,
+ * and no address is "n:-".
+ */
+void subjects_write_name(char kind, const char *text,
+    char out[STORE_SUBJECT_MAX + 1]);
+
 /* The address alone, before anything else is known. */
 void subjects_fill_address(const struct config *config, const char *address,
     struct subjects *ret);

@@ -176,6 +176,15 @@ struct store_lost {
 	int64_t ask;		  /* from 1; the row's n is -ask */
 };
 
+/* How many of them stand. */
+struct store_budget_list {
+	struct store_budget_state *items;
+	size_t count;
+	int64_t total; /* with those that there was no room for */
+};
+
+#define STORE_BUDGET_LIST_MAX 1000
+
 struct store_reserve {
 	const char *id; /* unique; reserved before, it is no error */
 	struct store_budgets budgets;
@@ -469,6 +478,14 @@ struct store_ops {
 	enum err (*check_budgets)(struct store *store,
 	    const struct store_budgets *budgets, int64_t now,
 	    struct store_budget_state *ret, struct diag *diag);
+
+	/*
+	 * Those of today of which something was used or is reserved, the
+	 * dearest first, at most STORE_BUDGET_LIST_MAX; with a subject that
+	 * one alone.  The caller frees the items.
+	 */
+	enum err (*list_budgets)(struct store *store, const char *subject,
+	    int64_t now, struct store_budget_list *ret, struct diag *diag);
 
 	/* A later `before' replaces an earlier one; ERR_LIMIT past
 	   STORE_REVOCATIONS_MAX. */

@@ -211,6 +211,7 @@ static const struct store_ops ops = {
 	.release = store_sqlite_release_budgets,
 	.add_seconds = store_sqlite_add_seconds,
 	.check_budgets = store_sqlite_check_budgets,
+	.list_budgets = store_sqlite_list_budgets,
 	.revoke = store_sqlite_revoke,
 	.list_revocations = store_sqlite_list_revocations,
 	.end_leases = store_sqlite_end_leases,

@@ -7,6 +7,7 @@
 
 #include "broker/store/store_sqlite_base.h"
 #include "common/json.h"
+#include "common/xalloc.h"
 
 #define DAY_S 86400
 
@@ -145,6 +146,59 @@ store_sqlite_check_budgets(struct store *store,
 	err = database_end(db, err, diag);
 	if (err == ERR_OK || err == ERR_BUDGET)
 		*ret = state;
+	return err;
+}
+
+static enum err
+list(struct database *db, const char *subject, int64_t now,
+    struct store_budget_list *ret, struct diag *diag)
+{
+	enum err err = database_ask(db, LIST_BUDGETS,
+	    PARAMS(TEXT(subject), NUMBER(now), NUMBER(STORE_BUDGET_LIST_MAX)),
+	    diag);
+
+	if (err != ERR_OK)
+		return err;
+	while ((err = database_step(db, diag)) == ERR_OK) {
+		struct store_budget_state *state;
+		char *name = database_text(db, 0);
+
+		ret->items = xreallocarray(ret->items, ret->count + 1,
+		    sizeof(*ret->items));
+		state = &ret->items[ret->count++];
+		*state = (struct store_budget_state){
+			.tokens = database_number(db, 1),
+			.money = database_number(db, 2),
+			.seconds = database_number(db, 3),
+			.reserved_tokens = database_number(db, 4),
+			.reserved_money = database_number(db, 5),
+			.resets = (day_of(now) + 1) * DAY_S,
+		};
+		(void)snprintf(state->subject, sizeof(state->subject), "%s",
+		    name);
+		free(name);
+		ret->total = database_number(db, 6);
+	}
+	database_release(db);
+	return err == ERR_NOTFOUND ? ERR_OK : err;
+}
+
+enum err
+store_sqlite_list_budgets(struct store *store, const char *subject, int64_t now,
+    struct store_budget_list *ret, struct diag *diag)
+{
+	struct database *db = ((struct store_sqlite *)store)->reads;
+	struct store_budget_list all = { .items = NULL };
+	enum err err = database_enter(db, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = list(db, subject, now, &all, diag);
+	database_leave(db);
+	if (err == ERR_OK)
+		*ret = all;
+	else
+		free(all.items);
 	return err;
 }
 

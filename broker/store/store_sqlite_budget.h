@@ -18,6 +18,9 @@ enum err store_sqlite_check_budgets(struct store *store,
     const struct store_budgets *budgets, int64_t now,
     struct store_budget_state *ret, struct diag *diag) MUST_CHECK;
 
+enum err store_sqlite_list_budgets(struct store *store, const char *subject,
+    int64_t now, struct store_budget_list *ret, struct diag *diag) MUST_CHECK;
+
 /* Within a transaction: reserve; *ret is filled with ERR_OK, ERR_AGAIN and
    ERR_BUDGET alone. */
 enum err store_sqlite_reserve_within(struct database *db,

@@ -13,6 +13,7 @@
 #include "common/str.h"
 
 #define DROPS_PER_S 10
+#define CONTROL_LOG_USER_SIZE (CONTROL_LOG_WHO_SIZE - 128)
 
 static const struct {
 	const char *word;
@@ -37,19 +38,27 @@ plan_of(const struct lease_info *lease)
 	return lease->subjects.count > 0 ? lease->subjects.items[0].plan : NULL;
 }
 
+/* " user=ann", or "" for NULL. */
+static void
+write_user(const char *user, char *out, size_t size)
+{
+	char escaped[CONTROL_LOG_USER_SIZE];
+
+	(void)snprintf(out, size, "%s%s", user == NULL ? "" : " user=",
+	    user == NULL
+		? ""
+		: str_escape(escaped, sizeof(escaped), user, strlen(user)));
+}
+
 /* A plan's name is a token: nothing in it wants escaping. */
 char *
 control_log_who(const struct lease_info *lease, const struct config_plan *plan,
     char out[CONTROL_LOG_WHO_SIZE])
 {
-	char user[CONTROL_LOG_WHO_SIZE - 128];
+	char user[CONTROL_LOG_USER_SIZE + 8];
 
-	user[0] = '\0';
-	if (lease->user != NULL)
-		(void)str_escape(user, sizeof(user), lease->user,
-		    strlen(lease->user));
-	(void)snprintf(out, CONTROL_LOG_WHO_SIZE, "%s%s%s%.64s",
-	    lease->user != NULL ? " user=" : "", user,
+	write_user(lease->user, user, sizeof(user));
+	(void)snprintf(out, CONTROL_LOG_WHO_SIZE, "%s%s%.64s", user,
 	    plan != NULL ? " plan=" : "", plan != NULL ? plan->name : "");
 	return out;
 }
@@ -79,27 +88,28 @@ control_log_resume(const struct lease_info *lease, pid_t pid,
 }
 
 void
-control_log_denied(const struct wire_open *open, enum err err,
-    const struct diag *diag)
+control_log_denied(const struct wire_open *open, const char *route,
+    const char *user, enum err err, const struct diag *diag)
 {
 	int status = err_http_status(err);
 	const char *header = wire_headers_find(&open->headers, "Origin");
 	char path[256], client[INET6_ADDRSTRLEN], origin[128];
+	char who[CONTROL_LOG_USER_SIZE + 8];
+	void (*const log)(const char *event, const char *fmt, ...)
+	    PRINTF_LIKE(2, 3) =
+	    status >= 500 ? log_warning : log_notice;
 
 	if (header == NULL)
 		header = "-";
 	(void)str_escape(origin, sizeof(origin), header, strlen(header));
 	target_describe(open->target, path, sizeof(path));
+	write_user(user, who, sizeof(who));
 	if (tunnel_request_client(open, client, NULL) != ERR_OK)
 		(void)strcpy(client, "unknown");
-	if (status >= 500)
-		log_warning("tunnel.denied",
-		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
-		    status, client, origin, path, diag->text);
-	else
-		log_notice("tunnel.denied",
-		    "status=%d client=%s origin=%s path=%s reason=\"%s\"",
-		    status, client, origin, path, diag->text);
+	log("tunnel.denied",
+	    "status=%d client=%s origin=%s path=%s route=%s%s reason=\"%s\"",
+	    status, client, origin, path, route == NULL ? "-" : route, who,
+	    diag->text);
 }
 
 /* The last line of a tunnel. */

@@ -51,9 +51,9 @@ void control_log_open(const struct lease_info *lease, pid_t pid);
 void control_log_resume(const struct lease_info *lease, pid_t pid,
     int64_t resumed_ms);
 
-/* A tunnel was refused. */
-void control_log_denied(const struct wire_open *open, enum err err,
-    const struct diag *diag);
+/* A tunnel was refused; of a route and to a user, where these are not NULL. */
+void control_log_denied(const struct wire_open *open, const char *route,
+    const char *user, enum err err, const struct diag *diag);
 
 /*
  * A connection ends: lease is what it had, or NULL; end is what its process

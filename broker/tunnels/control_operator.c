@@ -22,14 +22,34 @@ reply(struct control_server *srv, struct control_connection *conn,
 	wire_packet_free(packet);
 }
 
+/* Which plans the tokens of users named who have a tunnel open. */
+static json_t *
+list_plans(struct control_server *srv)
+{
+	json_t *users = json_object();
+	struct control_connection *conn;
+
+	TAILQ_FOREACH (conn, &srv->leased, entry) {
+		const struct lease_info *info = lease_peek(conn->lease);
+		const struct subject *first = &info->subjects.items[0];
+
+		if (info->subjects.count > 0 && first->name[0] == 'u' &&
+		    first->plan != NULL)
+			(void)json_object_set_new(users, first->name,
+			    json_string(first->plan->name));
+	}
+	return users;
+}
+
 /* Takes the packet. */
 static void
 ask(struct control_server *srv, struct control_connection *conn,
     struct wire_packet *packet)
 {
 	struct diag diag;
-	enum err err = control_questions_ask(srv->questions, packet, LIST_BYTES,
-	    conn, &diag);
+	json_t *users = packet->type == WIRE_BUDGETS ? list_plans(srv) : NULL;
+	enum err err = control_questions_ask(srv->questions, packet, users,
+	    LIST_BYTES, conn, &diag);
 
 	if (err == ERR_OK)
 		control_connection_set(srv, conn, CONTROL_STATE_ASKING);
@@ -88,7 +108,7 @@ control_operator_is_order(const struct wire_packet *packet)
 {
 	return packet->type == WIRE_LIST || packet->type == WIRE_REPORT ||
 	    packet->type == WIRE_REVOKE || packet->type == WIRE_TOP_UP ||
-	    packet->type == WIRE_BALANCE ||
+	    packet->type == WIRE_BALANCE || packet->type == WIRE_BUDGETS ||
 	    (packet->type == WIRE_CLOSE && packet->close.lease != NULL);
 }
 

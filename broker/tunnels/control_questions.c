@@ -13,6 +13,7 @@
 
 #include "broker/chat/notify.h"
 #include "broker/config/config.h"
+#include "broker/limits/budget_report.h"
 #include "broker/limits/revocations.h"
 #include "broker/store/price.h"
 #include "broker/store/store.h"
@@ -33,6 +34,7 @@ struct question {
 	TAILQ_ENTRY(question) entry;
 	/* the thread's, until it is done */
 	struct wire_packet *packet;
+	json_t *users;
 	size_t max_bytes;
 	json_t *answer;
 	atomic_bool done;
@@ -72,6 +74,7 @@ end(struct control_questions *questions, struct question *question)
 	TAILQ_REMOVE(&questions->list, question, entry);
 	questions->count--;
 	wire_packet_free(question->packet);
+	json_decref(question->users);
 	free(question);
 	return answer;
 }
@@ -190,6 +193,17 @@ top_up(struct store *store, const struct config *config,
 	return ERR_OK;
 }
 
+/* Whether tunnels or answers can be of a route of this name. */
+static bool
+has_route(const struct config *config, const char *name)
+{
+	return config_find_relay_by_name(config, name) != NULL ||
+	    (strcmp(name, "anam") == 0 && config->anam != NULL) ||
+	    (strcmp(name, "chat") == 0 && config->chat != NULL) ||
+	    (strcmp(name, "livekit") == 0 && config->livekit != NULL) ||
+	    (strcmp(name, "socket.io") == 0 && config->socketio != NULL);
+}
+
 static enum err
 add_revocation(const struct config *config, const struct wire_revoke *in,
     json_t **ret, struct diag *diag)
@@ -207,6 +221,9 @@ add_revocation(const struct config *config, const struct wire_revoke *in,
 	    str_escape(value, sizeof(value), in->value, strlen(in->value)));
 	/* whoever takes it knows how many */
 	*ret = json_pack("{si}", "closed", 0);
+	if (strcmp(in->kind, "route") == 0)
+		(void)json_object_set_new(*ret, "known",
+		    json_boolean(has_route(config, in->value)));
 	return ERR_OK;
 }
 
@@ -219,6 +236,10 @@ answer(const struct question *question, struct store *store,
 	if (packet->type == WIRE_REPORT)
 		return report(store, config, &packet->report,
 		    question->max_bytes, ret, diag);
+	if (packet->type == WIRE_BUDGETS)
+		return budget_report_make(store, config, &packet->budgets,
+		    question->users, clock_unix(), question->max_bytes, ret,
+		    diag);
 	if (packet->type == WIRE_REVOKE)
 		return add_revocation(config, &packet->revoke, ret, diag);
 	if (packet->type == WIRE_TOP_UP)
@@ -273,7 +294,7 @@ check(const struct control_questions *questions, enum wire_type type,
 
 enum err
 control_questions_ask(struct control_questions *questions,
-    struct wire_packet *packet, size_t max_bytes, void *asker,
+    struct wire_packet *packet, json_t *users, size_t max_bytes, void *asker,
     struct diag *diag)
 {
 	struct question *question;
@@ -281,16 +302,19 @@ control_questions_ask(struct control_questions *questions,
 
 	if (err != ERR_OK) {
 		wire_packet_free(packet);
+		json_decref(users);
 		return err;
 	}
 	question = xcalloc(1, sizeof(*question));
 	question->fd = questions->fd;
 	question->asker = asker;
 	question->packet = packet;
+	question->users = users;
 	question->max_bytes = max_bytes;
 	err = thread_start(&question->thread, "question", run, question, diag);
 	if (err != ERR_OK) {
 		wire_packet_free(packet);
+		json_decref(users);
 		free(question);
 		return err;
 	}

@@ -11,8 +11,9 @@
 
 /*
  * control_questions: what an operator asks of the store (WIRE_REPORT,
- * WIRE_TOP_UP, WIRE_BALANCE, WIRE_REVOKE), each in a thread of its own: a long
- * ledger is read, and a locked store waited for, while tunnels are served.
+ * WIRE_TOP_UP, WIRE_BALANCE, WIRE_REVOKE, WIRE_BUDGETS), each in a thread of
+ * its own: a long ledger is read, and a locked store waited for, while tunnels
+ * are served.
  *
  * One thread asks and takes; the answer to each is one JSON value.
  */
@@ -32,11 +33,12 @@ void control_questions_free(struct control_questions *questions);
 int control_questions_fd(const struct control_questions *questions);
 
 /*
- * Ask; takes the packet.  ERR_UNAVAIL while too many run, or where there is no
- * store.
+ * Ask; takes the packet, and the plans of users that are known
+ * (broker/limits/budget_report.h), which are NULL for any other than
+ * WIRE_BUDGETS.  ERR_UNAVAIL while too many run, or where there is no store.
  */
 enum err control_questions_ask(struct control_questions *questions,
-    struct wire_packet *packet, size_t max_bytes, void *asker,
+    struct wire_packet *packet, json_t *users, size_t max_bytes, void *asker,
     struct diag *diag) MUST_CHECK;
 
 /* The asker has left: its answer will have none, NULL. */
@@ -44,9 +46,11 @@ void control_questions_leave(struct control_questions *questions, void *asker);
 
 /*
  * Take an answer, or false where there is none (any more): to a report what
- * usage_report_make() makes; to the others {"user","balance","balance_micro",
+ * usage_report_make() makes, to WIRE_BUDGETS what budget_report_make() does; to
+ * the others {"user","balance","balance_micro",
  * "reserved","reserved_micro","currency"}, a top-up's with its "id";
- * {"closed":0} for what was revoked, and closing is for whoever takes it; or
+ * {"closed":0} for what was revoked, and closing is for whoever takes it, with
+ * "known", whether it is configured, of a route; or
  * {"error":{"code","message"}}.  The caller decrefs it.
  */
 bool control_questions_take(struct control_questions *questions,

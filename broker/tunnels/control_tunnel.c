@@ -107,7 +107,9 @@ deny(struct control_server *srv, struct control_connection *conn, enum err err,
 	struct wire_packet *packet =
 	    tunnel_route_refuse(conn->route, err, diag);
 
-	control_log_denied(tunnel_route_open(conn->route), err, diag);
+	control_log_denied(tunnel_route_open(conn->route),
+	    tunnel_route_name(conn->route), tunnel_route_user(conn->route), err,
+	    diag);
 	/* with all that it holds, before anybody hears of it */
 	tunnel_route_free(conn->route);
 	conn->route = NULL;

@@ -586,6 +586,23 @@ tunnel_route_open(const struct tunnel_route *route)
 	return &route->open->open;
 }
 
+const char *
+tunnel_route_name(const struct tunnel_route *route)
+{
+	bool user, ticket;
+
+	/* a relay that there is none of, or not yet */
+	return route->kind == KIND_RELAY && route->relay == NULL
+	    ? NULL
+	    : name_of(route, &user, &ticket);
+}
+
+const char *
+tunnel_route_user(const struct tunnel_route *route)
+{
+	return route->identity.user;
+}
+
 void
 tunnel_route_take(struct tunnel_route *route, struct wire_packet **ret_grant,
     struct lease **ret_lease)
@@ -612,8 +629,8 @@ tunnel_route_connect(const struct tunnel_route *route)
 /* ---- refusals ---------------------------------------------------------------
  */
 
-struct wire_packet *
-tunnel_route_deny(enum err err, const struct diag *diag)
+static struct wire_packet *
+make_deny(enum err err, const struct diag *diag, const char *challenge)
 {
 	struct wire_packet *packet = wire_packet_new(WIRE_DENY);
 	struct wire_deny *deny = &packet->deny;
@@ -626,8 +643,14 @@ tunnel_route_deny(enum err err, const struct diag *diag)
 		(void)!wire_headers_add(&deny->headers, "Allow", "GET");
 	if (err == ERR_UNAUTH)
 		(void)!wire_headers_add(&deny->headers, "WWW-Authenticate",
-		    "Bearer");
+		    challenge);
 	return packet;
+}
+
+struct wire_packet *
+tunnel_route_deny(enum err err, const struct diag *diag)
+{
+	return make_deny(err, diag, "Bearer");
 }
 
 static void
@@ -680,7 +703,10 @@ struct wire_packet *
 tunnel_route_refuse(struct tunnel_route *route, enum err err,
     const struct diag *diag)
 {
-	struct wire_packet *packet = tunnel_route_deny(err, diag);
+	char challenge[IDENTITY_CHALLENGE_SIZE] = "Bearer";
+	struct wire_packet *packet = make_deny(err, diag,
+	    route->identity.shown ? identity_challenge(diag, challenge)
+				  : challenge);
 	struct wire_headers *headers = &packet->deny.headers;
 	const struct buckets_state *requests = &route->requests;
 

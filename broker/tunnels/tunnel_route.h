@@ -74,6 +74,13 @@ enum err tunnel_route_admit(struct tunnel_route *route,
 /* The request. */
 const struct wire_open *tunnel_route_open(const struct tunnel_route *route);
 
+/*
+ * For the log, of one that is refused, too: what the route is called, and whom
+ * a token or ticket of ours or the site's was made for.  NULL: not known.
+ */
+const char *tunnel_route_name(const struct tunnel_route *route);
+const char *tunnel_route_user(const struct tunnel_route *route);
+
 /* After tunnel_route_admit(): the grant, and its lease; the caller's. */
 void tunnel_route_take(struct tunnel_route *route,
     struct wire_packet **ret_grant, struct lease **ret_lease);

@@ -2,6 +2,7 @@
 #include "broker/users/identity.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -31,6 +32,21 @@ identity_done(struct identity *identity)
 	free(identity->anon_id);
 	store_ticket_done(&identity->ticket);
 	*identity = (struct identity){ .user = NULL };
+}
+
+/* A quoted string of RFC 6750 3: neither quote nor backslash. */
+char *
+identity_challenge(const struct diag *diag, char out[IDENTITY_CHALLENGE_SIZE])
+{
+	int len = snprintf(out, IDENTITY_CHALLENGE_SIZE,
+	    "Bearer error=\"invalid_token\", error_description=\"");
+
+	for (const char *c = diag->text; *c != '\0'; c++)
+		out[len++] = *c < 0x20 || *c > 0x7e || *c == '"' || *c == '\\'
+		    ? '?'
+		    : *c;
+	(void)strcpy(out + len, "\"");
+	return out;
 }
 
 /* ---- a token of the site's ---- */
@@ -126,6 +142,22 @@ take_claims(const struct config_users *users, const json_t *claims,
 	return revocations_have(&subject) ? refuse_revoked(diag) : ERR_OK;
 }
 
+/* *ret, which is empty, gets what is known of it with an error, too. */
+static enum err
+of_token(const struct config *config, const char *token, size_t len,
+    struct identity *ret, struct diag *diag)
+{
+	json_t *claims;
+	enum err err = user_keys_verify(config->users, token, len, clock_unix(),
+	    &claims, diag);
+
+	if (err != ERR_OK)
+		return err;
+	err = take_claims(config->users, claims, ret, diag);
+	json_decref(claims);
+	return err;
+}
+
 /* Hand it over, or free what there is of it. */
 static enum err
 finish(enum err err, struct identity *identity, struct identity *ret)
@@ -141,15 +173,9 @@ enum err
 identity_of_token(const struct config *config, const char *token, size_t len,
     struct identity *ret, struct diag *diag)
 {
-	struct identity identity = { .user = NULL };
-	json_t *claims;
-	enum err err = user_keys_verify(config->users, token, len, clock_unix(),
-	    &claims, diag);
+	struct identity identity = { .shown = true };
+	enum err err = of_token(config, token, len, &identity, diag);
 
-	if (err != ERR_OK)
-		return err;
-	err = take_claims(config->users, claims, &identity, diag);
-	json_decref(claims);
 	return finish(err, &identity, ret);
 }
 
@@ -174,19 +200,17 @@ of_ticket(const char *text, size_t len, const struct access_request *access,
 		.own_host = is_own ? access->host : NULL,
 		.now = clock_unix(),
 	};
-	struct identity identity = { .user = NULL };
-	struct store_ticket *ticket = &identity.ticket;
+	struct store_ticket *ticket = &ret->ticket;
 	enum err err = ticket_check(text, len, &use, ticket, diag);
 
 	if (err != ERR_OK)
 		return err;
-	identity.user = copy(ticket->user);
-	identity.plan = copy(ticket->plan);
-	identity.token_id = copy(ticket->id);
-	identity.anon_id = copy(ticket->anon_id);
-	identity.issued = ticket->issued;
-	identity.expires = ticket->expires;
-	*ret = identity;
+	ret->user = copy(ticket->user);
+	ret->plan = copy(ticket->plan);
+	ret->token_id = copy(ticket->id);
+	ret->anon_id = copy(ticket->anon_id);
+	ret->issued = ticket->issued;
+	ret->expires = ticket->expires;
 	return ERR_OK;
 }
 
@@ -311,19 +335,19 @@ consider_list(const struct config *config, struct shown *shown,
 	return err;
 }
 
+/* *ret has what is known with an error, too. */
 static enum err
 identify(const struct config *config, const struct shown *shown,
     const struct access_request *access, const char *route,
     struct identity *ret, struct diag *diag)
 {
-	if (shown->text == NULL) {
-		*ret = (struct identity){ .user = NULL };
+	*ret = (struct identity){ .shown = shown->text != NULL };
+	if (shown->text == NULL)
 		return ERR_OK;
-	}
 	if (shown->is_ticket)
 		return of_ticket(shown->text, shown->len, access, route, ret,
 		    diag);
-	return identity_of_token(config, shown->text, shown->len, ret, diag);
+	return of_token(config, shown->text, shown->len, ret, diag);
 }
 
 /* The cookie, where there is one that says something. */
@@ -412,7 +436,9 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 		.host = request_header(req, "host"),
 		.fetch_site = request_header(req, "sec-fetch-site"),
 	};
+	char challenge[IDENTITY_CHALLENGE_SIZE];
 	struct shown shown = { .text = NULL };
+	struct identity identity;
 	enum err err = ERR_OK;
 
 	if (ways & IDENTITY_BEARER)
@@ -428,13 +454,18 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 	if (err == ERR_OK && shown.text == NULL && (ways & IDENTITY_COOKIE))
 		err = consider_cookie(config, &access,
 		    request_header(req, "cookie"), &shown, diag);
-	if (err == ERR_OK)
-		err = shown.text == NULL
-		    ? take_remote_user(req, &access, ret, diag)
-		    : identify(config, &shown, &access, route, ret, diag);
-	if (err != ERR_OK || (ways & IDENTITY_ANON_ID) == 0)
+	if (err != ERR_OK)
 		return err;
-	return take_anon_id(request_header(req, "x-anon-id"), ret, diag);
+	err = shown.text == NULL
+	    ? take_remote_user(req, &access, &identity, diag)
+	    : identify(config, &shown, &access, route, &identity, diag);
+	if (err == ERR_UNAUTH && shown.text != NULL)
+		request_add_header(req, "WWW-Authenticate",
+		    identity_challenge(diag, challenge));
+	if (err == ERR_OK && (ways & IDENTITY_ANON_ID))
+		err = take_anon_id(request_header(req, "x-anon-id"), &identity,
+		    diag);
+	return finish(err, &identity, ret);
 }
 
 enum err
@@ -539,6 +570,7 @@ identity_of_handshake(const struct config *config,
 {
 	struct access_request socket = *access;
 	struct shown shown = { .text = NULL };
+	struct identity identity;
 	enum err err =
 	    consider_bearer(config, &shown, authorization, true, diag);
 
@@ -546,9 +578,10 @@ identity_of_handshake(const struct config *config,
 	socket.upgrade = true;
 	if (err == ERR_OK && shown.text == NULL)
 		err = consider_cookie(config, &socket, cookie, &shown, diag);
-	return err != ERR_OK
-	    ? err
-	    : identify(config, &shown, &socket, route, ret, diag);
+	if (err != ERR_OK)
+		return err;
+	err = identify(config, &shown, &socket, route, &identity, diag);
+	return finish(err, &identity, ret);
 }
 
 char *

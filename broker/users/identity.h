@@ -32,8 +32,17 @@ struct identity {
 	int64_t issued;	 /* seconds since 1970; 0: not said */
 	int64_t expires; /* it is good until then, leeway and all; 0: ever */
 	struct store_ticket ticket; /* id is NULL where it was none */
+	bool shown;		    /* something was, good or not */
 };
 void identity_done(struct identity *identity);
+
+/*
+ * The value of WWW-Authenticate for what was shown and is not good (RFC 6750
+ * 3.1); who has shown nothing is told "Bearer" alone.  Returns out.
+ */
+#define IDENTITY_CHALLENGE_SIZE 320
+char *identity_challenge(const struct diag *diag,
+    char out[IDENTITY_CHALLENGE_SIZE]);
 
 /* Where the credential may be. */
 enum identity_ways {
@@ -62,9 +71,9 @@ enum identity_ways {
  * and there is no cookie either.  Without `users', whatever is no ticket is for
  * somebody else, and ignored.
  *
- * ERR_UNAUTH; ERR_UNAVAIL where the keys, or the store, cannot be had now;
- * ERR_PROTO where two different ones are shown, and for an anonymous id that
- * will not do.  May wait some seconds for the
+ * ERR_UNAUTH, and the answer has its WWW-Authenticate; ERR_UNAVAIL where the
+ * keys, or the store, cannot be had now; ERR_PROTO where two different ones are
+ * shown, and for an anonymous id that will not do.  May wait some seconds for the
  * keys of the issuer.
  */
 enum err identity_of_request(struct request *req, unsigned ways,
@@ -82,7 +91,9 @@ enum err identity_check_required(const struct identity *identity, bool required,
  * the item "base64url.bearer.authorization.TOKEN" (the token as it is) or
  * "openai-insecure-api-key.TOKEN".  An anonymous id is x-anon-id, or `anon_id'
  * in the query.  A `token', `ticket' or `anon_id' in the query that the route
- * passes on is the vendor's.  In a thread that may wait.
+ * passes on is the vendor's.  In a thread that may wait.  With an error *ret has
+ * what is known, `shown' and maybe `user', for the log and the answer; the
+ * caller frees it.
  */
 enum err identity_of_tunnel(const struct config *config,
     const struct wire_headers *headers, const struct target *target,

@@ -271,3 +271,20 @@ jwks_find(const struct jwks *jwks, const char *kid, const char *alg,
 	diag_set(diag, "the issuer has no such key");
 	return ERR_NOTFOUND;
 }
+
+bool
+jwks_allows(const struct jwks *jwks, const char *alg)
+{
+	for (size_t i = 0; i < jwks->count; i++)
+		if (fits(&jwks->items[i], alg))
+			return true;
+	return false;
+}
+
+const char *
+jwks_kid(const struct jwks *jwks, size_t i)
+{
+	if (i >= jwks->count)
+		return NULL;
+	return jwks->items[i].kid == NULL ? "" : jwks->items[i].kid;
+}

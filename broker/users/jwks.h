@@ -2,6 +2,7 @@
 #ifndef BROKER_JWKS_H
 #define BROKER_JWKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/crypt.h"
@@ -33,5 +34,11 @@ void jwks_free(struct jwks *jwks); /* NULL is allowed */
  */
 enum err jwks_find(const struct jwks *jwks, const char *kid, const char *alg,
     const struct crypt_key **ret, struct diag *diag) MUST_CHECK;
+
+/* Whether there is a key that may be used with alg. */
+bool jwks_allows(const struct jwks *jwks, const char *alg);
+
+/* The kid of the i-th key, "" where it has none; NULL past the last. */
+const char *jwks_kid(const struct jwks *jwks, size_t i);
 
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -18,6 +19,7 @@
 #include "common/json.h"
 #include "common/jwt.h"
 #include "common/log.h"
+#include "common/str.h"
 #include "common/thread.h"
 #include "common/xalloc.h"
 
@@ -26,6 +28,10 @@
 #define FIRST_MS 5000  /* the same while there is no set at all */
 #define WAITERS	 4     /* for a fetch: some of those that decide go on */
 #define TEXT_MAX 256   /* of alg, kid and typ */
+
+#define LOG_MS	     1000 /* between two lines about tokens */
+#define ALG_LOG_SIZE 24
+#define KID_LOG_SIZE 72
 
 /* A set that somebody may be using; refs is under the lock. */
 struct set {
@@ -57,6 +63,9 @@ static struct {
 	unsigned waiters;
 	/* of a file */
 	struct version version;
+	/* refusals that the log does not say, and until when it says no more */
+	unsigned long long refused;
+	int64_t told_ms;
 } source = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 __attribute__((constructor)) static void
@@ -410,6 +419,101 @@ find_key(const struct config_users *users, const struct head *head,
 	return err == ERR_NOTFOUND ? ERR_UNAUTH : err;
 }
 
+/* ---- what the log says of a refusal ---- */
+
+static bool
+may_use(const struct config_users *users, const char *alg)
+{
+	const struct config_strings *algorithms = &users->algorithms;
+
+	for (size_t i = 0; i < algorithms->count; i++)
+		if (strcmp(algorithms->items[i], alg) == 0)
+			return true;
+	return algorithms->count == 0;
+}
+
+/* Append ",text", or nothing where there is no room for it. */
+static void
+append(char *out, size_t size, const char *text)
+{
+	size_t len = strlen(out);
+
+	if (len + strlen(text) + 2 > size)
+		return;
+	(void)snprintf(out + len, size - len, "%s%s", len == 0 ? "" : ",",
+	    text);
+}
+
+/* The algorithms that keys and configuration accept. */
+static void
+describe_algorithms(const struct config_users *users, char *out, size_t size)
+{
+	const struct jwks *jwks = source.set == NULL ? NULL : source.set->jwks;
+	const char *alg;
+
+	for (size_t i = 0; (alg = crypt_algorithm(i)) != NULL; i++)
+		if (may_use(users, alg) &&
+		    (users->key != NULL
+			    ? crypt_key_allows(users->key, alg)
+			    : jwks != NULL && jwks_allows(jwks, alg)))
+			append(out, size, alg);
+}
+
+static void
+describe_kids(char *out, size_t size)
+{
+	char escaped[KID_LOG_SIZE];
+	const char *kid;
+
+	for (size_t i = 0; source.set != NULL &&
+	     (kid = jwks_kid(source.set->jwks, i)) != NULL;
+	     i++)
+		append(out, size,
+		    str_escape(escaped, sizeof(escaped), kid, strlen(kid)));
+}
+
+/* A member of the header that may be anything. */
+static const char *
+describe_member(const json_t *header, const char *name, char *out, size_t size)
+{
+	const char *text = json_string_value(json_object_get(header, name));
+
+	return text == NULL ? "-" : str_escape(out, size, text, strlen(text));
+}
+
+/*
+ * Who signs in with the wrong kind of token cannot be told why without being
+ * told what this site expects; whoever runs it can.  Once a second, whatever
+ * tokens come; kids and algorithms are no secrets.
+ */
+static void
+log_refusal(const struct config_users *users, const json_t *header,
+    const struct diag *diag)
+{
+	char alg[ALG_LOG_SIZE], kid[KID_LOG_SIZE];
+	char algorithms[128] = "", kids[512] = "";
+	int64_t now_ms = clock_ms();
+	unsigned long long more;
+
+	(void)pthread_mutex_lock(&source.lock);
+	more = source.refused++;
+	if (now_ms < source.told_ms) {
+		(void)pthread_mutex_unlock(&source.lock);
+		return;
+	}
+	source.refused = 0;
+	source.told_ms = now_ms + LOG_MS;
+	describe_algorithms(users, algorithms, sizeof(algorithms));
+	if (users->key == NULL)
+		describe_kids(kids, sizeof(kids));
+	(void)pthread_mutex_unlock(&source.lock);
+	log_info("users.refused",
+	    "reason=\"%s\" alg=%s kid=%s accepts=%s%s%s more=%llu", diag->text,
+	    describe_member(header, "alg", alg, sizeof(alg)),
+	    describe_member(header, "kid", kid, sizeof(kid)), algorithms,
+	    users->key == NULL ? " kids=" : "", kids, more);
+}
+
 /* ---- the check ---- */
 
 /* "at+jwt" and "application/at+jwt" are the same (RFC 7515 4.1.9). */
@@ -427,17 +531,6 @@ get_member(const json_t *header, const char *name, const char **ret)
 	*ret = NULL;
 	return json_object_get(header, name) == NULL ||
 	    json_get_string(header, name, TEXT_MAX, ret) == ERR_OK;
-}
-
-static bool
-may_use(const struct config_users *users, const char *alg)
-{
-	const struct config_strings *algorithms = &users->algorithms;
-
-	for (size_t i = 0; i < algorithms->count; i++)
-		if (strcmp(algorithms->items[i], alg) == 0)
-			return true;
-	return algorithms->count == 0;
 }
 
 /*
@@ -505,6 +598,8 @@ user_keys_verify(const struct config_users *users, const char *token,
 	err = jwt_peek_header(token, len, &header, diag);
 	if (err == ERR_OK) {
 		err = verify(users, token, len, header, now, ret, diag);
+		if (err == ERR_UNAUTH && diag != NULL)
+			log_refusal(users, header, diag);
 		json_decref(header);
 	}
 	return err == ERR_LIMIT ? ERR_UNAUTH : err;
@@ -522,5 +617,7 @@ user_keys_done(void)
 	source.name = NULL;
 	unref(source.set);
 	source.set = NULL;
+	source.refused = 0;
+	source.told_ms = 0;
 	(void)pthread_mutex_unlock(&source.lock);
 }

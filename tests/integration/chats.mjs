@@ -187,7 +187,8 @@ test("who is not who it says is refused", async (t) => {
 		const answer = await ask(site, who, "GET", "/api/v1/usage");
 		assert.equal(answer.status, status, answer.body);
 		if (status === 401)
-			assert.equal(answer.get("www-authenticate"), "Bearer");
+			assert.match(answer.get("www-authenticate"),
+			    /^Bearer error="invalid_token", error_description=/);
 	});
 });
 

@@ -9,6 +9,7 @@ import path from "node:path";
 import { BROKER, Site, builddir, relay_site, run, unix_listening,
 	until }
 	from "../lib/harness.mjs";
+import { user_token } from "../lib/chat.mjs";
 import { test } from "../lib/tap.mjs";
 
 const CTL = path.join(builddir, "culvertctl");
@@ -310,8 +311,78 @@ test("says what to do where there is no broker", async (t) => {
 		    "--regid=65534", "--clear-groups", CTL, "sessions",
 		    "--socket", served.control_sock]);
 		assert.equal(as_nobody.code, 1);
-		assert.match(as_nobody.output, /permission denied: run this as/);
+		assert.match(as_nobody.output,
+		    /permission denied for \S+: run this as root, or as/);
 	}
+});
+
+test("shows what was used of the budgets of today", async (t) => {
+	const site = await Site.open(t);
+	const secret = crypto.randomBytes(32).toString("hex");
+	await site.broker(site.config({
+		relays: [["/raw", `upstream = "ws://127.0.0.1:9/"
+			plan = "site"`]],
+		rest: `store { path = "${site.file("culvert.db")}" }
+prices "*" { input_text = "4.00" output_text = "16.00" }
+users { secret = "env:USER_SECRET" plan_claim = "plan" }
+plan "free" { day_tokens = 5000 day_money = "0.50" day_seconds = 600 }
+plan "paid" { day_money = "5.00" }
+plan "site" { day_money = "100.00" }
+limits { user = "free" anonymous = "free" address = "free" }
+` }), { env: { USER_SECRET: secret } });
+	const ann = ["--user", "ann"];
+
+	assert.match((await ctl(site, "budgets")).stdout,
+	    /^nothing was used of today's budgets$/m);
+	// her token may name a plan, which nobody knows while she is not here
+	assert.deepEqual((await ask(site, "budgets", ...ann)).budgets,
+	    [{ kind: "user", name: "ann", plan: "free", assumed: true,
+	        tokens: { used: 0, reserved: 0, limit: 5000 },
+	        money: { used: "0.000000", reserved: "0.000000",
+	            limit: "0.500000" },
+	        seconds: { used: 0, limit: 600 } }]);
+	assert.match((await ctl(site, "budgets", ...ann)).stdout,
+	    /^user +ann +free\? .*\n\?: unless the user's token names another/m);
+	const token = user_token(secret, "ann", { plan: "paid" });
+	const one = await play(site, `/raw?token=${token}`);
+	one.say({ type: "ask", n: 1 });
+	await one.part.wait_for(/"type":"answer"/);
+	const reserved = await ask(site, "budgets", ...ann);
+	assert.equal(reserved.budgets[0].plan, "paid");
+	assert.equal(reserved.budgets[0].assumed, undefined);
+	assert.equal(reserved.budgets[0].money.reserved, "0.064000");
+	one.report(event(1, 1000, 200));
+	await until_used(site, 1);
+	const table = (await ctl(site, "budgets")).stdout;
+	assert.match(table, new RegExp("^KIND +NAME +PLAN +TOKENS +RESERVED +" +
+	    "LIMIT +MONEY +RESERVED +LIMIT( +SECONDS)? +LIMIT\n"));
+	assert.match(table, /^address +127\.0\.0\.1 +free +1200 .* 5000 +0\.019200 .* 0\.500000 +\d+ +600$/m);
+	assert.match(table, /^user +ann +paid +1200 +0\.019200 +0\.064000 +5\.000000/m);
+	assert.match(table, /^route +\/raw +site +1200 +0\.019200 .* 100\.000000/m);
+	assert.match(table, /^all begin anew at \d{4}-\d\d-\d\dT00:00:00Z$/m);
+	for (const [option, value, name] of [["--address", "127.0.0.1"],
+	    ["--address", "::ffff:127.0.0.1", "127.0.0.1"],
+	    ["--route", "/raw"]]) {
+		const { budgets, omitted, resets } = await ask(site, "budgets",
+		    option, value);
+		assert.equal(budgets.length, 1, value);
+		assert.equal(budgets[0].name, name ?? value);
+		assert.equal(budgets[0].tokens.used, 1200);
+		assert.equal(omitted, 0);
+		assert.equal(resets % 86400, 0);
+	}
+	const { budgets: [network] } = await ask(site, "budgets", "--address",
+	    "2001:db8:1:2:3::4");
+	assert.equal(network.name, "2001:db8:1:2::/64");
+	assert.equal(network.tokens.limit, 5000);
+	assert.deepEqual((await ask(site, "budgets", "--address",
+	    network.name)).budgets, [network]);
+	assert.equal((await ask(site, "budgets", "--visitor", "my-id"))
+	    .budgets[0].plan, "free");
+	await fails(1, /this is not an address/, ctl(site, "budgets",
+	    "--address", "localhost"));
+	// a token is no name of anybody
+	assert.ok(!table.includes(token.slice(-20)));
 });
 
 const CHAT = `chat {
@@ -385,6 +456,14 @@ test("explains itself", async (t) => {
 	for (const word of ["sessions", "close LEASE", "usage", "--json",
 		"topup USER AMOUNT", "balance USER"])
 		assert.ok(help.stdout.includes(word), word);
+	// of one command, its own
+	for (const args of [["budgets", "--help"], ["--help", "budgets"]]) {
+		const { code, stdout } = await ctl(site, ...args);
+		assert.equal(code, 0);
+		assert.match(stdout, /^  budgets \[--user NAME/m);
+		assert.match(stdout, /^  --json /m);
+		assert.ok(!stdout.includes("sessions"), stdout);
+	}
 	assert.match((await ctl(site, "--version")).stdout, /^culvertctl \d/);
 	const wrong = [[], ["nonsense"], ["sessions", "x"], ["close"],
 		["close", "a", "b"], ["close", "a", "--code", "1005"],
@@ -400,7 +479,10 @@ test("explains itself", async (t) => {
 		["topup", "ann", "1e3"], ["topup", "ann", "0.0000001"],
 		["topup", "ann", "5", "--id", "a b"], ["topup", "ann", "5",
 		"--id", ""], ["balance"], ["balance", "a", "b"],
-		["balance", "ann", "--id", "x"], ["balance", "ann", "-5"]];
+		["balance", "ann", "--id", "x"], ["balance", "ann", "-5"],
+		["budgets", "ann"], ["budgets", "--user", "a", "--route", "b"],
+		["budgets", "--user", ""], ["sessions", "--user", "ann"],
+		["nonsense", "--help"]];
 	for (const args of wrong)
 		await fails(2, /see culvertctl --help$/m, ctl(site, ...args));
 });

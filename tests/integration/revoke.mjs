@@ -90,7 +90,17 @@ test("ends what a user has open, and refuses what was issued before",
 		const refused = await site.handshake(front, "/one",
 		    bearer(bad).headers);
 		assert.equal(refused.status, 401);
+		assert.equal(refused.head.get("www-authenticate"),
+		    'Bearer error="invalid_token", error_description="what ' +
+		    'is shown has been revoked: sign in again"');
 	}
+	await broker.wait_for(/ tunnel\.denied status=401 client=127\.0\.0\.1 origin=\S+ path=\/one route=\/one user=ann reason="what is shown has been revoked: /);
+	const nobody = await site.handshake(front, "/one");
+	assert.equal(nobody.head.get("www-authenticate"), "Bearer");
+	await broker.wait_for(
+	    / tunnel\.denied [^\n]* route=\/one reason="this is for users /);
+	await site.handshake(front, "/nowhere");
+	await broker.wait_for(/ tunnel\.denied [^\n]* route=- reason="/);
 	const later = token("ann", { iat: now() + 1 });
 	const again = await open("/one", later);
 	await again.client.send_text("back");
@@ -115,12 +125,12 @@ test("ends a session, and a route", async (t) => {
 	    { closed: 1 });
 	await open_until(site, 2);
 	assert.deepEqual(await ctl(site, "revoke", "route", "/one"),
-	    { closed: 1 });
+	    { closed: 1, known: true });
 	await open_until(site, 1);
 	const { leases: left } = await ctl(site, "sessions");
 	assert.equal(left[0].route, "/two");
 	assert.deepEqual(await ctl(site, "revoke", "route", "/nowhere"),
-	    { closed: 0 });
+	    { closed: 0, known: false });
 });
 
 test("is kept for the next broker, and has a moment", async (t) => {

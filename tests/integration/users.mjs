@@ -16,7 +16,8 @@ const JSON_TYPE = { "Content-Type": "application/json" };
 const bearer = (token) => ({ Authorization: `Bearer ${token}` });
 
 // All routes over HTTP; each serves users alone.
-async function open(t, users, { access, env = {}, required = true } = {}) {
+async function open(t, users, { access, env = {}, required = true,
+	rest = "" } = {}) {
 	const site = await Site.open(t);
 	const only = required ? "require_user = true" : "";
 	const parts = await site.serve({ access, rest: `
@@ -50,6 +51,7 @@ chat {
 	balance = false
 	${only}
 }
+${rest}
 ` }, { broker: { env } });
 	const post = (target, headers = {}, body = "{}", cgi = {}) => request(
 	    site.broker_sock, "POST", target, { headers: { ...JSON_TYPE,
@@ -81,7 +83,14 @@ test("every route that has to serves users alone", async (t) => {
 		const nobody = await s.post(target, {}, body);
 		assert.equal(nobody.status, 401, nobody.body);
 		assert.equal(nobody.get("www-authenticate"), "Bearer");
-		assert.equal((await s.post(target, bad, body)).status, 401);
+		const refused = await s.post(target, bad, body);
+		assert.equal(refused.status, 401);
+		// this one wants a token of ours
+		if (target !== "/v1/engine/session")
+			assert.equal(refused.get("www-authenticate"),
+			    'Bearer error="invalid_token", ' +
+			    'error_description=' +
+			    '"the token\'s signature is not valid"');
 		const answer = await s.post(target, ann, body);
 		assert.equal(answer.status, status, answer.body);
 	});
@@ -106,6 +115,42 @@ test("a key stands for the user who asked for it, and makes no other",
 	assert.equal((await s.post("/v1/realtime/calls",
 	    bearer(json.value))).status, 415);
 	assert.equal((await s.post(TOKEN, bearer(json.value))).status, 401);
+});
+
+test("a WebSocket's path says why one would be refused", async (t) => {
+	const key = new Key("a");
+	const issuer = await Issuer.open(t, [key]);
+	const s = await open(t, `jwks_url = "${issuer.url}"`, { rest: `
+plan "few" { requests_per_second = 0.001 burst = 3 }
+limits { user = "few" }` });
+	const get = (target, headers = {}) => request(s.site.broker_sock,
+	    "GET", target, { headers });
+	const target = "/v1/realtime?model=gpt-realtime";
+	const token = key.token({ sub: "ann" });
+
+	await table([
+		["nothing is shown", target, {}, 401, /have signed in/],
+		["a token in the query", `${target}&token=${token}`, {}, 426,
+			/connect with a WebSocket/],
+		["a token in the header", target, bearer(token), 426, /good/],
+		["one that is not good", `${target}&token=x`, {}, 401,
+			/not a JSON Web Token/],
+		["a vendor's key", target, bearer("sk-1"), 401, /signed in/],
+		["no such path", "/v1/nowhere", {}, 404, /no such resource/],
+	], async (_, path, headers, status, message) => {
+		const answer = await get(path, headers);
+		assert.equal(answer.status, status, answer.body);
+		assert.match(answer.json.error.message, message);
+	});
+	// a ticket is not spent by it
+	const { json: { url } } = await s.post("/api/tickets", bearer(token),
+	    '{"route":"openai"}');
+	const over = await get(url);
+	assert.equal(over.status, 429, over.body);
+	const bob = await s.post("/api/tickets",
+	    bearer(key.token({ sub: "bob" })), '{"route":"openai"}');
+	for (let i = 0; i < 2; i++)
+		assert.equal((await get(bob.json.url)).status, 426);
 });
 
 // ---- the issuer ----

@@ -142,6 +142,7 @@ void expire_at(struct store *store, int64_t now); /* keeps all chats */
 	TEST(reserves_nothing_without_a_limit)               \
 	TEST(refuses_amounts_that_could_overflow)            \
 	TEST(books_what_is_new_of_a_connections_seconds)     \
+	TEST(lists_the_budgets_of_today_the_dearest_first)   \
 	TEST(tells_which_budget_has_least_left)              \
 	TEST(overshoots_by_one_for_many_threads)
 

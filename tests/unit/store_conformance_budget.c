@@ -694,3 +694,60 @@ overshoots_by_one_for_many_threads(void **state)
 	    (BUDGET + RESPONSE - 1) / RESPONSE * RESPONSE);
 	assert_int_equal(now.reserved_tokens, 0);
 }
+
+/* Rows as "subject tokens+reserved money+reserved seconds". */
+static void
+assert_listed(struct store *store, const char *subject, int64_t now,
+    int64_t total, const char *expected)
+{
+	struct store_budget_list list = { .items = NULL };
+	struct diag diag = { "" };
+	char text[512] = "";
+	size_t len = 0;
+
+	assert_ok(OPS(store, list_budgets, subject, now, &list, &diag), &diag);
+	for (size_t i = 0; i < list.count; i++) {
+		const struct store_budget_state *state = &list.items[i];
+
+		len += (size_t)snprintf(text + len, sizeof(text) - len,
+		    "%s %lld+%lld %lld+%lld %lld\n", state->subject,
+		    (long long)state->tokens, (long long)state->reserved_tokens,
+		    (long long)state->money, (long long)state->reserved_money,
+		    (long long)state->seconds);
+		assert_int_equal(state->resets, (now / DAY + 1) * DAY);
+	}
+	assert_string_equal(text, expected);
+	assert_int_equal(list.total, total);
+	free(list.items);
+}
+
+void
+lists_the_budgets_of_today_the_dearest_first(void **state)
+{
+	static const struct store_seconds lasted = { .lease = "k",
+		.subjects = { "n:192.0.2.1" },
+		.total = 60,
+		.now = NOW };
+	struct store_pair *pair = *state;
+	struct store_budget_state refused;
+	struct diag diag = { "" };
+
+	assert_listed(pair->other, NULL, NOW, 0, "");
+	/* what is only reserved is there as well, until it is forgotten */
+	assert_int_equal(reserve(pair->one, "l:1", 100, 10, NOW, &refused),
+	    ERR_OK);
+	assert_listed(pair->other, NULL, NOW, 2,
+	    "r:openai 0+100 0+0 0\nu:ann 0+100 0+10 0\n");
+	assert_listed(pair->other, NULL, NOW + 600, 0, "");
+	settle(pair->one, "l:1", 1, 70, 5, NOW);
+	settle(pair->one, "l:2", 2, 7, 1, NOW - DAY);
+	assert_ok(OPS(pair->one, add_seconds, &lasted, 1, &diag), &diag);
+	assert_int_equal(reserve(pair->one, "l:3", 40, 0, NOW, &refused),
+	    ERR_OK);
+	assert_listed(pair->other, NULL, NOW, 3,
+	    "r:openai 70+40 5+0 0\nu:ann 70+40 5+0 0\n"
+	    "n:192.0.2.1 0+0 0+0 60\n");
+	assert_listed(pair->other, "u:ann", NOW, 1, "u:ann 70+40 5+0 0\n");
+	assert_listed(pair->other, "u:bob", NOW, 0, "");
+	assert_listed(pair->other, "u:ann", NOW - DAY, 1, "u:ann 7+40 1+0 0\n");
+}

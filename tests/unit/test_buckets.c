@@ -5,13 +5,16 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "broker/limits/buckets.h"
+#include "common/log.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -38,6 +41,7 @@ static int
 forget(void **state)
 {
 	(void)state;
+	log_init("test", LOG_LEVEL_ERROR);
 	buckets_done();
 	return 0;
 }
@@ -257,6 +261,68 @@ counts_exactly_against_many_threads(void **state)
 	assert_int_equal(atomic_load(&passed), 1000);
 }
 
+/* Standard error is a pipe meanwhile: what was logged. */
+static size_t
+count_lines(const struct subjects *subjects, int64_t now_ms, unsigned times,
+    char *out, size_t size)
+{
+	int saved = dup(STDERR_FILENO), fds[2];
+	size_t lines = 0;
+	ssize_t n;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_not_equal(dup2(fds[1], STDERR_FILENO), -1);
+	for (unsigned i = 0; i < times; i++)
+		assert_int_equal(take(subjects, now_ms), ERR_RATE);
+	(void)dup2(saved, STDERR_FILENO);
+	n = read(fds[0], out, size - 1);
+	out[n > 0 ? n : 0] = '\0';
+	for (const char *c = out; *c != '\0'; c++)
+		lines += *c == '\n';
+	(void)close(saved);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	return lines;
+}
+
+static void
+logs_refusals_once_a_minute_with_their_number(void **state)
+{
+	struct subjects ann = subjects_of("u:ann\n", &rare, "n:x", &fast);
+	char text[4096];
+
+	(void)state;
+	log_init("test", LOG_LEVEL_INFO);
+	assert_int_equal(take(&ann, 0), ERR_OK);
+	assert_int_equal(count_lines(&ann, 0, 5, text, sizeof(text)), 1);
+	assert_non_null(strstr(text,
+	    " requests.refused of=u:ann\\x0a plan=rare requests=1\n"));
+	assert_int_equal(count_lines(&ann, 59999, 1, text, sizeof(text)), 0);
+	assert_int_equal(count_lines(&ann, 60000, 1, text, sizeof(text)), 1);
+	assert_non_null(strstr(text, " requests=6\n"));
+}
+
+static void
+logs_so_many_refusals_a_minute_and_no_more(void **state)
+{
+	struct subjects flood = subjects_of("", &rare, NULL, NULL);
+	char text[4096];
+	size_t lines = 0;
+
+	(void)state;
+	log_init("test", LOG_LEVEL_INFO);
+	for (unsigned i = 0; i < 1000; i++) {
+		(void)snprintf(flood.items[0].name, sizeof(flood.items[0].name),
+		    "a:%u", i);
+		assert_int_equal(take(&flood, 0), ERR_OK);
+		lines += count_lines(&flood, 0, 2, text, sizeof(text));
+	}
+	assert_int_equal(lines, 60);
+	/* the next minute */
+	assert_int_equal(count_lines(&flood, 60000, 1, text, sizeof(text)), 1);
+	assert_non_null(strstr(text, "of=a:999 plan=rare requests=3\n"));
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, forget)
 
 int
@@ -272,7 +338,10 @@ main(void)
 		TEST(counts_exactly_over_a_long_time),
 		TEST(stays_small_and_remembers_the_latest),
 		TEST(counts_exactly_against_many_threads),
+		TEST(logs_refusals_once_a_minute_with_their_number),
+		TEST(logs_so_many_refusals_a_minute_and_no_more),
 	};
 
+	log_init("test", LOG_LEVEL_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

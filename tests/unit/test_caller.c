@@ -95,6 +95,9 @@ request_add_header(struct request *req, const char *name, const char *value)
 		(void)snprintf(req->new_id, sizeof(req->new_id), "%s", value);
 		return;
 	}
+	/* of what is shown and is not good: test_identity.c */
+	if (strcmp(name, "WWW-Authenticate") == 0)
+		return;
 	assert_string_equal(name, "Set-Cookie");
 	(void)snprintf(req->set_cookie, sizeof(req->set_cookie), "%s", value);
 }

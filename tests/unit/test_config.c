@@ -874,28 +874,92 @@ unescape(const char *from, const char *to)
 	return text;
 }
 
+/* Whether a text begins with a section, as `relay "/path" {'. */
+static bool
+is_configuration(const char *text)
+{
+	static const char *const sections[] = { "access", "anam", "chat",
+		"control", "limits", "livekit", "openai", "plan", "prices",
+		"relay", "requests", "socketio", "store", "tickets", "tunnel",
+		"users" };
+	size_t len;
+
+	text += strspn(text, " \t\n");
+	len = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+		if (strlen(sections[i]) == len &&
+		    strncmp(text, sections[i], len) == 0)
+			return memchr(text, '{', strcspn(text, "\n")) != NULL;
+	return false;
+}
+
+/* Replace each `from' by `to', which is no longer. */
+static void
+replace(char *text, const char *from, const char *to)
+{
+	size_t len = strlen(from), to_len = strlen(to);
+
+	while ((text = strstr(text, from)) != NULL) {
+		memcpy(text, to, to_len);
+		memmove(text + to_len, text + len, strlen(text + len) + 1);
+		text += to_len;
+	}
+}
+
+/*
+ * Load the examples of a file between lines that begin with `begins' and with
+ * `ends', and that are configurations; how many they were.
+ */
+static int
+load_examples(const char *path, const char *begins, const char *ends)
+{
+	char *whole = read_source(path), *p = whole;
+	char persona[] = "/tmp/guide.XXXXXX";
+	int count = 0, fd = mkstemp(persona);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(write(fd, "{\"name\":\"Guide\"}", 16), 16);
+	(void)close(fd);
+
+	while ((p = strstr(p, begins)) != NULL) {
+		char *from = strchr(p, '\n') + 1, *to = strstr(from, ends);
+		char *text = unescape(from, to);
+
+		if (is_configuration(text)) {
+			/* files that are read at once */
+			replace(text, "/etc/culvert/prompt.txt", persona);
+			replace(text, "/etc/culvert/guide.json", persona);
+			print_message("# %s: %.40s\n", path, text);
+			config_unref(load_with_secrets(text));
+			count++;
+		}
+		free(text);
+		p = to + strlen(ends);
+	}
+	free(whole);
+	(void)unlink(persona);
+	return count;
+}
+
 static void
 every_example_of_the_manual_loads(void **state)
 {
-	char *manual = read_source("man/culvert.conf.5");
-	const char *p = strstr(manual, ".Sh EXAMPLES");
-	const char *end = strstr(manual, ".Sh SECURITY");
-	int count = 0;
-
 	(void)state;
-	assert_non_null(p);
-	assert_non_null(end);
-	while ((p = strstr(p, ".Bd -literal")) != NULL && p < end) {
-		const char *from = strchr(p, '\n') + 1;
-		char *text = unescape(from, strstr(from, ".Ed"));
+	assert_int_equal(setenv("OPENAI_API_KEY", "test", 1), 0);
+	assert_true(
+	    load_examples("man/culvert.conf.5", ".Bd -literal", ".Ed") >= 12);
+	assert_true(
+	    load_examples("man/culvert-broker.8", ".Bd -literal", ".Ed") >= 1);
+	(void)load_examples("man/culvert-tunnel.8", ".Bd -literal", ".Ed");
+}
 
-		config_unref(load_with_secrets(text));
-		free(text);
-		count++;
-		p = from;
-	}
-	assert_true(count >= 4);
-	free(manual);
+static void
+every_example_of_the_other_documents_loads(void **state)
+{
+	(void)state;
+	assert_true(load_examples("README.md", "```", "```") >= 7);
+	assert_true(load_examples("docs/chat.md", "```", "```") >= 1);
+	(void)load_examples("docs/architecture.md", "```", "```");
 }
 
 int
@@ -929,6 +993,7 @@ main(void)
 		cmocka_unit_test(
 		    the_samples_suggestions_load_when_they_are_uncommented),
 		cmocka_unit_test(every_example_of_the_manual_loads),
+		cmocka_unit_test(every_example_of_the_other_documents_loads),
 	};
 
 	if (setenv("T_KEY", CANARY, 1) != 0 ||

@@ -36,6 +36,16 @@ struct request {
 	const struct config *config;
 };
 
+static char challenge[512]; /* of the last answer; "": none */
+
+void
+request_add_header(struct request *req, const char *name, const char *value)
+{
+	(void)req;
+	assert_string_equal(name, "WWW-Authenticate");
+	(void)snprintf(challenge, sizeof(challenge), "%s", value);
+}
+
 const char *
 request_header(const struct request *req, const char *name)
 {
@@ -382,6 +392,32 @@ takes_a_ticket_for_its_route_alone(void **state)
 }
 
 static void
+says_in_the_challenge_what_is_wrong_with_what_is_shown(void **state)
+{
+	char of_text[IDENTITY_CHALLENGE_SIZE];
+	struct diag odd = { "a \"b\" \\ \xc3\xa9" }, longest;
+
+	(void)state;
+	challenge[0] = '\0';
+	assert_string_equal(WHO(ALL, .token = good), "ann");
+	assert_string_equal(WHO(ALL, .method = "GET"), "");
+	assert_string_equal(challenge, "");
+	assert_string_equal(WHO(ALL, .token = expired), "unauthorized");
+	assert_string_equal(challenge,
+	    "Bearer error=\"invalid_token\", "
+	    "error_description=\"the token has expired\"");
+	assert_string_equal(WHO(ALL, .ticket = "ek_x.y.z"), "unauthorized");
+	assert_non_null(strstr(challenge, "is not good"));
+	assert_string_equal(identity_challenge(&odd, of_text),
+	    "Bearer error=\"invalid_token\", "
+	    "error_description=\"a ?b? ? ??\"");
+	memset(longest.text, 'a', sizeof(longest.text));
+	longest.text[sizeof(longest.text) - 1] = '\0';
+	assert_true(
+	    strlen(identity_challenge(&longest, of_text)) < sizeof(of_text));
+}
+
+static void
 takes_no_cookie_from_another_sites_page(void **state)
 {
 	static const struct {
@@ -470,6 +506,7 @@ who_tunnels(const char *target_text, struct wire_header *items, size_t count,
 	target_free(target);
 	if (err != ERR_OK) {
 		assert_string_not_equal(diag.text, "");
+		identity_done(&identity);
 		return err_code(err);
 	}
 	(void)snprintf(name, sizeof(name), "%s",
@@ -624,6 +661,8 @@ main(void)
 		cmocka_unit_test(
 		    takes_the_same_twice_and_two_different_ones_never),
 		cmocka_unit_test(takes_a_ticket_for_its_route_alone),
+		cmocka_unit_test(
+		    says_in_the_challenge_what_is_wrong_with_what_is_shown),
 		cmocka_unit_test(takes_no_cookie_from_another_sites_page),
 		cmocka_unit_test(believes_the_web_server_where_it_is_told_to),
 		cmocka_unit_test(knows_who_wants_a_tunnel),

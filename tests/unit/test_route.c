@@ -23,6 +23,7 @@
 #include "broker/openai/openai_call.h"
 #include "broker/socketio/engineio.h"
 #include "broker/tickets/tickets.h"
+#include "broker/tunnels/endpoint.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -117,6 +118,20 @@ request_reply_empty(struct request *req, int status)
 {
 	req->answers++;
 	req->status = status;
+}
+
+bool
+endpoint_takes(const struct request *req)
+{
+	return strcmp(req->method, "GET") == 0 &&
+	    strcmp(req->path, "/v1/realtime") == 0;
+}
+
+void
+endpoint_handle(struct request *req)
+{
+	req->answers++;
+	req->status = 426;
 }
 
 void
@@ -414,6 +429,8 @@ vendors_paths_are_served_like_the_others(void **state)
 		{ "GET", "/v1/realtime/client_secrets", GOOD, HERE, 405,
 		    MAY POSTS },
 		{ "POST", "/v1/realtime", GOOD, HERE, 404, MAY },
+		{ "GET", "/v1/realtime", GOOD, HERE, 426, MAY },
+		{ "GET", "/v1/realtime", EVIL, HERE, 404, VARY },
 		{ "OPTIONS", "/v1/engine/session", GOOD, HERE, 204, PREFLIGHT },
 		{ "OPTIONS", "/b/x/talk", GOOD, HERE, 204, PREFLIGHT },
 		{ "POST", "/v1/engine/session", EVIL, HERE, 403, VARY },

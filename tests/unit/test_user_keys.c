@@ -21,6 +21,7 @@
 #include "clock_double.h"
 #include "common/json.h"
 #include "common/jwt.h"
+#include "common/log.h"
 #include "common/xalloc.h"
 #include "test_keys.h"
 
@@ -383,6 +384,73 @@ asks_for_issuer_audience_and_algorithm_where_they_are_configured(void **state)
 }
 
 /* Whoever has the public key could sign, if it were taken for a secret. */
+/* What the log says of one token; standard error is a pipe meanwhile. */
+static const char *
+logged_for(const struct config_users *users, const char *token)
+{
+	static char text[4096];
+	int saved = dup(STDERR_FILENO), fds[2];
+	struct diag diag = { "" };
+	ssize_t n;
+
+	log_init("test", LOG_LEVEL_INFO);
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_not_equal(dup2(fds[1], STDERR_FILENO), -1);
+	user_keys_done(); /* so that the last line is not a moment ago */
+	assert_int_equal(verify(users, token, &diag), ERR_UNAUTH);
+	assert_int_equal(verify(users, token, &diag), ERR_UNAUTH);
+	(void)dup2(saved, STDERR_FILENO);
+	n = read(fds[0], text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = '\0';
+	(void)close(saved);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	/* the client is told of none of it */
+	assert_null(strstr(diag.text, "256"));
+	return strstr(text, "users.refused ");
+}
+
+static void
+tells_the_log_what_was_expected_of_a_token(void **state)
+{
+	static const struct {
+		bool by_url;
+		const char *header, *line;
+	} cases[] = {
+		{ false, "{\"alg\":\"RS256\",\"kid\":\"k\"}",
+		    "users.refused reason=\"the token's algorithm is not "
+		    "accepted\" alg=RS256 kid=k accepts=HS256,HS384,HS512 "
+		    "more=0\n" },
+		{ true, "{\"alg\":\"HS256\"}",
+		    "users.refused reason=\"the issuer has no such key\" "
+		    "alg=HS256 kid=- accepts=ES256 kids=a,b more=0\n" },
+		{ true, "{\"alg\":\"ES256\",\"kid\":\"c\"}",
+		    "users.refused reason=\"the issuer has no such key\" "
+		    "alg=ES256 kid=c accepts=ES256 kids=a,b more=0\n" },
+		{ false,
+		    "{\"alg\":\"0123456789012345678901234\","
+		    "\"kid\":\"a\\nb c=d\"}",
+		    "users.refused reason=\"the token's algorithm is not "
+		    "accepted\" alg=01234567890123456789... "
+		    "kid=a\\x0ab\\x20c\\x3dd "
+		    "accepts=HS256,HS384,HS512 more=0\n" },
+	};
+	const struct config_users by_secret = { .key = secret_key };
+
+	(void)state;
+	answer_with(200, both_sets);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char *token =
+		    forge(cases[i].header, CLAIMS, secret_key, "HS256");
+		const char *line =
+		    logged_for(cases[i].by_url ? &by_url : &by_secret, token);
+
+		assert_non_null(line);
+		assert_string_equal(line, cases[i].line);
+		free(token);
+	}
+}
+
 static void
 takes_no_public_key_for_a_secret(void **state)
 {
@@ -673,6 +741,7 @@ main(void)
 		TEST(takes_tokens_that_are_good),
 		TEST(
 		    asks_for_issuer_audience_and_algorithm_where_they_are_configured),
+		TEST(tells_the_log_what_was_expected_of_a_token),
 		TEST(takes_no_public_key_for_a_secret),
 		TEST(refuses_what_is_no_token),
 		TEST(reads_a_file_anew_when_it_has_changed),

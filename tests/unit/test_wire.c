@@ -74,6 +74,7 @@
 #define RESUME_(text, elapsed)                          \
 	"{\"v\":1,\"type\":\"resume\",\"resume\":" text \
 	",\"elapsed_ms\":" elapsed "}"
+#define BUDGETS_(rest) "{\"v\":1,\"type\":\"budgets\"" rest "}"
 #define REVOKE_(rest) "{\"v\":1,\"type\":\"revoke\"" rest "}"
 #define SIXTEEN	      "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16"
 
@@ -89,6 +90,8 @@ static const char *const legal[] = {
 	"{\"v\":1,\"type\":\"ack\",\"n\":0,\"ended\":true}",
 	RESUME_("\"eyJ.eyJ.sig\"", "0"),
 	"{\"v\":1,\"type\":\"resumed\",\"limits\":" LIMITS "}",
+	BUDGETS_(""),
+	BUDGETS_(",\"kind\":\"address\",\"value\":\"2001:db8::1\""),
 	REVOKE_(""),
 	REVOKE_(",\"kind\":\"user\",\"value\":\"Ann Smith\""),
 	REVOKE_(",\"kind\":\"ticket\",\"value\":\"t\",\"before\":1790000000"),
@@ -227,6 +230,10 @@ refuses_malformed_packets(void **state)
 		{ ANSWER_("\"allowed\":false,\"code\":\"x\","
 			  "\"message\":\"y\\nz\""),
 		    ERR_PROTO },
+		{ BUDGETS_(",\"kind\":\"user\""), ERR_PROTO },
+		{ BUDGETS_(",\"value\":\"ann\""), ERR_PROTO },
+		{ BUDGETS_(",\"kind\":\"ticket\",\"value\":\"t\""), ERR_PROTO },
+		{ BUDGETS_(",\"kind\":\"user\",\"value\":\"a\nb\""), ERR_PROTO },
 		{ REVOKE_(",\"kind\":\"user\""), ERR_PROTO },
 		{ REVOKE_(",\"value\":\"ann\""), ERR_PROTO },
 		{ REVOKE_(",\"kind\":\"lease\",\"value\":\"ann\""), ERR_PROTO },
