@@ -457,6 +457,7 @@ identity_of_tunnel(const struct config *config,
 	};
 	struct shown shown = { .text = NULL };
 	enum err err = consider_target(config, target, route, &shown, diag);
+	bool by_cookie;
 
 	for (size_t i = 0; err == ERR_OK && i < headers->count; i++) {
 		const struct wire_header *header = &headers->items[i];
@@ -468,9 +469,12 @@ identity_of_tunnel(const struct config *config,
 			err = consider_bearer(config, &shown, header->value,
 			    false, diag);
 	}
-	if (err == ERR_OK && shown.text == NULL)
-		err = consider_cookie(config, &access,
-		    wire_headers_find(headers, "cookie"), &shown, diag);
+	by_cookie = shown.text == NULL;
+	for (size_t i = 0; err == ERR_OK && by_cookie && i < headers->count;
+	     i++)
+		if (strcasecmp(headers->items[i].name, "cookie") == 0)
+			err = consider_cookie(config, &access,
+			    headers->items[i].value, &shown, diag);
 	return err != ERR_OK
 	    ? err
 	    : identify(config, &shown, &access, route, ret, diag);

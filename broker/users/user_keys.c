@@ -447,6 +447,22 @@ read_head(const struct config_users *users, const json_t *header,
 	return ERR_UNAUTH;
 }
 
+/*
+ * What says that it is issued later than now would outlast a revocation, which
+ * takes what was issued until then.
+ */
+static enum err
+check_issued(const struct config_users *users, const json_t *claims,
+    int64_t now, struct diag *diag)
+{
+	double issued = json_number_value(json_object_get(claims, "iat"));
+
+	if (issued <= (double)(now + users->leeway_s))
+		return ERR_OK;
+	diag_set(diag, "the token is issued in the future");
+	return ERR_UNAUTH;
+}
+
 static enum err
 verify(const struct config_users *users, const char *token, size_t len,
     const json_t *header, int64_t now, json_t **ret, struct diag *diag)
@@ -468,6 +484,13 @@ verify(const struct config_users *users, const char *token, size_t len,
 		};
 
 		err = jwt_verify(token, len, key, &policy, ret, diag);
+		if (err == ERR_OK) {
+			err = check_issued(users, *ret, now, diag);
+			if (err != ERR_OK) {
+				json_decref(*ret);
+				*ret = NULL;
+			}
+		}
 		(void)pthread_mutex_lock(&source.lock);
 		unref(set);
 		(void)pthread_mutex_unlock(&source.lock);
