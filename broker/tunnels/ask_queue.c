@@ -298,6 +298,8 @@ reserve(struct control_asks *asks, const struct work *work,
 	char id[LEDGER_RESERVATION_BYTES];
 	struct budget_ask ask =
 	    ask_queue_make_ask(work->member, work->input_bytes, id);
+	const struct subjects subjects = *ask.subjects;
+	struct config *config;
 	struct diag diag = { "" };
 	enum err err;
 
@@ -312,8 +314,14 @@ reserve(struct control_asks *asks, const struct work *work,
 		return ERR_UNAVAIL;
 	ledger_reservation(work->member->info.id, work->n, id);
 	budget_estimate(&ask, &ret->tokens, &ret->money);
+	/* a reload may give it other plans meanwhile */
+	ask.subjects = &subjects;
+	config = work->member->info.config;
+	if (config != NULL)
+		config = config_ref(config);
 	(void)pthread_mutex_unlock(&asks->lock);
 	err = budget_reserve(&ask, state, &diag);
+	config_unref(config);
 	if (err != ERR_OK && err != ERR_AGAIN && err != ERR_BUDGET)
 		log_warning("budget.unavailable", "lease=%s reason=\"%s\"",
 		    work->member->info.id, diag.text);

@@ -157,6 +157,24 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 	(void)pthread_mutex_unlock(&asks->lock);
 }
 
+void
+control_asks_replan(struct control_asks *asks, const struct lease_info *lease)
+{
+	struct store_budgets budgets;
+	struct member *member;
+
+	(void)pthread_mutex_lock(&asks->lock);
+	member = find(asks, lease->id);
+	if (member != NULL) {
+		config_unref(member->info.config);
+		member->info.config = config_ref(lease->config);
+		member->info.subjects = lease->subjects;
+		subjects_budgets(&member->info.subjects, &budgets);
+		member->counted = budgets.count > 0;
+	}
+	(void)pthread_mutex_unlock(&asks->lock);
+}
+
 /* Locked. */
 static enum err
 take_in(struct control_asks *asks, struct member *member,

@@ -229,6 +229,38 @@ test("a restart of the broker makes no budget larger", async (t) => {
 	await until(async () => (await budget.ctl("sessions")).total === 0, "it is over");
 });
 
+test("a reload gives conversations that run their budget of now", async (t) => {
+	const plan = "day_tokens = 1000000000";
+	const budget = await Budget.open(t, { over: "error", plan });
+	const client = await budget.connect();
+	const used = [];
+
+	await client.send_text(create(100));
+	while (JSON.parse((await client.data_frame()).payload).type !==
+	    "response.done")
+		;
+	budget.site.write("culvert.conf", budget.config.replace(plan,
+	    "day_tokens = 10"));
+	budget.broker.kill("SIGHUP");
+	await budget.broker.wait_for(/ config\.reload /);
+	// it is told with its next report, at most a second later
+	const { error } = await respond(client, () => 10, used);
+	assert.equal(error.code, "budget_spent");
+	// and back
+	budget.site.write("culvert.conf", budget.config);
+	budget.broker.kill("SIGHUP");
+	await until(async () => {
+		await client.send_text(create(10));
+		for (;;) {
+			const event = JSON.parse((await client.data_frame())
+			    .payload);
+			if (["response.done", "error"].includes(event.type))
+				return event.type === "response.done";
+		}
+	}, "responds again");
+	client.destroy();
+});
+
 test("seconds of a day that are spent end what runs", async (t) => {
 	const budget = await Budget.open(t, { over: "error",
 	    plan: "day_seconds = 4" });
