@@ -22,6 +22,7 @@
 #include "common/xalloc.h"
 
 #define FETCH_MS 5000  /* for one fetch, and for who waits for it */
+#define START_MS 1000  /* that the start of the program waits for it */
 #define AGAIN_MS 30000 /* between two fetches that tokens ask for */
 #define FIRST_MS 5000  /* the same while there is no set at all */
 #define WAITERS	 4     /* for a fetch: some of those that decide go on */
@@ -297,9 +298,9 @@ start_fetch(const struct config_users *users)
 
 /* Wait for the one that runs, if any; false where that would take too long. */
 static bool
-wait_for_fetch(void)
+wait_for_fetch(int64_t time_ms)
 {
-	int64_t until_ms = clock_ms() + FETCH_MS;
+	int64_t until_ms = clock_ms() + time_ms;
 	const struct timespec until = {
 		.tv_sec = until_ms / 1000,
 		.tv_nsec = until_ms % 1000 * 1000000,
@@ -354,7 +355,7 @@ find_fetched(const struct config_users *users, const struct head *head,
 	if (err != ERR_NOTFOUND && err != ERR_UNAVAIL)
 		return err;
 	start_fetch(users);
-	waited = wait_for_fetch();
+	waited = wait_for_fetch(FETCH_MS);
 	/* all may have changed meanwhile, but this is one source's set */
 	if (strcmp(source.name, users->jwks_url) != 0) {
 		diag_set(diag, "the configuration has changed");
@@ -517,6 +518,18 @@ user_keys_verify(const struct config_users *users, const char *token,
 		json_decref(header);
 	}
 	return err == ERR_LIMIT ? ERR_UNAUTH : err;
+}
+
+void
+user_keys_prepare(const struct config_users *users)
+{
+	if (users == NULL || users->jwks_url == NULL)
+		return;
+	(void)pthread_mutex_lock(&source.lock);
+	use_source(users->jwks_url);
+	start_fetch(users);
+	(void)wait_for_fetch(START_MS);
+	(void)pthread_mutex_unlock(&source.lock);
 }
 
 void
