@@ -25,6 +25,7 @@ ask_queue_unref(struct member *member)
 		return;
 	free(member->info.session);
 	free(member->info.route);
+	free(member->info.client);
 	free(member->info.user);
 	free(member->info.model);
 	config_unref(member->info.config);

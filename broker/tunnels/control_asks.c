@@ -51,6 +51,7 @@ member_new(const struct lease_info *lease)
 	(void)memcpy(info->id, lease->id, sizeof(info->id));
 	info->session = xstrdup(lease->session);
 	info->route = xstrdup(lease->route);
+	info->client = xstrdup(lease->client);
 	info->user = copy(lease->user);
 	info->model = copy(lease->model);
 	info->subjects = lease->subjects;

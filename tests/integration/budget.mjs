@@ -246,6 +246,8 @@ test("a reload gives conversations that run their budget of now", async (t) => {
 	// it is told with its next report, at most a second later
 	const { error } = await respond(client, () => 10, used);
 	assert.equal(error.code, "budget_spent");
+	await budget.broker.wait_for(
+	    / budget\.spent .* client=127\.0\.0\.1 of=u user=ann plan=free /);
 	// and back
 	budget.site.write("culvert.conf", budget.config);
 	budget.broker.kill("SIGHUP");
