@@ -53,13 +53,16 @@ find_claim(const json_t *claims, const char *path)
 	return value;
 }
 
+/* Control characters are those of ASCII, and U+0080 to U+009F, in UTF-8. */
 static bool
 is_name(const char *text, size_t max)
 {
+	const unsigned char *p = (const unsigned char *)text;
 	size_t len = strlen(text);
 
 	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+		if (p[i] < 0x20 || p[i] == 0x7f ||
+		    (p[i] == 0xc2 && p[i + 1] < 0xa0))
 			return false;
 	return len > 0 && len <= max;
 }

@@ -234,6 +234,11 @@ finds_claims_by_their_path(void **state)
 		{ "", "{\"sub\":true}", NULL, NULL },
 		{ "", "{\"sub\":\"a\\r\\nb\"}", NULL, NULL },
 		{ "", "{\"sub\":\"a\\u007fb\"}", NULL, NULL },
+		{ "", "{\"sub\":\"a\\u009bb\"}", NULL, NULL },
+		{ "", "{\"sub\":\"a\\u00a0b\"}",
+		    "a\xc2\xa0"
+		    "b",
+		    NULL },
 		{ "", "{\"sub\":\"b\xc3\xa4r\"}", "b\xc3\xa4r", NULL },
 	};
 
