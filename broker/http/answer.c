@@ -21,6 +21,7 @@ static const struct {
 	{ 0, "Cache-Control", "no-store" },
 	{ 0, "X-Content-Type-Options", "nosniff" },
 	{ 401, "WWW-Authenticate", "Bearer" }, /* RFC 9110 15.5.2 */
+	{ 429, "Retry-After", "5" },	       /* RFC 6585 4 */
 	{ 503, "Retry-After", "5" },
 };
 

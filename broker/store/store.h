@@ -446,7 +446,8 @@ struct store_ops {
 	    int64_t now, struct store_anam *ret, struct diag *diag);
 
 	/* ERR_DENIED where one that has not expired at in->created has it,
-	   ERR_UNAVAIL where there are STORE_TICKETS_MAX. */
+	   ERR_UNAVAIL where there are STORE_TICKETS_MAX, or half as many that
+	   have no user, ERR_RATE where a quarter of them are this user's. */
 	enum err (*put_ticket)(struct store *store,
 	    const struct store_ticket *in, struct diag *diag);
 	enum err (*get_ticket)(struct store *store, const char *id, int64_t now,

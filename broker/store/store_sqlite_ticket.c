@@ -31,21 +31,46 @@ store_sqlite_json(struct database *db, int column, json_t **ret,
 
 /* ---- writing ---- */
 
-/* Whoever may ask for tickets must not be able to fill the disk with them. */
+/*
+ * Nobody may take the room of all: a user has a quarter at most, and those who
+ * are nobody, of whom each can be as many as he likes, half of it together.
+ */
 static enum err
-check_room(struct database *db, struct diag *diag)
+check_share(struct database *db, const char *user, struct diag *diag)
 {
-	enum err err = database_find(db, COUNT_TICKETS, NULL, 0, diag);
+	int64_t max = STORE_TICKETS_MAX / (user == NULL ? 2 : 4), count;
+	enum err err =
+	    database_find(db, COUNT_TICKETS_OF, PARAMS(TEXT(user)), diag);
 
 	if (err != ERR_OK)
 		return err;
-	if (database_number(db, 0) >= STORE_TICKETS_MAX) {
+	count = database_number(db, 0);
+	database_release(db);
+	if (count < max)
+		return ERR_OK;
+	diag_set(diag, "%lld tickets of %s are there already", (long long)count,
+	    user == NULL ? "visitors" : "yours");
+	return user == NULL ? ERR_UNAVAIL : ERR_RATE;
+}
+
+/* Whoever may ask for tickets must not be able to fill the disk with them. */
+static enum err
+check_room(struct database *db, const char *user, struct diag *diag)
+{
+	enum err err = database_find(db, COUNT_TICKETS, NULL, 0, diag);
+	int64_t count;
+
+	if (err != ERR_OK)
+		return err;
+	count = database_number(db, 0);
+	database_release(db);
+	if (count >= STORE_TICKETS_MAX) {
 		diag_set(diag, "%d tickets are there already",
 		    STORE_TICKETS_MAX);
-		err = ERR_UNAVAIL;
+		return ERR_UNAVAIL;
 	}
-	database_release(db);
-	return err;
+	return count < STORE_TICKETS_MAX / 4 ? ERR_OK
+					     : check_share(db, user, diag);
 }
 
 static enum err
@@ -81,7 +106,7 @@ store_sqlite_put_ticket(struct store *store, const struct store_ticket *in,
 	err = database_run(db, FORGET_TICKET,
 	    PARAMS(TEXT(in->id), NUMBER(in->created)), diag);
 	if (err == ERR_OK)
-		err = check_room(db, diag);
+		err = check_room(db, in->user, diag);
 	if (err == ERR_OK)
 		err = insert(db, in, diag);
 	return database_end(db, err, diag);

@@ -25,6 +25,7 @@ ask_queue_unref(struct ask_queue_member *member)
 		return;
 	free(member->info.session);
 	free(member->info.route);
+	free(member->info.client);
 	free(member->info.user);
 	free(member->info.model);
 	config_unref(member->info.config);
@@ -331,6 +332,8 @@ reserve(struct control_asks *asks, const struct ask_queue_work *work,
 		.model = info->model,
 		.ask = work->n,
 	};
+	const struct subjects subjects = *ask.subjects;
+	struct config *config;
 	struct diag diag = { "" };
 	enum err err;
 
@@ -346,8 +349,14 @@ reserve(struct control_asks *asks, const struct ask_queue_work *work,
 	ask.lost = &lost;
 	ledger_reservation(info->id, work->n, id);
 	budget_estimate(&ask, &ret->tokens, &ret->money);
+	/* a reload may give it other plans meanwhile */
+	ask.subjects = &subjects;
+	config = work->member->info.config;
+	if (config != NULL)
+		config = config_ref(config);
 	(void)pthread_mutex_unlock(&asks->lock);
 	err = budget_reserve(&ask, state, &diag);
+	config_unref(config);
 	if (err != ERR_OK && err != ERR_AGAIN && err != ERR_BUDGET)
 		log_warning("budget.unavailable", "lease=%s reason=\"%s\"",
 		    info->id, diag.text);

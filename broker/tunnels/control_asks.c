@@ -51,6 +51,7 @@ member_new(const struct lease_info *lease)
 	(void)memcpy(info->id, lease->id, sizeof(info->id));
 	info->session = xstrdup(lease->session);
 	info->route = xstrdup(lease->route);
+	info->client = xstrdup(lease->client);
 	info->user = copy(lease->user);
 	info->model = copy(lease->model);
 	info->subjects = lease->subjects;
@@ -159,6 +160,24 @@ control_asks_join(struct control_asks *asks, const struct lease_info *lease,
 		asks->lost_count--;
 	member->owner = owner;
 	member->taken_over = false;
+	(void)pthread_mutex_unlock(&asks->lock);
+}
+
+void
+control_asks_replan(struct control_asks *asks, const struct lease_info *lease)
+{
+	struct store_budgets budgets;
+	struct member *member;
+
+	(void)pthread_mutex_lock(&asks->lock);
+	member = find(asks, lease->id);
+	if (member != NULL) {
+		config_unref(member->info.config);
+		member->info.config = config_ref(lease->config);
+		member->info.subjects = lease->subjects;
+		subjects_budgets(&member->info.subjects, &budgets);
+		member->counted = budgets.count > 0;
+	}
 	(void)pthread_mutex_unlock(&asks->lock);
 }
 

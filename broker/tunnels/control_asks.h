@@ -44,6 +44,10 @@ int control_asks_fd(const struct control_asks *asks);
 void control_asks_join(struct control_asks *asks,
     const struct lease_info *lease, void *owner);
 
+/* A reload gave the lease other plans (lease_replan). */
+void control_asks_replan(struct control_asks *asks,
+    const struct lease_info *lease);
+
 /*
  * WIRE_ASK.  ERR_PROTO where this one is being asked already, ERR_LIMIT where
  * WIRE_ASKS_MAX are open, or far too many of all tunnels wait to be looked at:

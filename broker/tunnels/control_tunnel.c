@@ -430,7 +430,10 @@ reports_too_much(struct control_connection *conn,
 	return conn->events > EVENTS_MAX;
 }
 
-/* A report: limits that a reload has changed are the answer to it. */
+/*
+ * A report: limits that a reload has changed are the answer to it, and its
+ * budgets are those of now.
+ */
 static void
 take_usage(struct control_server *srv, struct control_connection *conn,
     const struct wire_usage *usage)
@@ -449,6 +452,10 @@ take_usage(struct control_server *srv, struct control_connection *conn,
 
 	book(srv, conn, usage);
 	subjects_of(config, &who, &subjects);
+	if (info->config != NULL && config != info->config) {
+		lease_replan(conn->lease, &subjects, config);
+		control_asks_replan(srv->asks, info);
+	}
 	if (limits_of_now(config, &subjects, info->route, &limits) &&
 	    memcmp(&limits, &conn->limits, sizeof(limits)) != 0) {
 		conn->limits = limits;

@@ -250,6 +250,18 @@ lease_release(struct lease *lease)
 }
 
 void
+lease_replan(struct lease *lease, const struct subjects *subjects,
+    struct config *config)
+{
+	struct lease_info *info = &lease->info;
+	struct config *before = info->config;
+
+	info->subjects = *subjects;
+	info->config = config_ref(config);
+	config_unref(before);
+}
+
+void
 lease_update(struct lease *lease, const struct wire_usage *usage)
 {
 	struct leases *leases = lease->leases;

@@ -65,6 +65,10 @@ void lease_end(struct lease *lease);
 /* End it and free it; NULL is allowed. */
 void lease_release(struct lease *lease);
 
+/* After a reload: the same subjects, and their plans of now. */
+void lease_replan(struct lease *lease, const struct subjects *subjects,
+    struct config *config);
+
 /* Note the totals so far. */
 void lease_update(struct lease *lease, const struct wire_usage *usage);
 

@@ -72,13 +72,16 @@ find_claim(const json_t *claims, const char *path)
 	return value;
 }
 
+/* Control characters are those of ASCII, and U+0080 to U+009F, in UTF-8. */
 static bool
 is_name(const char *text, size_t max)
 {
+	const unsigned char *p = (const unsigned char *)text;
 	size_t len = strlen(text);
 
 	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+		if (p[i] < 0x20 || p[i] == 0x7f ||
+		    (p[i] == 0xc2 && p[i + 1] < 0xa0))
 			return false;
 	return len > 0 && len <= max;
 }
@@ -538,6 +541,7 @@ identity_of_tunnel(const struct config *config,
 	};
 	struct shown shown = { .text = NULL };
 	enum err err = consider_target(config, target, route, &shown, diag);
+	bool by_cookie;
 
 	for (size_t i = 0; err == ERR_OK && i < headers->count; i++) {
 		const struct wire_header *header = &headers->items[i];
@@ -549,9 +553,12 @@ identity_of_tunnel(const struct config *config,
 			err = consider_bearer(config, &shown, header->value,
 			    false, diag);
 	}
-	if (err == ERR_OK && shown.text == NULL)
-		err = consider_cookie(config, &access,
-		    wire_headers_find(headers, "cookie"), &shown, diag);
+	by_cookie = shown.text == NULL;
+	for (size_t i = 0; err == ERR_OK && by_cookie && i < headers->count;
+	     i++)
+		if (strcasecmp(headers->items[i].name, "cookie") == 0)
+			err = consider_cookie(config, &access,
+			    headers->items[i].value, &shown, diag);
 	if (err == ERR_OK)
 		err = identify(config, &shown, &access, route, ret, diag);
 	return err != ERR_OK

@@ -24,6 +24,7 @@
 #include "common/xalloc.h"
 
 #define FETCH_MS 5000  /* for one fetch, and for who waits for it */
+#define START_MS 1000  /* that the start of the program waits for it */
 #define AGAIN_MS 30000 /* between two fetches that tokens ask for */
 #define FIRST_MS 5000  /* the same while there is no set at all */
 #define WAITERS	 4     /* for a fetch: some of those that decide go on */
@@ -320,9 +321,9 @@ start_fetch(const struct config_users *users)
 
 /* Wait for the one that runs, if any; false where that would take too long. */
 static bool
-wait_for_fetch(void)
+wait_for_fetch(int64_t time_ms)
 {
-	int64_t until_ms = clock_ms() + FETCH_MS;
+	int64_t until_ms = clock_ms() + time_ms;
 	const struct timespec until = {
 		.tv_sec = until_ms / 1000,
 		.tv_nsec = until_ms % 1000 * 1000000,
@@ -377,7 +378,7 @@ find_fetched(const struct config_users *users, const struct head *head,
 	if (err != ERR_NOTFOUND && err != ERR_UNAVAIL)
 		return err;
 	start_fetch(users);
-	waited = wait_for_fetch();
+	waited = wait_for_fetch(FETCH_MS);
 	/* all may have changed meanwhile, but this is one source's set */
 	if (strcmp(source.name, users->jwks_url) != 0) {
 		diag_set(diag, "the configuration has changed");
@@ -554,6 +555,22 @@ read_head(const struct config_users *users, const json_t *header,
 	return ERR_UNAUTH;
 }
 
+/*
+ * What says that it is issued later than now would outlast a revocation, which
+ * takes what was issued until then.
+ */
+static enum err
+check_issued(const struct config_users *users, const json_t *claims,
+    int64_t now, struct diag *diag)
+{
+	double issued = json_number_value(json_object_get(claims, "iat"));
+
+	if (issued <= (double)(now + users->leeway_s))
+		return ERR_OK;
+	diag_set(diag, "the token is issued in the future");
+	return ERR_UNAUTH;
+}
+
 static enum err
 verify(const struct config_users *users, const char *token, size_t len,
     const json_t *header, int64_t now, json_t **ret, struct diag *diag)
@@ -575,6 +592,13 @@ verify(const struct config_users *users, const char *token, size_t len,
 		};
 
 		err = jwt_verify(token, len, key, &policy, ret, diag);
+		if (err == ERR_OK) {
+			err = check_issued(users, *ret, now, diag);
+			if (err != ERR_OK) {
+				json_decref(*ret);
+				*ret = NULL;
+			}
+		}
 		(void)pthread_mutex_lock(&source.lock);
 		unref(set);
 		(void)pthread_mutex_unlock(&source.lock);
@@ -603,6 +627,18 @@ user_keys_verify(const struct config_users *users, const char *token,
 		json_decref(header);
 	}
 	return err == ERR_LIMIT ? ERR_UNAUTH : err;
+}
+
+void
+user_keys_prepare(const struct config_users *users)
+{
+	if (users == NULL || users->jwks_url == NULL)
+		return;
+	(void)pthread_mutex_lock(&source.lock);
+	use_source(users->jwks_url);
+	start_fetch(users);
+	(void)wait_for_fetch(START_MS);
+	(void)pthread_mutex_unlock(&source.lock);
 }
 
 void

@@ -13,10 +13,11 @@
  * user_keys: the keys that the site's own tokens are checked with, and the
  * check.
  *
- * A set behind a URL is kept: fetched when it is first needed, fetched anew
- * every `jwks_refresh', and when a token names a key that is not in it, but no
- * more often than every 30 s, whatever tokens come; a set that was had is used
- * for as long as the issuer is away.  A file is read anew when it has changed.
+ * A set behind a URL is kept: fetched at the start or when it is first needed,
+ * anew every `jwks_refresh', and when a token names a key that is not in it, but
+ * no more often than every 30 s, whatever tokens come; a set that was had is
+ * used for as long as the issuer is away.  A file is read anew when it has
+ * changed.
  * One fetch at a time; four who need it wait for it, at most 5 s, the others do
  * not: ERR_UNAVAIL.
  */
@@ -29,6 +30,12 @@
  */
 enum err user_keys_verify(const struct config_users *users, const char *token,
     size_t len, int64_t now, json_t **ret, struct diag *diag) MUST_CHECK;
+
+/*
+ * At the start: fetch the set of a URL, so that those who come first do not all
+ * wait for it, and wait for that, 1 s at most.  NULL is allowed.
+ */
+void user_keys_prepare(const struct config_users *users);
 
 /* Forget all sets, at the end. */
 void user_keys_done(void);

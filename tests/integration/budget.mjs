@@ -7,7 +7,8 @@ import fs from "node:fs";
 import path from "node:path";
 
 import { request } from "../lib/fcgi.mjs";
-import { SIM, Site, builddir, run, until } from "../lib/harness.mjs";
+import { BROKER, SIM, Site, TUNNEL, builddir, run, unix_listening,
+    until } from "../lib/harness.mjs";
 import { Stream } from "../lib/sse.mjs";
 import { skip_all, test } from "../lib/tap.mjs";
 
@@ -20,16 +21,17 @@ const PRICE = 16; // micro-units, of a token: text is the only kind
 const days = ["--from", "2000-01-01", "--to", "2999-12-31"];
 
 class Budget {
-	static async open(t, { plan, over = "close", openai = "", more = "" }) {
+	static async open(t, { plan, over = "close", openai = "", more = "",
+	    access, limits = "" }) {
 		const self = new Budget();
 		const site = self.site = await Site.open(t);
 		self.sim = await site.sim();
 		self.secret = site.canary("users' secret");
-		self.config = site.config({ rest: `
+		self.config = site.config({ access, rest: `
 store { path = "${site.file("culvert.db")}" }
 users { secret = "env:USER_SECRET" }
 plan "free" { ${plan} }
-limits { user = "free" }
+limits { user = "free" ${limits} }
 prices "*" {
 	input_text = "${PRICE}" cached_text = "${PRICE}"
 	output_text = "${PRICE}" input_audio = "${PRICE}"
@@ -206,6 +208,85 @@ test("first responses to long questions share what is left", async (t) => {
 		client.destroy();
 });
 
+// All of them respond until they are stopped; {total, largest, ends}.
+async function drain(clients, max_size) {
+	const next = sizes(max_size), used = [];
+	const ends = await Promise.all(
+	    clients.map((client) => respond(client, next, used)));
+	return { total: sum(used), largest: Math.max(...used), ends };
+}
+
+test("visitors, an address and a route have budgets of their own",
+    async (t) => {
+	const budget = await Budget.open(t, {
+		plan: "response_tokens = 100",
+		access: 'clients = {"any"}\norigins = {"loopback"}\n' +
+		    "missing_origin = true",
+		limits: 'anonymous = "visitor" address = "address"',
+		openai: 'plan = "site"',
+		more: `
+plan "visitor" { day_tokens = 500 response_tokens = 100 }
+plan "address" { day_tokens = 900 response_tokens = 100 }
+plan "site" { day_tokens = 2000 response_tokens = 100 }` });
+	const from = (address, sub) => ({ "X-Forwarded-For": address,
+		...sub && budget.user(sub) });
+	const connect = (list) => Promise.all(list.map((headers) =>
+	    budget.site.connect(budget.front, TARGET, headers,
+		{ timeout: 60000 })));
+	const closed = (n) => Array(n).fill({ close: 4003 });
+	const status = async (headers) => (await budget.site.handshake(
+	    budget.front, TARGET, headers)).status;
+
+	// of one network, which is one address
+	const visitors = await drain(await connect(Array.from({ length: 6 },
+	    (_, i) => from(`2001:db8:5::${i + 1}`))), 300);
+	assert.deepEqual(visitors.ends, closed(6));
+	assert.ok(visitors.total >= 500 &&
+	    visitors.total < 500 + visitors.largest, `${visitors.total}`);
+	assert.equal(await status(from("2001:db8:5:0:9::9")), 429);
+
+	// users there have what it left of the address
+	const users = await drain(await connect(["ann", "bob", "carl"].map(
+	    (sub) => from("2001:db8:5::7", sub))), 100);
+	const there = visitors.total + users.total;
+	assert.deepEqual(users.ends, closed(3));
+	assert.ok(there >= 900 && there < 900 + users.largest, `${there}`);
+	assert.equal(await status(from("2001:db8:5::7", "dan")), 429);
+
+	// and all together what is left of the route
+	const all = await drain(await connect(Array.from({ length: 12 },
+	    (_, i) => from(`192.0.2.${i}`, `user${i}`))), 900);
+	const total = there + all.total;
+	assert.deepEqual(all.ends, closed(12));
+	assert.ok(total >= 2000 && total < 2000 + all.largest, `${total}`);
+	assert.equal(await status(from("192.0.2.99", "eve")), 429);
+});
+
+test("two brokers that share a store share a budget", async (t) => {
+	const limit = 3000;
+	const budget = await Budget.open(t, {
+		plan: `day_tokens = ${limit} response_tokens = 500` });
+	const { site } = budget;
+	const control = site.file("other-control.sock");
+	const tunnel = site.file("other-tunnel.sock");
+	const other = site.start("other broker", [BROKER, "-f",
+	    site.write("other.conf", budget.config.replace(site.control_sock,
+		control)), "--listen", site.file("other-broker.sock")],
+	    { env: budget.site.broker_env });
+	await other.listens(() => unix_listening(control), "listens");
+	const part = site.start("other tunnel", [TUNNEL, "--listen", tunnel,
+	    "--control", control, "--spare", "2"]);
+	await part.listens(() => unix_listening(tunnel), "listens");
+	const front = { ...budget.front, where: { path: tunnel } };
+	const clients = await Promise.all(Array.from({ length: 20 }, (_, i) =>
+	    site.connect(i % 2 ? front : budget.front, TARGET, budget.user(),
+		{ timeout: 60000 })));
+
+	const { total, largest, ends } = await drain(clients, 900);
+	assert.deepEqual(ends, Array(20).fill({ close: 4003 }));
+	assert.ok(total >= limit && total < limit + largest, `${total}`);
+});
+
 test("a restart of the broker makes no budget larger", async (t) => {
 	const limit = 30000, next = sizes(3000), used = [];
 	const budget = await Budget.open(t, { over: "error", plan:
@@ -227,6 +308,40 @@ test("a restart of the broker makes no budget larger", async (t) => {
 		client.destroy();
 	// this broker is stopped before the tunnel, which has to tell it
 	await until(async () => (await budget.ctl("sessions")).total === 0, "it is over");
+});
+
+test("a reload gives conversations that run their budget of now", async (t) => {
+	const plan = "day_tokens = 1000000000";
+	const budget = await Budget.open(t, { over: "error", plan });
+	const client = await budget.connect();
+	const used = [];
+
+	await client.send_text(create(100));
+	while (JSON.parse((await client.data_frame()).payload).type !==
+	    "response.done")
+		;
+	budget.site.write("culvert.conf", budget.config.replace(plan,
+	    "day_tokens = 10"));
+	budget.broker.kill("SIGHUP");
+	await budget.broker.wait_for(/ config\.reload /);
+	// it is told with its next report, at most a second later
+	const { error } = await respond(client, () => 10, used);
+	assert.equal(error.code, "budget_spent");
+	await budget.broker.wait_for(
+	    / budget\.spent .* client=127\.0\.0\.1 of=u user=ann plan=free /);
+	// and back
+	budget.site.write("culvert.conf", budget.config);
+	budget.broker.kill("SIGHUP");
+	await until(async () => {
+		await client.send_text(create(10));
+		for (;;) {
+			const event = JSON.parse((await client.data_frame())
+			    .payload);
+			if (["response.done", "error"].includes(event.type))
+				return event.type === "response.done";
+		}
+	}, "responds again");
+	client.destroy();
 });
 
 test("seconds of a day that are spent end what runs", async (t) => {

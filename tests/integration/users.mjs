@@ -204,6 +204,19 @@ test("a slow issuer holds up who needs it, and nobody else", async (t) => {
 	assert.equal(issuer.asked, 1);
 });
 
+test("a start has the keys before users come", async (t) => {
+	const key = new Key("a");
+	const issuer = await Issuer.open(t, [key]);
+	issuer.answer = (response) => setTimeout(() =>
+	    Issuer.prototype.answer.call(issuer, response), 200);
+	const s = await open(t, `jwks_url = "${issuer.url}"`);
+
+	// more than may wait for a fetch
+	assert.deepEqual(await Promise.all(Array.from({ length: 20 }, () =>
+	    s.status(bearer(key.token({ sub: "ann" }))))), Array(20).fill(201));
+	assert.equal(issuer.asked, 1);
+});
+
 test("an issuer that never answers is 503 and never 401", async (t) => {
 	const key = new Key("a");
 	const issuer = await Issuer.open(t, [key]);

@@ -506,6 +506,8 @@ export class Site {
 			if (/(Address|Leak|Thread)Sanitizer|runtime error:/
 			    .test(part.output))
 				problems.push(`${part.name}: sanitizer report`);
+			if (/=\(null\)/.test(part.output))
+				problems.push(`${part.name}: printed a NULL`);
 		}
 		this.#check_canaries(problems);
 		fs.rmSync(this.dir, { recursive: true, force: true });

@@ -33,6 +33,9 @@ has_standard_headers(void **state)
 	    "Status: 401 Unauthorized\r\nCache-Control: no-store\r\n"
 	    "X-Content-Type-Options: nosniff\r\n"
 	    "WWW-Authenticate: Bearer\r\n\r\n");
+	assert_head(429, NULL,
+	    "Status: 429 Too Many Requests\r\nCache-Control: no-store\r\n"
+	    "X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\r\n");
 	assert_head(503, NULL,
 	    "Status: 503 Service Unavailable\r\nCache-Control: no-store\r\n"
 	    "X-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\r\n");

@@ -244,6 +244,11 @@ finds_claims_by_their_path(void **state)
 		{ "", "{\"sub\":true}", NULL, NULL },
 		{ "", "{\"sub\":\"a\\r\\nb\"}", NULL, NULL },
 		{ "", "{\"sub\":\"a\\u007fb\"}", NULL, NULL },
+		{ "", "{\"sub\":\"a\\u009bb\"}", NULL, NULL },
+		{ "", "{\"sub\":\"a\\u00a0b\"}",
+		    "a\xc2\xa0"
+		    "b",
+		    NULL },
 		{ "", "{\"sub\":\"b\xc3\xa4r\"}", "b\xc3\xa4r", NULL },
 	};
 
@@ -522,7 +527,8 @@ knows_who_wants_a_tunnel(void **state)
 		    protocol[] = "Sec-WebSocket-Protocol", origin[] = "Origin",
 		    host[] = "Host", us[] = "us.example",
 		    ours[] = "https://us.example",
-		    evil[] = "https://evil.example", key_text[] = "Bearer sk-1";
+		    evil[] = "https://evil.example", key_text[] = "Bearer sk-1",
+		    none[] = "a=b", another[] = "session=x.y.z";
 	char *target = xasprintf("/v1/realtime?model=m&token=%s", good);
 	struct wire_header bearer[] = { { authorization, ann } };
 	struct wire_header vendors[] = { { authorization, key_text } };
@@ -533,6 +539,11 @@ knows_who_wants_a_tunnel(void **state)
 		{ cookie, ann_cookie } };
 	struct wire_header foreign[] = { { host, us }, { origin, evil },
 		{ cookie, ann_cookie } };
+	/* HTTP/2 has cookies one by one, and not every proxy joins them */
+	struct wire_header parted[] = { { cookie, none },
+		{ cookie, ann_cookie } };
+	struct wire_header both[] = { { cookie, ann_cookie },
+		{ cookie, another } };
 
 	(void)state;
 	assert_string_equal(who_tunnels("/", NULL, 0, "openai"), "");
@@ -550,6 +561,8 @@ knows_who_wants_a_tunnel(void **state)
 	assert_string_equal(who_tunnels("/", foreign, 3, "openai"),
 	    "forbidden");
 	assert_string_equal(who_tunnels(target, foreign, 3, "openai"), "ann");
+	assert_string_equal(who_tunnels("/", parted, 2, "openai"), "ann");
+	assert_string_equal(who_tunnels("/", both, 2, "openai"), "bad_request");
 	free(target);
 }
 

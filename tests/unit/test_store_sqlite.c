@@ -431,6 +431,44 @@ keeps_no_more_tickets_than_its_maximum(void **state)
 }
 
 static void
+leaves_room_for_tickets_of_others(void **state)
+{
+	struct store_ticket in = {
+		.id = TEXT("x"),
+		.route = TEXT("openai"),
+		.created = NOW,
+		.expires = NOW + 60,
+	};
+	static const char *const users[] = { NULL, "ann" };
+	struct diag diag = { "" };
+
+	(void)state;
+	pair.one = open_store();
+	for (int i = 0; i < 2; i++) {
+		char *fill = xasprintf(
+		    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+		    "SELECT i + 1 FROM n WHERE i < %d) "
+		    "INSERT INTO ticket (id, route, user, created, expires)"
+		    " SELECT '%d-' || i, 'openai', %s, %d, %d FROM n",
+		    STORE_TICKETS_MAX / (i == 0 ? 2 : 4) - 1, i,
+		    i == 0 ? "NULL" : "'ann'", NOW, NOW + 1);
+
+		sql(fill);
+		free(fill);
+		/* the last one that he may have, and one more */
+		in.user = TEXT(users[i]);
+		in.id = i == 0 ? TEXT("a") : TEXT("b");
+		assert_int_equal(OPS(pair.one, put_ticket, &in, &diag), ERR_OK);
+		in.id = TEXT("x");
+		assert_int_equal(OPS(pair.one, put_ticket, &in, &diag),
+		    i == 0 ? ERR_UNAVAIL : ERR_RATE);
+		assert_non_null(strstr(diag.text, "are there already"));
+	}
+	in.user = TEXT("bob");
+	assert_int_equal(OPS(pair.one, put_ticket, &in, &diag), ERR_OK);
+}
+
+static void
 forgets_all_of_a_chat_but_what_was_paid(void **state)
 {
 	struct store_usage usage = {
@@ -1097,6 +1135,7 @@ main(void)
 		TEST(checks_without_leaving_a_trace),
 		TEST(never_changes_what_was_booked),
 		TEST(keeps_no_more_tickets_than_its_maximum),
+		TEST(leaves_room_for_tickets_of_others),
 		TEST(forgets_all_of_a_chat_but_what_was_paid),
 		TEST(forgets_some_chats_at_a_time),
 		TEST(is_unavailable_while_it_is_locked),

@@ -168,8 +168,9 @@ make_arena(size_t count)
 static void
 make_tickets(struct arena *arena, size_t count)
 {
-	const struct store_ticket in = { .route = TEXT("/ws"),
-		.user = TEXT("ann"),
+	/* one user has no more than a quarter of all */
+	static const char *const users[] = { "ann", "bob", "carl", "dan" };
+	struct store_ticket in = { .route = TEXT("/ws"),
 		.once = true,
 		.created = clock_unix(),
 		.expires = clock_unix() + LIFE_S };
@@ -177,6 +178,7 @@ make_tickets(struct arena *arena, size_t count)
 
 	open_all();
 	for (size_t i = 0; i < count; i++) {
+		in.user = TEXT(users[i % 4]);
 		assert_int_equal(ticket_make(&in, id, &text, NULL), ERR_OK);
 		assert_true(strlen(text) < TICKET_BYTES);
 		(void)strcpy(arena->rounds[i].ticket, text);

@@ -280,6 +280,8 @@ refuses_tokens_that_are_not_good(void **state)
 		    "not valid yet" },
 		{ HS, "{\"exp\":1800000060,\"nbf\":\"1\"}", "not a time" },
 		{ HS, "{\"exp\":1800000060,\"iat\":\"1\"}", "not a time" },
+		{ HS, "{\"exp\":1800000060,\"iat\":1800000061}",
+		    "in the future" },
 		/* the claims */
 		{ HS, "[]", "JSON object" },
 		{ HS, "{\"exp\":1800000060,\"exp\":1900000000}",
@@ -315,7 +317,8 @@ takes_tokens_that_are_good(void **state)
 		"{\"alg\":\"HS256\",\"typ\":\"application/at+JWT\"}" };
 	static const char *const claims[] = { CLAIMS,
 		"{\"exp\":1799999941}", /* within the leeway */
-		"{\"exp\":1800000060.5,\"nbf\":1800000060}" };
+		"{\"exp\":1800000060.5,\"nbf\":1800000060}",
+		"{\"exp\":1800000060,\"iat\":1800000060}" };
 	const struct config_users users = { .key = secret_key, .leeway_s = 60 };
 
 	(void)state;
