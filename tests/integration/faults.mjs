@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
+import net from "node:net";
 
 import { ctl } from "../lib/chat.mjs";
 import * as fcgi from "../lib/fcgi.mjs";
@@ -200,6 +201,18 @@ const AWAY = {
 			    "--fsize=unlimited:unlimited");
 		},
 	},
+	"another's": {
+		reads: false,
+		async take({ site }) {
+			fs.renameSync(site.file("db"), site.file("gone"));
+			fs.mkdirSync(site.file("db"));
+			fs.writeFileSync(site.file("db/store.db"), "not a store");
+			return async () => {
+				fs.rmSync(site.file("db"), { recursive: true });
+				fs.renameSync(site.file("gone"), site.file("db"));
+			};
+		},
+	},
 	"not there": {
 		reads: false,
 		async take({ site }) {
@@ -330,21 +343,47 @@ const REQUESTS = ["/api/v1/messages/send?token=@",
     "/socket.io/?EIO=4&transport=polling&sid=@",
     "/api/v1/messages/send?chat_id=x&anon_id=@", "/talk?session_id=@"];
 
+// What is behind the web server meanwhile.
+const BEHIND = {
+	"both are there": async () => {},
+	"nobody is there": async ({ broker, tunnel }) => {
+		await tunnel.stop();
+		await broker.stop();
+	},
+	"nobody answers": async ({ site, broker, tunnel }, t) => {
+		await tunnel.stop();
+		await broker.stop();
+		for (const sock of [site.tunnel_sock, site.broker_sock]) {
+			const server = net.createServer((conn) => {
+				conn.on("error", () => {});
+				conn.once("data", () => conn.destroy());
+			});
+			fs.rmSync(sock, { force: true });
+			await new Promise((done) => server.listen(sock, done));
+			fs.chmodSync(sock, 0o666);
+			t.after(() => server.close());
+		}
+	},
+};
+
 for (const name of NAMES)
-	test(`${name}: no log has the tickets and tokens of queries`,
-	    async (t) => {
-		const target = await Target.open(t, name);
-		const { bait } = target;
-		for (const query of QUERIES)
-			assert.ok((await target.handshake(query.replace("@", bait),
-			    { Origin: "https://evil.example" })).status >= 400);
-		for (const query of REQUESTS)
-			assert.ok((await target.http("GET",
-			    query.replace("@", bait))).status > 0);
-		// the end of the test searches all logs for it
-		assert.ok(fs.existsSync(target.site.file(
-		    `${name}-access.log`)));
-	}, { skip: needs(name) });
+	for (const [how, leave] of Object.entries(BEHIND))
+		test(`${name}: no log has the tickets of queries: ${how}`,
+		    async (t) => {
+			const target = await Target.open(t, name);
+			const { bait } = target;
+			await leave(target, t);
+			for (const query of QUERIES)
+				assert.ok((await target.handshake(
+				    query.replace("@", bait), { Origin:
+				    "https://evil.example" })).status >= 400);
+			for (const query of REQUESTS)
+				assert.ok((await target.http("GET",
+				    query.replace("@", bait))).status > 0);
+			// the end of the test searches all logs for it
+			assert.ok(fs.existsSync(target.site.file(
+			    `${name}-access.log`)));
+		}, { skip: needs(name) });
 
 // ---- limits of our own, as the configuration has them ----
 
