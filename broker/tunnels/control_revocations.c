@@ -12,7 +12,7 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 
-#define LOAD_MS	    1000
+#define LOAD_MS	    500
 #define CLOSE_CODE  4001 /* a client is to stay away */
 #define LOG_EVERY_S 60
 
