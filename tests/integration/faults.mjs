@@ -385,6 +385,65 @@ for (const name of NAMES)
 			    `${name}-access.log`)));
 		}, { skip: needs(name) });
 
+// ---- who is slow ----
+
+// A connection that sends a piece every 100 ms; over: when it was closed.
+async function drip(t, sock, first, piece) {
+	const conn = net.connect(sock);
+	conn.on("error", () => {});
+	await new Promise((done) => conn.once("connect", done));
+	const since = performance.now();
+	let answer = "";
+	conn.on("data", (data) => { answer += data; });
+	conn.write(first);
+	const timer = setInterval(() => conn.write(piece), 100);
+	t.after(() => { clearInterval(timer); conn.destroy(); });
+	return new Promise((resolve) => conn.once("close", () => {
+		clearInterval(timer);
+		resolve({ answer, ms: performance.now() - since });
+	}));
+}
+
+test("who sends a request slowly is not waited for, nor holds all threads",
+    async (t) => {
+	const site = await Site.open(t);
+	const broker = await site.broker(site.config({ rest:
+	    "requests { timeout = 2\nthreads = 2 }\n" +
+	    'livekit { url = "wss://livekit.example"\n' +
+	    'api_key = "env:LIVEKIT_API_KEY"\n' +
+	    'api_secret = "env:LIVEKIT_API_SECRET" }\n' }));
+	const head = Buffer.concat([fcgi.begin(), fcgi.params(fcgi.environment(
+	    "POST", LIVEKIT, { "Content-Type": "application/json" },
+	    { CONTENT_LENGTH: "1000" }))]);
+	const rows = [
+		["nothing", "", ""],
+		["half a record", Buffer.from([1]), Buffer.from([1])],
+		["no parameters", fcgi.begin(), ""],
+		["parameters without end", fcgi.begin(),
+		    fcgi.record(4, Buffer.from([1, 1, 65, 66]))],
+	];
+	for (const [name, first, piece] of rows) {
+		const over = await drip(t, site.broker_sock, first, piece);
+		t.diag(`${name}: ${over.ms.toFixed(0)} ms`);
+		assert.ok(over.ms < 6000, `${name}: ${over.ms}`);
+		assert.equal(over.answer, "", "what is not whole is no request");
+	}
+	await broker.wait_for(/request\.unreadable/);
+
+	const slow = Array.from({ length: 8 }, () => drip(t, site.broker_sock,
+	    head, fcgi.record(5, "x")));
+	await Promise.race(slow);
+	const since = performance.now();
+	const good = await fcgi.request(site.broker_sock, "POST", LIVEKIT, {
+		headers: { "Content-Type": "application/json" }, body: "{}" });
+	const ms = performance.now() - since;
+	t.diag(`another is served after ${ms.toFixed(0)} ms`);
+	assert.equal(good.status, 201);
+	assert.ok(ms < 6000, `${ms} ms`);
+	for (const { answer } of await Promise.all(slow))
+		assert.match(answer, /Status: 408 /);
+}, { timeout: 60000 });
+
 // ---- limits of our own, as the configuration has them ----
 
 test("who comes on top of a maximum is told so, and the others go on",
