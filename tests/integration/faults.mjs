@@ -13,7 +13,7 @@ import { BROKER, SIM, Site, TUNNEL, children_of, cpu_us, is_running, needs,
 import { ANAM, LIVEKIT, SECRETS, SEND, Target, bystander }
 	from "../lib/hostile.mjs";
 import { NAMES } from "../lib/servers.mjs";
-import { skip_all, test } from "../lib/tap.mjs";
+import { deadline, skip_all, test } from "../lib/tap.mjs";
 
 if (!fs.existsSync(SIM))
 	skip_all("the simulator is not built; run deploy/check");
@@ -443,6 +443,26 @@ test("who sends a request slowly is not waited for, nor holds all threads",
 	for (const { answer } of await Promise.all(slow))
 		assert.match(answer, /Status: 408 /);
 }, { timeout: 60000 });
+
+test("a web server that aborts a stream ends it, and what it asked for",
+    async (t) => {
+	const target = await Target.open(t, "direct",
+	    { chat: { chat: "detach_timeout = 1" } });
+	const { site, broker } = target;
+	const conn = await fcgi.Fcgi.dial(site.broker_sock);
+	const body = '{"content":"/sim endless per_s=30"}';
+	await conn.write(fcgi.begin(), fcgi.params(fcgi.environment("POST", SEND,
+	    { "Content-Type": "application/json", "x-anon-id": "visitor-0007",
+		"Content-Length": `${body.length}` })));
+	await conn.stdin(body);
+	await conn.stdin_end();
+	await until(() => /assistant_delta/.test(Buffer.concat(conn.parts)),
+	    "it streams");
+	await conn.abort();
+	await deadline(conn.done, 8000, "its end"); // though the connection is whole
+	await broker.wait_for(/chat\.end .*state=stopped .*input_tokens=[1-9]/);
+	assert.equal((await health(site)).status, 200);
+});
 
 // ---- limits of our own, as the configuration has them ----
 
