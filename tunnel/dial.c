@@ -207,6 +207,16 @@ dial_refusal_from_status(int status, const char *retry_after,
 	}
 }
 
+/* Until when to stay away where nobody says it: not all the same time. */
+static unsigned
+some_seconds(void)
+{
+	uint8_t random;
+
+	crypt_random(&random, sizeof(random));
+	return 1 + random % 5;
+}
+
 static void
 refuse_bad_answer(struct dial *dial)
 {
@@ -224,6 +234,8 @@ refuse_status(struct dial *dial, const struct http_head *head)
 		retry.data = NULL;
 	dial_refusal_from_status(head->status, retry.data, retry.len,
 	    &dial->refusal);
+	if (dial->refusal.status == 429 && dial->refusal.retry_after_s == 0)
+		dial->refusal.retry_after_s = some_seconds();
 	diag_set(&dial->why, "status %d: %s", head->status, dial->refusal.why);
 	dial->refusal.why = dial->why.text;
 	refuse(dial);
@@ -558,7 +570,6 @@ static bool
 open_address(struct dial *dial, const char *address)
 {
 	int fd = start_connect(address, dial->grant->upstream.port);
-	uint8_t random;
 	enum err err;
 
 	if (fd == -1) {
@@ -566,9 +577,8 @@ open_address(struct dial *dial, const char *address)
 		diag_set(&dial->why, "cannot connect to %s: %s", address,
 		    strerror(errno));
 		note_failure(dial, err, "cannot connect to the vendor");
-		crypt_random(&random, sizeof(random)); /* not all at once */
 		if (err == ERR_UNAVAIL)
-			dial->refusal.retry_after_s = 1 + random % 5;
+			dial->refusal.retry_after_s = some_seconds();
 		return false;
 	}
 	dial->stream = stream_new(fd);

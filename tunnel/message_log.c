@@ -57,9 +57,8 @@ secret_length(const char *s)
 	return 0;
 }
 
-/* A copy with secrets masked; it is no longer than the text. */
-static char *
-mask_text(const char *text)
+char *
+message_log_mask(const char *text)
 {
 	char *copy = xcalloc(1, strlen(text) + 1), *out = copy;
 	bool word = false;
@@ -226,7 +225,7 @@ copy_string(struct draft *draft, const char *name, const char *text,
 		return data_length(draft, strlen(text));
 	masked = mask_json(draft, text, depth);
 	if (masked == NULL)
-		masked = mask_text(text);
+		masked = message_log_mask(text);
 	value = fit_text(draft, masked);
 	explicit_bzero(masked, strlen(masked));
 	free(masked);
@@ -259,7 +258,7 @@ copy_object(struct draft *draft, const json_t *object, unsigned depth)
 
 	json_object_foreach((json_t *)(uintptr_t)object, name, item)
 	{
-		char *masked = mask_text(name);
+		char *masked = message_log_mask(name);
 		size_t bytes;
 
 		value = NULL;
@@ -306,7 +305,7 @@ static void
 add_type(json_t *record, const char *type)
 {
 	struct draft draft = { .room = MESSAGE_LOG_MAX_TYPE };
-	char *masked = mask_text(type);
+	char *masked = message_log_mask(type);
 
 	json_object_set_new(record, "type", fit_text(&draft, masked));
 	free(masked);

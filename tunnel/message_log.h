@@ -42,4 +42,10 @@ struct message_log_entry {
 json_t *message_log_record(const struct message_log_entry *entry,
     const void *text, size_t len);
 
+/*
+ * A copy of a text for a line of the log, no longer than it is, with "<masked>"
+ * for whatever looks like a secret; the caller's.
+ */
+char *message_log_mask(const char *text);
+
 #endif

@@ -10,6 +10,7 @@
 #include "common/xalloc.h"
 #include "tunnel/leg.h"
 #include "tunnel/linger.h"
+#include "tunnel/message_log.h"
 
 #define CLOSE_MS      5000 /* for a peer's answer to a close frame */
 #define GONE_MS	      5000 /* for the last words of a peer that has left */
@@ -98,12 +99,16 @@ static void
 check_leg(struct relay *relay, struct leg *leg)
 {
 	struct relay_end end = { .side = leg->side };
+	char *plain;
 
 	if (leg->in.closed) {
 		end.cause = is_client(leg) ? CAUSE_CLIENT_CLOSED
 					   : CAUSE_UPSTREAM_CLOSED;
 		end.code = leg->close_code;
-		memcpy(end.reason, leg->close_reason, sizeof(end.reason));
+		/* a vendor may say in it which key it does not take */
+		plain = message_log_mask(leg->close_reason);
+		(void)snprintf(end.reason, sizeof(end.reason), "%s", plain);
+		free(plain);
 		close_relay(relay, &end);
 	} else if (leg->in.violation != 0) {
 		close_both(relay, CAUSE_VIOLATION, leg->side, leg->in.violation,

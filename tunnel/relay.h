@@ -32,6 +32,7 @@ struct relay_end {
 	enum cause cause;
 	enum cause_side side;
 	int code; /* of the close frame, 0 where there was none */
+	/* for the log: what looks like a secret is masked */
 	char reason[WS_REASON_MAX_BYTES + 1];
 };
 

@@ -102,6 +102,8 @@ refuse_as(struct request *req, const struct anam_refusal *refusal,
 		(void)snprintf(seconds, sizeof(seconds), "%" PRId64,
 		    refusal->retry_after_s);
 		request_add_header(req, "Retry-After", seconds);
+	} else if (refusal->status == 429) {
+		request_add_header(req, "Retry-After", RETRY_AFTER_S);
 	}
 	request_reply_status(req, refusal->status, refusal->error,
 	    refusal->message);

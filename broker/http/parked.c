@@ -22,11 +22,12 @@
 #include "common/xalloc.h"
 
 /* FastCGI 1.0, 3.3 and 8: records, which we write without padding. */
-#define FCGI_VERSION	 1
-#define FCGI_END_REQUEST 3
-#define FCGI_STDOUT	 6
-#define RECORD_HEAD	 8
-#define RECORD_END	 16
+#define FCGI_VERSION	   1
+#define FCGI_ABORT_REQUEST 2
+#define FCGI_END_REQUEST   3
+#define FCGI_STDOUT	   6
+#define RECORD_HEAD	   8
+#define RECORD_END	   16
 
 /*
  * What a peer that is slow keeps of a piece is kept here: so a record is much
@@ -306,16 +307,22 @@ send_head(struct parked *parked, int status, const char *content_type,
 
 /* ---- the loop ---------------------------------------------------------- */
 
-/* Whether the peer is still there; all input has been read at the start. */
+/*
+ * Whether the peer is still there: all input has been read at the start, and
+ * what it may still say is that its client has left (FastCGI 1.0, 5.4).
+ */
 static bool
 is_there(struct parked *parked)
 {
-	char trash[512];
+	uint8_t trash[512];
 	ssize_t n;
 
 	if (parked->broken)
 		return false;
 	n = recv(parked->left.fd, trash, sizeof(trash), 0);
+	if (n >= RECORD_HEAD && trash[0] == FCGI_VERSION &&
+	    trash[1] == FCGI_ABORT_REQUEST)
+		return false;
 	return n > 0 || (n == -1 && (errno == EAGAIN || errno == EINTR));
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/http/request.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@
 #include "common/log.h"
 #include "common/str.h"
 #include "common/xalloc.h"
+
+#define HINT_EVERY_MS (60 * 60 * 1000)
 
 struct request {
 	struct request_source source;
@@ -378,6 +381,27 @@ request_leave(struct request *req, struct request_left *ret, struct diag *diag)
 	return ERR_OK;
 }
 
+/*
+ * Apache keeps Authorization to itself unless it is told not to, and then a
+ * client that has sent its token looks as one that has none.
+ */
+static void
+hint_at_authorization(const struct request *req)
+{
+	static atomic_llong next_ms;
+	long long due_ms = atomic_load(&next_ms), now_ms = clock_ms();
+
+	if (req->status != 401 || now_ms < due_ms ||
+	    param(req, "HTTP_AUTHORIZATION") != NULL ||
+	    !atomic_compare_exchange_strong(&next_ms, &due_ms,
+		now_ms + HINT_EVERY_MS))
+		return;
+	log_notice("request.no_authorization", "reason=\"%s\"",
+	    "a client was answered 401 that showed no Authorization: if it "
+	    "sends one, the web server does not pass it on; Apache needs "
+	    "CGIPassAuth On");
+}
+
 static void
 answer(struct request *req)
 {
@@ -389,6 +413,7 @@ answer(struct request *req)
 		    (long long)(clock_ms() - req->source.started_ms));
 		request_reply_error(req, ERR_SYS, NULL);
 	}
+	hint_at_authorization(req);
 	req->deadline_ms = clock_ms() + req->source.config->requests.timeout_ms;
 	err = send_answer(req);
 	answer_log(words, req->status, req->source.started_ms,

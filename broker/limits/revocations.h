@@ -16,7 +16,7 @@
  * outlive the process; without a store they end with it.  Thread-safe.
  */
 
-/* Read them from the store, where there is one; again every second or so by
+/* Read them from the store, where there is one; again twice a second or so by
  * whoever calls: other processes may have added some.  ERR_UNAVAIL: the ones
  * in memory stay. */
 enum err revocations_load(int64_t now, struct diag *diag) MUST_CHECK;

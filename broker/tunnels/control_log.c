@@ -12,7 +12,7 @@
 #include "common/log.h"
 #include "common/str.h"
 
-#define DROPS_PER_S 10
+#define DROPS_PER_S	      10
 #define CONTROL_LOG_USER_SIZE (CONTROL_LOG_WHO_SIZE - 128)
 
 static const struct {
@@ -96,8 +96,7 @@ control_log_denied(const struct wire_open *open, const char *route,
 	char path[256], client[INET6_ADDRSTRLEN], origin[128];
 	char who[CONTROL_LOG_USER_SIZE + 8];
 	void (*const log)(const char *event, const char *fmt, ...)
-	    PRINTF_LIKE(2, 3) =
-	    status >= 500 ? log_warning : log_notice;
+	    PRINTF_LIKE(2, 3) = status >= 500 ? log_warning : log_notice;
 
 	if (header == NULL)
 		header = "-";

@@ -13,7 +13,7 @@
 #include "common/ws_frame.h"
 #include "common/xalloc.h"
 
-#define LOAD_MS	    1000
+#define LOAD_MS	    500
 #define LOG_EVERY_S 60
 
 /* In the hub's thread. */

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
+import net from "node:net";
 
 import { ctl } from "../lib/chat.mjs";
 import * as fcgi from "../lib/fcgi.mjs";
@@ -12,7 +13,7 @@ import { BROKER, SIM, Site, TUNNEL, children_of, cpu_us, is_running, needs,
 import { ANAM, LIVEKIT, SECRETS, SEND, Target, bystander }
 	from "../lib/hostile.mjs";
 import { NAMES } from "../lib/servers.mjs";
-import { skip_all, test } from "../lib/tap.mjs";
+import { deadline, skip_all, test } from "../lib/tap.mjs";
 
 if (!fs.existsSync(SIM))
 	skip_all("the simulator is not built; run deploy/check");
@@ -200,6 +201,18 @@ const AWAY = {
 			    "--fsize=unlimited:unlimited");
 		},
 	},
+	"another's": {
+		reads: false,
+		async take({ site }) {
+			fs.renameSync(site.file("db"), site.file("gone"));
+			fs.mkdirSync(site.file("db"));
+			fs.writeFileSync(site.file("db/store.db"), "not a store");
+			return async () => {
+				fs.rmSync(site.file("db"), { recursive: true });
+				fs.renameSync(site.file("gone"), site.file("db"));
+			};
+		},
+	},
 	"not there": {
 		reads: false,
 		async take({ site }) {
@@ -330,21 +343,126 @@ const REQUESTS = ["/api/v1/messages/send?token=@",
     "/socket.io/?EIO=4&transport=polling&sid=@",
     "/api/v1/messages/send?chat_id=x&anon_id=@", "/talk?session_id=@"];
 
+// What is behind the web server meanwhile.
+const BEHIND = {
+	"both are there": async () => {},
+	"nobody is there": async ({ broker, tunnel }) => {
+		await tunnel.stop();
+		await broker.stop();
+	},
+	"nobody answers": async ({ site, broker, tunnel }, t) => {
+		await tunnel.stop();
+		await broker.stop();
+		for (const sock of [site.tunnel_sock, site.broker_sock]) {
+			const server = net.createServer((conn) => {
+				conn.on("error", () => {});
+				conn.once("data", () => conn.destroy());
+			});
+			fs.rmSync(sock, { force: true });
+			await new Promise((done) => server.listen(sock, done));
+			fs.chmodSync(sock, 0o666);
+			t.after(() => server.close());
+		}
+	},
+};
+
 for (const name of NAMES)
-	test(`${name}: no log has the tickets and tokens of queries`,
-	    async (t) => {
-		const target = await Target.open(t, name);
-		const { bait } = target;
-		for (const query of QUERIES)
-			assert.ok((await target.handshake(query.replace("@", bait),
-			    { Origin: "https://evil.example" })).status >= 400);
-		for (const query of REQUESTS)
-			assert.ok((await target.http("GET",
-			    query.replace("@", bait))).status > 0);
-		// the end of the test searches all logs for it
-		assert.ok(fs.existsSync(target.site.file(
-		    `${name}-access.log`)));
-	}, { skip: needs(name) });
+	for (const [how, leave] of Object.entries(BEHIND))
+		test(`${name}: no log has the tickets of queries: ${how}`,
+		    async (t) => {
+			const target = await Target.open(t, name);
+			const { bait } = target;
+			await leave(target, t);
+			for (const query of QUERIES)
+				assert.ok((await target.handshake(
+				    query.replace("@", bait), { Origin:
+				    "https://evil.example" })).status >= 400);
+			for (const query of REQUESTS)
+				assert.ok((await target.http("GET",
+				    query.replace("@", bait))).status > 0);
+			// the end of the test searches all logs for it
+			assert.ok(fs.existsSync(target.site.file(
+			    `${name}-access.log`)));
+		}, { skip: needs(name) });
+
+// ---- who is slow ----
+
+// A connection that sends a piece every 100 ms; over: when it was closed.
+async function drip(t, sock, first, piece) {
+	const conn = net.connect(sock);
+	conn.on("error", () => {});
+	await new Promise((done) => conn.once("connect", done));
+	const since = performance.now();
+	let answer = "";
+	conn.on("data", (data) => { answer += data; });
+	conn.write(first);
+	const timer = setInterval(() => conn.write(piece), 100);
+	t.after(() => { clearInterval(timer); conn.destroy(); });
+	return new Promise((resolve) => conn.once("close", () => {
+		clearInterval(timer);
+		resolve({ answer, ms: performance.now() - since });
+	}));
+}
+
+test("who sends a request slowly is not waited for, nor holds all threads",
+    async (t) => {
+	const site = await Site.open(t);
+	const broker = await site.broker(site.config({ rest:
+	    "requests { timeout = 2\nthreads = 2 }\n" +
+	    'livekit { url = "wss://livekit.example"\n' +
+	    'api_key = "env:LIVEKIT_API_KEY"\n' +
+	    'api_secret = "env:LIVEKIT_API_SECRET" }\n' }));
+	const head = Buffer.concat([fcgi.begin(), fcgi.params(fcgi.environment(
+	    "POST", LIVEKIT, { "Content-Type": "application/json" },
+	    { CONTENT_LENGTH: "1000" }))]);
+	const rows = [
+		["nothing", "", ""],
+		["half a record", Buffer.from([1]), Buffer.from([1])],
+		["no parameters", fcgi.begin(), ""],
+		["parameters without end", fcgi.begin(),
+		    fcgi.record(4, Buffer.from([1, 1, 65, 66]))],
+	];
+	for (const [name, first, piece] of rows) {
+		const over = await drip(t, site.broker_sock, first, piece);
+		t.diag(`${name}: ${over.ms.toFixed(0)} ms`);
+		assert.ok(over.ms < 6000, `${name}: ${over.ms}`);
+		assert.equal(over.answer, "", "what is not whole is no request");
+	}
+	await broker.wait_for(/request\.unreadable/);
+
+	const slow = Array.from({ length: 8 }, () => drip(t, site.broker_sock,
+	    head, fcgi.record(5, "x")));
+	await Promise.race(slow);
+	const since = performance.now();
+	const good = await fcgi.request(site.broker_sock, "POST", LIVEKIT, {
+		headers: { "Content-Type": "application/json" }, body: "{}" });
+	const ms = performance.now() - since;
+	t.diag(`another is served after ${ms.toFixed(0)} ms`);
+	assert.equal(good.status, 201);
+	assert.ok(ms < 6000, `${ms} ms`);
+	for (const { answer } of await Promise.all(slow))
+		assert.match(answer, /Status: 408 /);
+}, { timeout: 60000 });
+
+test("a web server that aborts a stream ends it, and what it asked for",
+    async (t) => {
+	const target = await Target.open(t, "direct",
+	    { chat: { chat: "detach_timeout = 1" } });
+	const { site, broker } = target;
+	const conn = await fcgi.Fcgi.dial(site.broker_sock);
+	const body = '{"content":"/sim endless per_s=30"}';
+	await conn.write(fcgi.begin(), fcgi.params(fcgi.environment("POST", SEND,
+	    { "Content-Type": "application/json", "x-anon-id": "visitor-0007",
+		"Content-Length": `${body.length}` })));
+	await conn.stdin(body);
+	await conn.stdin_end();
+	await until(() => /assistant_delta/.test(Buffer.concat(conn.parts)),
+	    "it streams");
+	await conn.abort();
+	await deadline(conn.done, 8000, "its end"); // though the connection is whole
+	await broker.wait_for(/chat\.end .*state=stopped .*input_tokens=[1-9]/);
+	assert.equal((await health(site)).status, 200);
+});
 
 // ---- limits of our own, as the configuration has them ----
 

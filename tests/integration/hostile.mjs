@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 
 import { relay_site, table } from "../lib/harness.mjs";
-import { OP, frame, switching } from "../lib/rawws.mjs";
+import { OP, fill, switching } from "../lib/rawws.mjs";
 import { test } from "../lib/tap.mjs";
 
 const INTERIM = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
@@ -36,20 +36,6 @@ test("interim answers before the 101 are skipped, but not for ever",
 		upstream.destroy();
 	});
 });
-
-// Write blocks until no more are taken: the other side, which does not read,
-// and everything before it is full.
-async function fill(from) {
-	const block = frame(OP.binary, Buffer.alloc(1 << 16),
-	    { mask: from.role === "client" });
-	let count = 0;
-	for (let full = false; !full && count < 1000; count++)
-		full = await Promise.race([
-			from.write(block).then(() => false, () => true),
-			new Promise((resolve) => setTimeout(resolve, 300, true)),
-		]);
-	assert.ok(count < 1000, "the other side stalls");
-}
 
 test("a client that leaves while the vendor takes nothing is noticed",
     async (t) => {

@@ -6,11 +6,11 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 
 import { request } from "../lib/fcgi.mjs";
-import { SIM, Site, find_program, needs, run, until }
+import { BROKER, SIM, Site, find_program, needs, run, unix_listening, until }
 	from "../lib/harness.mjs";
-import { MODEL, chat_config, ctl, events_of, post, signed_in, user_token }
+import { CTL, MODEL, chat_config, ctl, events_of, post, signed_in, user_token }
 	from "../lib/chat.mjs";
-import { RawServer } from "../lib/rawws.mjs";
+import { RawServer, fill, switching } from "../lib/rawws.mjs";
 import { diag, skip_all, test } from "../lib/tap.mjs";
 
 if (!fs.existsSync(SIM))
@@ -207,6 +207,66 @@ test("ends them when another process has revoked, too", (t) =>
 	    `${now() + 600})`]);
 	assert.equal(done.code, 0, done.output);
     }, 4000), { skip: needs("lighttpd", "sqlite3") });
+
+test("reaches the tunnels of another broker within a second", async (t) => {
+	const { site, server, front, token } = await open_site(t);
+	const socket = site.file("other-control.sock");
+	const config = fs.readFileSync(site.file("culvert.conf"), "utf8");
+	const other = site.start("other broker", [BROKER, "-f",
+	    site.write("other.conf",
+	        config.replaceAll(site.control_sock, socket)),
+	    "--listen", site.file("other.sock")], { env: site.broker_env });
+	await other.listens(() => unix_listening(socket), "listens");
+
+	for (let i = 0; i < 3; i++) {
+		const { client } = await site.pair(front, "/one", server,
+		    bearer(token(`user-${i}`, { iat: now() - 1 })));
+		const since = performance.now();
+		const order = await run([CTL, "--json", "--socket", socket,
+		    "revoke", "user", `user-${i}`]);
+		assert.deepEqual(JSON.parse(order.stdout), { closed: 0 });
+		const end = await closed(client, since);
+		assert.equal(end.code, 4001);
+		diag(`closed after ${end.ms.toFixed(0)} ms`);
+		assert.ok(end.ms < 1000, `${end.ms} ms`);
+	}
+});
+
+// who: does not read; the other one is told all the same.
+for (const who of ["client", "upstream"])
+	test(`ends what runs while the ${who} reads nothing`, async (t) => {
+		const { site, server, front, token } = await open_site(t);
+		const pair = await site.pair(front, "/one", server,
+		    bearer(token("ann", { iat: now() - 1 })));
+		const other = who === "client" ? "upstream" : "client";
+		pair[who].stall();
+		await fill(pair[other]);
+		const since = performance.now();
+		assert.deepEqual(await ctl(site, "revoke", "user", "ann"),
+		    { closed: 1 });
+		const end = await closed(pair[other], since);
+		assert.equal(end.code, 4001);
+		assert.ok(end.ms < 1000, `${end.ms} ms`);
+		pair[other].destroy();
+		await open_until(site, 0); // and its slot is free
+	});
+
+test("a tunnel that is being opened is not opened any more", async (t) => {
+	const { site, server, front, token } = await open_site(t);
+	const opening = site.handshake(front, "/one",
+	    bearer(token("ann", { iat: now() - 1 })).headers);
+	const upstream = await server.next();
+	const request = await upstream.head();
+	assert.deepEqual(await ctl(site, "revoke", "user", "ann"),
+	    { closed: 1 });
+	upstream.write(switching(request)).catch(() => {});
+	const answer = await opening;
+	if (answer.status === 101) // it was faster
+		assert.equal((await answer.conn.closed()).code, 4001);
+	else
+		assert.equal(answer.status, 403);
+	await open_until(site, 0);
+});
 
 // A request to the broker.
 const ask = (site, method, path, headers, body) =>

@@ -4,11 +4,14 @@
 // test, in lib/harness.mjs.
 import assert from "node:assert/strict";
 import fs from "node:fs";
+import http from "node:http";
 
+import { SDP } from "../lib/flutter.mjs";
 import { CTL, MODEL } from "../lib/chat.mjs";
 import { BROKER, SIM, Site, needs, relay_site, run, until }
 	from "../lib/harness.mjs";
-import { SECRETS, SEND, Target } from "../lib/hostile.mjs";
+import { ANAM, SECRETS, SEND, Target } from "../lib/hostile.mjs";
+import { RawServer } from "../lib/rawws.mjs";
 import { NAMES } from "../lib/servers.mjs";
 import { skip_all, test } from "../lib/tap.mjs";
 
@@ -149,3 +152,72 @@ test("systemd's credentials are keys, and are not in the environment",
 		assert.match(output, /bad\.conf:\d+: .*credential/);
 	}
 });
+
+// A vendor that says everything back: in headers, in the body, in where it
+// sends on to, and why it closes.
+function loud_vendor(t, elsewhere) {
+	const vendor = http.createServer((request, response) => {
+		const key = request.headers.authorization ?? "nothing";
+		const path = request.url.split(/[/?]/)[1];
+		response.writeHead(Number(path) || vendor.status, {
+			"X-Key": key, "WWW-Authenticate": key, "Retry-After": key,
+			"Content-Type": "application/json",
+			Location: `http://127.0.0.1:${elsewhere}/?key=${key}`,
+		});
+		response.end(JSON.stringify({ error: { message: `bad ${key}`,
+		    code: key, type: key, param: key } }));
+	});
+	t.after(() => { vendor.closeAllConnections(); vendor.close(); });
+	return new Promise((resolve) => vendor.listen(0, "127.0.0.1",
+	    () => resolve(vendor)));
+}
+
+test("what a vendor says of our key goes nowhere", async (t) => {
+	const other = await RawServer.listen();
+	const vendor = await loud_vendor(t, other.port);
+	const { port } = vendor.address();
+	const codes = [200, 301, 302, 307, 308, 400, 401, 403, 404, 429, 500,
+		503];
+	const target = await Target.open(t, "direct", {
+		relays: ({ site }) => codes.map((code) => [`/${code}`,
+		    site.relay(port, "", `/${code}`)]),
+		openai: () => "calls = true",
+	});
+	const { site, tunnel } = target;
+	const from = codes.map((code) => [`a handshake: ${code}`,
+	    (o) => o.handshake(`/${code}`), code === 429 ? 429 : 502]);
+	await target.run("I", from);
+
+	// and where the broker asks the vendor itself
+	const config = target.config.replaceAll(
+	    `http://127.0.0.1:${target.sim.http_port}`,
+	    `http://127.0.0.1:${port}`).replaceAll(
+	    `ws://127.0.0.1:${target.sim.ws_port}`, `ws://127.0.0.1:${port}`);
+	site.write("culvert.conf", config);
+	target.broker.kill("SIGHUP");
+	await target.broker.wait_for(/config\.reload/);
+	target.fds += 4; // connections to the vendor are kept
+	for (vendor.status of codes)
+		await target.run("I", [
+			[`a message: ${vendor.status}`, (o) => o.fcgi("POST", SEND,
+			    { headers: { "x-anon-id": `visitor-0${vendor.status}` },
+				body: '{"content":"x"}' }), 200],
+			[`a session of Anam's: ${vendor.status}`, (o) =>
+			    o.fcgi("POST", ANAM, { body:
+			        '{"personaId":"persona-1"}' }),
+			    [400, 429, 502, 503]],
+			[`a call: ${vendor.status}`, (o) => o.fcgi("POST",
+			    "/v1/realtime/calls?model=gpt-realtime", { headers:
+			    { "Content-Type": "application/sdp" }, body: SDP }),
+			    [400, 429, 502]],
+		]);
+	assert.equal(other.waiting, 0, "nobody was sent on");
+
+	const { client, upstream } = await site.pair(site.direct(), "/raw",
+	    target.vendor);
+	const key = upstream.request.get("authorization");
+	await upstream.send_close(4000, `not good: ${key}`);
+	assert.equal((await client.closed()).code, 4000);
+	await client.send_close(4000);
+	await tunnel.wait_for(/reason=not\\x20good:\\x20<masked> /);
+}, { timeout: 60000 });

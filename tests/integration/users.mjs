@@ -94,6 +94,7 @@ test("every route that has to serves users alone", async (t) => {
 		const answer = await s.post(target, ann, body);
 		assert.equal(answer.status, status, answer.body);
 	});
+	await s.broker.wait_for(/ request\.no_authorization .*CGIPassAuth On/);
 	await s.broker.wait_for(/livekit\.token .*user=ann/);
 	await s.broker.wait_for(/openai\.ticket .*user=ann/);
 	await s.broker.wait_for(/anam\.token .*user=ann/);

@@ -429,6 +429,21 @@ export async function connect(where, target, headers = {}, options = {}) {
 	return conn;
 }
 
+// Write blocks until no more are taken: the other side, which does not read,
+// and everything before it is full.
+export async function fill(from) {
+	const block = frame(OP.binary, Buffer.alloc(1 << 16),
+	    { mask: from.role === "client" });
+	let count = 0;
+	for (let full = false; !full && count < 1000; count++)
+		full = await Promise.race([
+			from.write(block).then(() => false, () => true),
+			new Promise((resolve) => setTimeout(resolve, 300, true)),
+		]);
+	if (count === 1000)
+		throw new Error("the other side does not stall");
+}
+
 // A server that does what the test says with every connection.
 export class RawServer {
 	#queue = [];
