@@ -356,7 +356,9 @@ static enum err
 take_slots(const struct subjects *subjects, struct slots **ret,
     struct diag *diag)
 {
-	enum err err = slots_take(SLOTS_TUNNELS, subjects, false, ret, diag);
+	uint64_t max;
+	enum err err =
+	    slots_take(SLOTS_TUNNELS, subjects, false, ret, &max, diag);
 	struct call_place *own;
 	struct diag why = { "" };
 
@@ -364,7 +366,8 @@ take_slots(const struct subjects *subjects, struct slots **ret,
 		return err;
 	if (hang_up(own, "superseded", &why) == ERR_OK) {
 		give_up(own);
-		return slots_take(SLOTS_TUNNELS, subjects, false, ret, diag);
+		return slots_take(SLOTS_TUNNELS, subjects, false, ret, &max,
+		    diag);
 	}
 	give_up(own);
 	return err;

@@ -167,7 +167,7 @@ void
 control_asks_replan(struct control_asks *asks, const struct lease_info *lease)
 {
 	struct store_budgets budgets;
-	struct member *member;
+	struct ask_queue_member *member;
 
 	(void)pthread_mutex_lock(&asks->lock);
 	member = find(asks, lease->id);
