@@ -13,7 +13,7 @@ import { BROKER, SIM, Site, children_of, find_program, is_running, needs,
 	unix_listening, until } from "../lib/harness.mjs";
 import { chat_config, ctl, events_of, get_json, of_type, post, signed_in,
 	text_of, user_token, visitor } from "../lib/chat.mjs";
-import { diag, skip_all, test } from "../lib/tap.mjs";
+import { diag, patience, skip_all, test } from "../lib/tap.mjs";
 
 if (!fs.existsSync(SIM))
 	skip_all("the simulator is not built; run deploy/check");
@@ -91,7 +91,7 @@ class Caller {
 	// assistant_complete, or null where the answer failed for good.
 	async persist(target, body, { stop_after } = {}) {
 		const headers = { "Idempotency-Key": crypto.randomUUID() };
-		const limit = performance.now() + 60000;
+		const limit = performance.now() + 60000 * patience;
 		for (let attempt = 0; performance.now() < limit; attempt++) {
 			if (attempt > 0) {
 				this.retries++;
@@ -115,7 +115,7 @@ class Caller {
 	async attempt(target, body, headers, stop_after) {
 		const answer = await post(this.base, `/api/v1/messages/${target}`,
 		    this.who, body, { headers,
-		        signal: AbortSignal.timeout(20000) });
+		        signal: AbortSignal.timeout(20000 * patience) });
 		if (answer.status !== 200) {
 			const text = await answer.text();
 			// 409: what the broker's death broke off, or our own
@@ -300,7 +300,7 @@ test(`${KILLS} times killed, nothing lost, nothing double`, async (t) => {
 		await kill_broker(broker);
 		if (random() > 0.2)
 			await broker.wait_for(/ broker\.start /, { from });
-		await Promise.race([runs, pause(random() * 400)]);
+		await Promise.race([runs, pause(random() * 400 * patience)]);
 	}
 	over = true;
 	await runs;

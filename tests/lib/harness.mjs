@@ -15,7 +15,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { deadline } from "./tap.mjs";
+import { deadline, patience } from "./tap.mjs";
 import * as raw from "./rawws.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -53,7 +53,7 @@ export function needs(...names) {
 // Wait until probe() is not false; it is asked again whenever something
 // changes in the folder, and every few milliseconds.
 export async function until(probe, what, ms = 20000) {
-	const limit = performance.now() + ms;
+	const limit = performance.now() + ms * patience;
 	for (;;) {
 		const value = await probe();
 		if (value)

@@ -5,12 +5,16 @@
 // takes `t': t.after(fn) cleans up (last first, also after a failure),
 // t.on_failure(fn) returns text for the log, t.diag(text) prints, t.skip(why)
 // ends the test as skipped.
+//
+// TEST_PATIENCE multiplies all time limits, for programs that are slow.
 import { AsyncLocalStorage } from "node:async_hooks";
 
 const queue = [];
 const filter = process.env.TEST_ONLY ? new RegExp(process.env.TEST_ONLY) : null;
 let started = false;
 let strays = [];
+
+export const patience = Number(process.env.TEST_PATIENCE || 1);
 
 class Skip extends Error {}
 
@@ -40,7 +44,7 @@ export function deadline(promise, ms, what) {
 	let timer;
 	const late = new Promise((_, reject) => {
 		timer = setTimeout(() => reject(
-		    new Error(`${what}: not within ${ms} ms`)), ms);
+		    new Error(`${what}: not within ${ms} ms`)), ms * patience);
 	});
 	promise.catch(() => {});
 	return Promise.race([promise, late]).finally(() => clearTimeout(timer));
