@@ -2036,5 +2036,6 @@ main(void)
 		    stop_budgets),
 	};
 
+	return cmocka_run_group_tests_name("control_server", tests, make_world,
 	    end_world);
 }
