@@ -99,6 +99,7 @@ make_room(struct control_server *srv)
 		return false;
 	control_connection_drop(srv, stale, CONTROL_CROWDED, NULL);
 	srv->crowded++;
+	srv->full_ms = clock_ms();
 	return true;
 }
 

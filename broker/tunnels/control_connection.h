@@ -96,7 +96,7 @@ struct control_server {
 	bool accepting, ready;	 /* whether somebody waits to be accepted */
 	int64_t accept_again_ms; /* while not accepting */
 	bool full;		 /* there was no room when it was looked at */
-	int64_t full_ms;	 /* when there was last */
+	int64_t full_ms;	 /* when there was last, or was made */
 	unsigned crowded;	 /* had to leave, since the log was told ... */
 	int64_t crowded_log_ms;	 /* ... which it is then */
 	pthread_t thread;
