@@ -409,7 +409,7 @@ test("a repetition is told the end when the events are gone", async (t) => {
 });
 
 test("what is over is not kept for all who do not read it", async (t) => {
-	const chat = await Chat.open(t);
+	const chat = await Chat.open(t, { rest: "requests { timeout = 120 }" });
 	// more than sockets have room for
 	const stream = await chat.send("count=100 per_s=0 bytes=9000")
 	    .over();

@@ -494,6 +494,7 @@ test("who comes on top of a maximum is told so, and the others go on",
 	    "/socket.io/?EIO=4&transport=websocket");
 	await socket.message();
 	await socket.send_text(`40/chats,{"anonId":"visitor-0003"}`);
+	assert.match(`${(await socket.message()).payload}`, /^40\/chats,/);
 	const answers = [];
 	for (let i = 0; i < 8; i++)
 		await socket.send_text(`42/chats,${i}["list_chats",{}]`);
