@@ -195,7 +195,7 @@ test("the page chats, regenerates, and lists its chats", async (t) => {
 test("an answer goes on after a reload, and stops when it is told to",
     async (t) => {
 	const { page, errors } = await open(t);
-	const words = Array.from({ length: 200 }, (_, i) => `w${i}`).join(" ");
+	const words = Array.from({ length: 800 }, (_, i) => `w${i}`).join(" ");
 	await page.fill("#chat-message", words);
 	await page.press("#chat-message", "Enter");
 	const has_word = (n) => page.waitForFunction((word) => document
@@ -210,7 +210,7 @@ test("an answer goes on after a reload, and stops when it is told to",
 	await page.waitForSelector("#chat-stop:disabled");
 	assert.match(await page.textContent("#chat-log .note"), /^stopped/);
 	assert.ok(!(await page.textContent("#chat-log .model"))
-	    .includes("w199"));
+	    .includes("w799"));
 	assert.deepEqual(errors, []);
 }, { timeout: 60000 });
 
