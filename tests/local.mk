@@ -199,7 +199,8 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_anam_vendor_SOURCES = %D%/unit/test_anam_vendor.c \
 	$(vendor_double)
 %C%_unit_test_broker_link_SOURCES = %D%/unit/test_broker_link.c $(clock_double)
-%C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
+%C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store) \
+	$(request_double)
 %C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
 %C%_unit_test_chat_http_SOURCES = %D%/unit/test_chat_http.c $(ticket_store) \
 	$(request_double)
@@ -215,10 +216,13 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
 %C%_unit_test_http_client_SOURCES = %D%/unit/test_http_client.c \
 	$(vendor_double)
-%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
+%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store) \
+	$(request_double)
 %C%_unit_test_livekit_SOURCES = %D%/unit/test_livekit.c $(request_double)
 %C%_unit_test_linger_SOURCES = %D%/unit/test_linger.c $(clock_double)
-%C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
+%C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store) \
+	$(request_double)
+%C%_unit_test_route_SOURCES = %D%/unit/test_route.c $(request_double)
 %C%_unit_test_session_SOURCES = %D%/unit/test_session.c $(session_peers)
 %C%_unit_test_session_open_SOURCES = %D%/unit/test_session_open.c \
 	$(session_peers)
@@ -346,7 +350,8 @@ endif
 %C%_fuzz_fuzz_access_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
 %C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-%C%_fuzz_fuzz_caller_SOURCES = %D%/fuzz/fuzz_caller.c $(fuzz_main)
+%C%_fuzz_fuzz_caller_SOURCES = %D%/fuzz/fuzz_caller.c $(fuzz_main) \
+	$(request_double)
 %C%_fuzz_fuzz_caller_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_chat_request_SOURCES = %D%/fuzz/fuzz_chat_request.c $(fuzz_main)
 %C%_fuzz_fuzz_chat_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
