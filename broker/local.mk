@@ -10,8 +10,11 @@ libbroker_a_SOURCES = \
 	%D%/config/config_anam.c %D%/config/config_anam.h \
 	%D%/anam/anam.c %D%/anam/anam.h \
 	%D%/anam/anam_quota.c %D%/anam/anam_quota.h \
+	%D%/anam/anam_refuse.c %D%/anam/anam_refuse.h \
+	%D%/anam/anam_request.c %D%/anam/anam_request.h \
 	%D%/anam/anam_route.c %D%/anam/anam_route.h \
 	%D%/anam/anam_session.c %D%/anam/anam_session.h \
+	%D%/anam/anam_talk.c %D%/anam/anam_talk.h \
 	%D%/anam/anam_token.c %D%/anam/anam_token.h \
 	%D%/anam/anam_vendor.c %D%/anam/anam_vendor.h \
 	%D%/chat/caller.c %D%/chat/caller.h \

@@ -55,7 +55,9 @@ unit_tests = \
 	%D%/unit/test_config_users \
 	%D%/unit/test_config_value \
 	%D%/unit/test_control_asks \
+	%D%/unit/test_control_operator \
 	%D%/unit/test_control_server \
+	%D%/unit/test_control_tunnel \
 	%D%/unit/test_crypt \
 	%D%/unit/test_database \
 	%D%/unit/test_dial \
@@ -149,7 +151,9 @@ thread_tests = \
 	%D%/unit/test_chat_socket \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_control_asks \
+	%D%/unit/test_control_operator \
 	%D%/unit/test_control_server \
+	%D%/unit/test_control_tunnel \
 	%D%/unit/test_database \
 	%D%/unit/test_flight \
 	%D%/unit/test_http_client \
@@ -174,6 +178,7 @@ check_PROGRAMS += %D%/lib/packets
 
 # What tests share.
 clock_double = %D%/unit/clock_double.c %D%/unit/clock_double.h
+control_peers = %D%/unit/control_peers.c %D%/unit/control_peers.h
 engineio_double = %D%/unit/engineio_double.c %D%/unit/engineio_double.h
 relay_text = %D%/unit/relay_text.c %D%/unit/relay_text.h
 request_double = %D%/unit/request_double.c %D%/unit/request_double.h
@@ -194,20 +199,30 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_anam_vendor_SOURCES = %D%/unit/test_anam_vendor.c \
 	$(vendor_double)
 %C%_unit_test_broker_link_SOURCES = %D%/unit/test_broker_link.c $(clock_double)
-%C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store)
+%C%_unit_test_caller_SOURCES = %D%/unit/test_caller.c $(ticket_store) \
+	$(request_double)
 %C%_unit_test_chat_json_SOURCES = %D%/unit/test_chat_json.c $(ticket_store)
 %C%_unit_test_chat_http_SOURCES = %D%/unit/test_chat_http.c $(ticket_store) \
 	$(request_double)
 %C%_unit_test_chat_ops_SOURCES = %D%/unit/test_chat_ops.c $(ticket_store)
 %C%_unit_test_chat_socket_SOURCES = %D%/unit/test_chat_socket.c \
 	$(ticket_store)
+%C%_unit_test_control_operator_SOURCES = %D%/unit/test_control_operator.c \
+	$(control_peers)
+%C%_unit_test_control_server_SOURCES = %D%/unit/test_control_server.c \
+	$(control_peers)
+%C%_unit_test_control_tunnel_SOURCES = %D%/unit/test_control_tunnel.c \
+	$(control_peers)
 %C%_unit_test_echo_SOURCES = %D%/unit/test_echo.c $(engineio_double)
 %C%_unit_test_http_client_SOURCES = %D%/unit/test_http_client.c \
 	$(vendor_double)
-%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
+%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store) \
+	$(request_double)
 %C%_unit_test_livekit_SOURCES = %D%/unit/test_livekit.c $(request_double)
 %C%_unit_test_linger_SOURCES = %D%/unit/test_linger.c $(clock_double)
-%C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
+%C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store) \
+	$(request_double)
+%C%_unit_test_route_SOURCES = %D%/unit/test_route.c $(request_double)
 %C%_unit_test_session_SOURCES = %D%/unit/test_session.c $(session_peers)
 %C%_unit_test_session_open_SOURCES = %D%/unit/test_session_open.c \
 	$(session_peers)
@@ -335,7 +350,8 @@ endif
 %C%_fuzz_fuzz_access_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_anam_SOURCES = %D%/fuzz/fuzz_anam.c $(fuzz_main)
 %C%_fuzz_fuzz_anam_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-%C%_fuzz_fuzz_caller_SOURCES = %D%/fuzz/fuzz_caller.c $(fuzz_main)
+%C%_fuzz_fuzz_caller_SOURCES = %D%/fuzz/fuzz_caller.c $(fuzz_main) \
+	$(request_double)
 %C%_fuzz_fuzz_caller_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_fuzz_chat_request_SOURCES = %D%/fuzz/fuzz_chat_request.c $(fuzz_main)
 %C%_fuzz_fuzz_chat_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

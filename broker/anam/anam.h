@@ -12,20 +12,16 @@
  *   POST /v1/engine/session      a session: with such a token as Bearer (JS),
  *        or without any, for {"personaId"} (Flutter).  Asked again with a
  *        token, the same session.
- *   POST /b/ID/talk, /talk       a talk command, for the session's engine
  *   POST /v1/metrics/client      taken, and dropped
  *
  * Of what a client says of a persona its id alone counts, and that has to be
  * allowed; of the engine nothing does: it has to be what the client was told,
  * and the store says where the session is.  404 where Anam is not configured.
  * Errors are {"error","message"}, both texts: see broker/anam/anam_vendor.h.
+ * Talk commands are anam_talk's.
  */
 void anam_token_handle(struct request *req);
 void anam_session_handle(struct request *req);
-void anam_talk_handle(struct request *req);
 void anam_metrics_handle(struct request *req);
-
-/* What an error is for Anam's SDKs. */
-json_t *anam_error(const char *code, const char *message);
 
 #endif

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "broker/anam/anam.h"
+#include "broker/anam/anam_refuse.h"
+#include "broker/anam/anam_talk.h"
 #include "broker/chat/chat_http.h"
 #include "broker/chat/chat_refusal.h"
 #include "broker/chat/messages.h"

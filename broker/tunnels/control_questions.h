@@ -15,6 +15,11 @@
  * its own: a long ledger is read, and a locked store waited for, while tunnels
  * are served.
  *
+ * Not control_jobs' threads: as many operators as may ask, each waiting for a
+ * locked store, would hold all of them, and with them every decision about a
+ * tunnel; and so many more of those would be idle, for what is asked now and
+ * then.
+ *
  * One thread asks and takes; the answer to each is one JSON value.
  */
 struct control_questions;

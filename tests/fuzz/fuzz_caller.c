@@ -7,6 +7,7 @@
 #include "broker/signing_key.h"
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "tests/unit/request_double.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -24,76 +25,7 @@ enum {
 	LINES,
 };
 
-struct request {
-	const char *lines[LINES];
-};
-
 static struct config *config;
-
-const char *
-request_method(const struct request *req)
-{
-	(void)req;
-	return "GET";
-}
-
-const char *
-request_remote_user(const struct request *req)
-{
-	(void)req;
-	return NULL;
-}
-
-const char *
-request_header(const struct request *req, const char *name)
-{
-	int which = strcmp(name, "cookie") == 0	 ? COOKIE
-	    : strcmp(name, "authorization") == 0 ? AUTHORIZATION
-						 : ANON_ID;
-
-	if (which == ANON_ID && strcmp(name, "x-anon-id") != 0)
-		return NULL;
-	return *req->lines[which] == '\0' ? NULL : req->lines[which];
-}
-
-enum err
-request_query(struct request *req, const char *name, const char **ret,
-    struct diag *diag)
-{
-	(void)req;
-	(void)name;
-	(void)diag;
-	*ret = NULL;
-	return ERR_OK;
-}
-
-const char *
-request_client(const struct request *req)
-{
-	return req->lines[ADDRESS];
-}
-
-const char *
-request_scheme(const struct request *req)
-{
-	(void)req;
-	return "http";
-}
-
-const struct config *
-request_config(const struct request *req)
-{
-	(void)req;
-	return config;
-}
-
-void
-request_add_header(struct request *req, const char *name, const char *value)
-{
-	(void)req;
-	(void)name;
-	(void)value;
-}
 
 static void
 require(int condition)
@@ -137,10 +69,17 @@ setup(void)
 	secret_free(secret);
 }
 
+static const char *
+or_null(const char *text)
+{
+	return *text == '\0' ? NULL : text;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct request req;
+	const char *lines[LINES];
+	struct request req = { .method = "GET", .scheme = "http" };
 	struct caller caller;
 	struct diag diag = { "" };
 	json_t *auth = NULL;
@@ -150,18 +89,22 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		setup();
 	copy = p = xstrndup((const char *)data, size);
 	for (int i = 0; i < LINES; i++) {
-		req.lines[i] = p;
+		lines[i] = p;
 		p += strcspn(p, "\n");
 		if (*p == '\n')
 			*p++ = '\0';
 	}
+	req.config = config;
+	req.authorization = or_null(lines[AUTHORIZATION]);
+	req.anon_id = or_null(lines[ANON_ID]);
+	req.cookie = or_null(lines[COOKIE]);
+	req.client = lines[ADDRESS];
 	check(caller_of_request(&req, false, &caller, &diag), &caller, &diag);
 	diag.text[0] = '\0';
 	check(caller_of_request(&req, true, &caller, &diag), &caller, &diag);
 	diag.text[0] = '\0';
-	if (json_parse(req.lines[AUTH], strlen(req.lines[AUTH]), &auth, NULL) ==
-	    ERR_OK)
-		check(caller_of_auth(config, auth, req.lines[ADDRESS], &caller,
+	if (json_parse(lines[AUTH], strlen(lines[AUTH]), &auth, NULL) == ERR_OK)
+		check(caller_of_auth(config, auth, lines[ADDRESS], &caller,
 			  &diag),
 		    &caller, &diag);
 	json_decref(auth);

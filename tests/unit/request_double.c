@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/json.h"
 
@@ -23,7 +24,8 @@ request_path(const struct request *req)
 const char *
 request_client(const struct request *req)
 {
-	return req->client == NULL ? "192.0.2.1" : req->client;
+	return req->client != NULL || req->no_client ? req->client
+						     : "192.0.2.1";
 }
 
 const char *
@@ -50,6 +52,8 @@ request_header(const struct request *req, const char *name)
 		{ "origin", req->origin },
 		{ "host", req->host },
 		{ "sec-fetch-site", req->fetch_site },
+		{ "sec-websocket-protocol", req->protocol },
+		{ "access-control-request-headers", req->cors_headers },
 	};
 
 	for (size_t i = 0; i < COUNT(headers); i++)
@@ -62,13 +66,14 @@ enum err
 request_query(struct request *req, const char *name, const char **ret,
     struct diag *diag)
 {
-	(void)diag;
 	*ret = NULL;
+	if (req->query_err != ERR_OK)
+		diag_set(diag, "the query is not well encoded");
 	for (size_t i = 0; i < COUNT(req->query); i++)
 		if (req->query[i].name != NULL &&
 		    strcmp(req->query[i].name, name) == 0)
 			*ret = req->query[i].value;
-	return ERR_OK;
+	return req->query_err;
 }
 
 const struct config *
@@ -93,6 +98,32 @@ request_json(struct request *req, const json_t **ret, struct diag *diag)
 	return err;
 }
 
+enum err
+request_body(struct request *req, const char *const types[], size_t max_bytes,
+    const char **ret_data, size_t *ret_len, const char **ret_type,
+    struct diag *diag)
+{
+	size_t len = strcspn(req->type, ";");
+
+	req->max_bytes = max_bytes;
+	for (size_t i = 0; types[i] != NULL; i++)
+		if (strlen(types[i]) == len &&
+		    strncasecmp(types[i], req->type, len) == 0) {
+			*ret_data = req->body;
+			*ret_len = strlen(req->body);
+			*ret_type = req->type;
+			return ERR_OK;
+		}
+	diag_set(diag, "another type");
+	return ERR_TYPE;
+}
+
+void
+request_set_error_form(struct request *req, request_error_form *form)
+{
+	req->error_form = form;
+}
+
 void
 request_add_header(struct request *req, const char *name, const char *value)
 {
@@ -111,6 +142,24 @@ request_reply_json(struct request *req, int status, json_t *body)
 }
 
 void
+request_reply(struct request *req, int status, const char *type,
+    const void *body, size_t len)
+{
+	req->answers++;
+	req->status = status;
+	(void)snprintf(req->text_type, sizeof(req->text_type), "%s", type);
+	(void)snprintf(req->text, sizeof(req->text), "%.*s", (int)len,
+	    (const char *)body);
+}
+
+void
+request_reply_empty(struct request *req, int status)
+{
+	req->answers++;
+	req->status = status;
+}
+
+void
 request_reply_error(struct request *req, enum err err, const char *message)
 {
 	req->answers++;
@@ -118,6 +167,9 @@ request_reply_error(struct request *req, enum err err, const char *message)
 	req->status = err_http_status(err);
 	(void)snprintf(req->message, sizeof(req->message), "%s",
 	    message == NULL ? "" : message);
+	if (req->error_form != NULL)
+		req->reply = req->error_form(err_code(err),
+		    message == NULL ? err_text(err) : message);
 }
 
 void

@@ -13,22 +13,29 @@
 struct request {
 	/* NULL: POST, of 192.0.2.1, over https */
 	const char *method, *client, *scheme;
+	bool no_client; /* it has no address */
 	const char *path, *remote_user;
 	const char *authorization, *cookie, *anon_id; /* headers */
-	const char *origin, *host, *fetch_site;
+	const char *origin, *host, *fetch_site, *protocol;
+	const char *cors_headers; /* access-control-request-headers */
 	struct {
 		const char *name, *value;
 	} query[4];
-	const char *body;  /* JSON; NULL: there is none */
-	enum err body_err; /* what is said of none; ERR_OK: ERR_PROTO */
+	enum err query_err; /* what is said of it */
+	const char *body;   /* NULL: there is none */
+	const char *type;   /* of the body; request_json() asks for none */
+	enum err body_err;  /* what is said of none; ERR_OK: ERR_PROTO */
+	size_t max_bytes;   /* that it might have, as it was asked for */
 	const struct config *config;
+	request_error_form *error_form; /* NULL: no reply is made of an error */
 	/* the answer */
 	unsigned answers;
 	int status;
 	json_t *reply;
-	enum err err;	    /* of an error */
+	char text[4096], text_type[64]; /* of a reply that is no JSON */
+	enum err err;			/* of an error */
 	char message[320];  /* "CODE: message" where the status was given */
-	char headers[1024]; /* "Name: value\n", as they were added */
+	char headers[4096]; /* "Name: value\n", as they were added */
 	json_t *parsed;	    /* private */
 };
 

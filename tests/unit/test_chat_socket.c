@@ -21,6 +21,7 @@
 #include "common/json.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"
+#include "config_text.h"
 #include "ticket_store.h"
 
 #define WAIT_S	 10
@@ -409,12 +410,8 @@ configure(const char *more)
 		      "balance = false }\n"
 		      "users { secret = \"env:T_SECRET\" }\n%s",
 		more);
-	struct config *config;
-	struct diag diag = { "" };
 
-	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
-		fail_msg("%s", diag.text);
-	config_set_current(config);
+	config_set_current(config_text(text));
 	free(text);
 }
 

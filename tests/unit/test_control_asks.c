@@ -18,6 +18,7 @@
 #include "broker/tunnels/control_asks.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "config_text.h"
 
 #define TOKENS	 1000 /* of a day */
 #define RESPONSE 600  /* that is reserved for one */
@@ -66,9 +67,8 @@ set_up(void **state)
 	if (mkdtemp(dir) == NULL)
 		return -1;
 	(void)snprintf(path, sizeof(path), "%s/db", dir);
-	if (config_parse("t.conf", text, strlen(text), &config, &diag) !=
-		ERR_OK ||
-	    store_sqlite_open(path, &store, &diag) != ERR_OK ||
+	config = config_text(text);
+	if (store_sqlite_open(path, &store, &diag) != ERR_OK ||
 	    ledger_start(store, &ledger_defaults, &diag) != ERR_OK) {
 		print_error("%s\n", diag.text);
 		return -1;

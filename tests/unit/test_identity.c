@@ -18,6 +18,8 @@
 #include "common/json.h"
 #include "common/jwt.h"
 #include "common/xalloc.h"
+#include "config_text.h"
+#include "request_double.h"
 #include "ticket_store.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -25,93 +27,12 @@
 	(IDENTITY_BEARER | IDENTITY_COOKIE | IDENTITY_QUERY | \
 	    IDENTITY_SUBPROTOCOL)
 
-/* ---- a request that stands in for the real one ---- */
-
-struct request {
-	const char *method;
-	const char *authorization, *cookie, *protocol; /* headers */
-	const char *origin, *host, *fetch_site;
-	const char *token, *ticket; /* query */
-	const char *remote_user;
-	const struct config *config;
-};
-
-static char challenge[512]; /* of the last answer; "": none */
-
-void
-request_add_header(struct request *req, const char *name, const char *value)
-{
-	(void)req;
-	assert_string_equal(name, "WWW-Authenticate");
-	(void)snprintf(challenge, sizeof(challenge), "%s", value);
-}
-
-const char *
-request_header(const struct request *req, const char *name)
-{
-	static const char *const names[] = { "authorization", "cookie",
-		"sec-websocket-protocol", "origin", "host", "sec-fetch-site" };
-	const char *const values[] = { req->authorization, req->cookie,
-		req->protocol, req->origin, req->host, req->fetch_site };
-
-	for (size_t i = 0; i < COUNT(names); i++)
-		if (strcmp(names[i], name) == 0)
-			return values[i];
-	fail_msg("%s", name);
-	return NULL;
-}
-
-enum err
-request_query(struct request *req, const char *name, const char **ret,
-    struct diag *diag)
-{
-	(void)diag;
-	*ret = strcmp(name, "token") == 0 ? req->token : req->ticket;
-	return ERR_OK;
-}
-
-const char *
-request_method(const struct request *req)
-{
-	return req->method == NULL ? "GET" : req->method;
-}
-
-const char *
-request_client(const struct request *req)
-{
-	(void)req;
-	return "192.0.2.1";
-}
-
-const char *
-request_remote_user(const struct request *req)
-{
-	return req->remote_user;
-}
-
-const struct config *
-request_config(const struct request *req)
-{
-	return req->config;
-}
-
 /* ---- the site ---- */
 
 static struct config *config, *strangers, *by_server;
 static struct crypt_key *key;
 static char *good, *other, *bad, *expired, *of_plan, *numbered;
 static char ann[1024], ann_cookie[1024], ann_item[1024], ann_key[1024];
-
-static struct config *
-configure(const char *text)
-{
-	struct config *ret = NULL;
-	struct diag diag = { "" };
-
-	if (config_parse("t", text, strlen(text), &ret, &diag) != ERR_OK)
-		fail_msg("%s", diag.text);
-	return ret;
-}
 
 static char *
 make(const char *claims)
@@ -145,6 +66,19 @@ make_ticket(const char *user, const char *route)
 	return text;
 }
 
+static char challenge[512]; /* of the last answer; "": none */
+
+static void
+note_challenge(const struct request *req)
+{
+	static const char name[] = "WWW-Authenticate: ";
+	const char *at = strstr(req->headers, name);
+
+	at = at == NULL ? "" : at + strlen(name);
+	(void)snprintf(challenge, sizeof(challenge), "%.*s",
+	    (int)strcspn(at, "\n"), at);
+}
+
 /* Who it is: a name, "" for nobody, or the error's code. */
 static const char *
 who(struct request req, unsigned ways)
@@ -156,7 +90,10 @@ who(struct request req, unsigned ways)
 
 	if (req.config == NULL)
 		req.config = config;
+	if (req.method == NULL)
+		req.method = "GET";
 	err = identity_of_request(&req, ways, "openai", &identity, &diag);
+	note_challenge(&req);
 	if (err != ERR_OK) {
 		assert_string_not_equal(diag.text, "");
 		assert_null(identity.user);
@@ -168,6 +105,8 @@ who(struct request req, unsigned ways)
 	return name;
 }
 
+#define TOKEN(t)       .query[0] = { "token", t }
+#define TICKET(t)      .query[1] = { "ticket", t }
 #define WHO(ways, ...) who((struct request){ __VA_ARGS__ }, ways)
 
 /* ---- requests ---- */
@@ -178,12 +117,12 @@ knows_a_user_wherever_the_token_is_shown_and_may_be(void **state)
 	(void)state;
 	assert_string_equal(WHO(ALL, .authorization = ann), "ann");
 	assert_string_equal(WHO(ALL, .cookie = ann_cookie), "ann");
-	assert_string_equal(WHO(ALL, .token = good), "ann");
+	assert_string_equal(WHO(ALL, TOKEN(good)), "ann");
 	assert_string_equal(WHO(ALL, .protocol = ann_item), "ann");
 	assert_string_equal(WHO(ALL, .protocol = ann_key), "ann");
 	assert_string_equal(WHO(IDENTITY_COOKIE, .authorization = ann), "");
 	assert_string_equal(WHO(IDENTITY_BEARER, .cookie = ann_cookie), "");
-	assert_string_equal(WHO(IDENTITY_BEARER, .token = good), "");
+	assert_string_equal(WHO(IDENTITY_BEARER, TOKEN(good)), "");
 	assert_string_equal(WHO(IDENTITY_BEARER, .protocol = ann_item), "");
 }
 
@@ -256,7 +195,7 @@ finds_claims_by_their_path(void **state)
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		char *text = xasprintf("users { secret = \"env:T_SECRET\" %s }",
 		    cases[i].paths);
-		struct config *site = configure(text);
+		struct config *site = config_text(text);
 		char *token = make(cases[i].claims);
 		struct identity identity = { .user = NULL };
 		struct diag diag = { "" };
@@ -298,15 +237,14 @@ never_makes_nobody_of_who_shows_something_bad(void **state)
 					.authorization = bearer),
 		    "unauthorized");
 		assert_string_equal(WHO(ALL, .cookie = cookie), "unauthorized");
-		assert_string_equal(WHO(ALL, .token = tokens[i]),
-		    "unauthorized");
+		assert_string_equal(WHO(ALL, TOKEN(tokens[i])), "unauthorized");
 		assert_string_equal(WHO(ALL, .protocol = item), "unauthorized");
 	}
 	assert_string_equal(WHO(ALL, .authorization = "Bearer nonsense"),
 	    "unauthorized");
-	assert_string_equal(WHO(ALL, .token = ""), "unauthorized");
-	assert_string_equal(WHO(ALL, .ticket = "nonsense"), "unauthorized");
-	assert_string_equal(WHO(ALL, .ticket = "ek_a.b.c"), "unauthorized");
+	assert_string_equal(WHO(ALL, TOKEN("")), "unauthorized");
+	assert_string_equal(WHO(ALL, TICKET("nonsense")), "unauthorized");
+	assert_string_equal(WHO(ALL, TICKET("ek_a.b.c")), "unauthorized");
 }
 
 static void
@@ -323,7 +261,7 @@ leaves_alone_what_is_somebody_elses(void **state)
 	assert_string_equal(WHO(ALL, .cookie = "a=b; sessions=x.y.z"), "");
 	assert_string_equal(WHO(ALL, .cookie = "session=; a=b"), "");
 	/* without users no token is for us */
-	assert_string_equal(WHO(ALL, .config = strangers, .token = bad), "");
+	assert_string_equal(WHO(ALL, .config = strangers, TOKEN(bad)), "");
 	assert_string_equal(WHO(ALL, .config = strangers, .authorization = ann),
 	    "");
 }
@@ -335,16 +273,15 @@ takes_the_same_twice_and_two_different_ones_never(void **state)
 	char *ticket = make_ticket("ann", "openai");
 
 	(void)state;
-	assert_string_equal(WHO(ALL, .authorization = ann, .token = good),
-	    "ann");
-	assert_string_equal(WHO(ALL, .authorization = ann, .token = other),
+	assert_string_equal(WHO(ALL, .authorization = ann, TOKEN(good)), "ann");
+	assert_string_equal(WHO(ALL, .authorization = ann, TOKEN(other)),
 	    "bad_request");
-	assert_string_equal(WHO(ALL, .authorization = ann, .ticket = ticket),
+	assert_string_equal(WHO(ALL, .authorization = ann, TICKET(ticket)),
 	    "bad_request");
-	assert_string_equal(WHO(ALL, .protocol = ann_item, .token = other),
+	assert_string_equal(WHO(ALL, .protocol = ann_item, TOKEN(other)),
 	    "bad_request");
 	/* a browser sends its cookie in any case */
-	assert_string_equal(WHO(ALL, .token = other, .cookie = ann_cookie),
+	assert_string_equal(WHO(ALL, TOKEN(other), .cookie = ann_cookie),
 	    "bob");
 	/* which may be two of one name, one of them a neighbour's */
 	(void)snprintf(pair, sizeof(pair), "session=%s; a=b;session=%s", good,
@@ -362,7 +299,7 @@ takes_a_ticket_for_its_route_alone(void **state)
 	char *ticket = make_ticket("ann", "openai");
 	char *anonymous = make_ticket(NULL, "openai");
 	char *elsewhere = make_ticket("ann", "/other");
-	struct request req = { .ticket = ticket, .config = config };
+	struct request req = { TICKET(ticket), .config = config };
 	struct identity identity;
 	struct diag diag = { "" };
 
@@ -375,7 +312,7 @@ takes_a_ticket_for_its_route_alone(void **state)
 	assert_int_equal(identity_check_required(&identity, true, &diag),
 	    ERR_OK);
 	identity_done(&identity);
-	req.ticket = anonymous;
+	req.query[1].value = anonymous;
 	assert_int_equal(identity_of_request(&req, ALL, "openai", &identity,
 			     &diag),
 	    ERR_OK);
@@ -387,9 +324,9 @@ takes_a_ticket_for_its_route_alone(void **state)
 	    ERR_OK);
 	assert_int_equal(identity_check_required(&identity, true, &diag),
 	    ERR_UNAUTH);
-	assert_string_equal(WHO(ALL, .ticket = elsewhere), "unauthorized");
+	assert_string_equal(WHO(ALL, TICKET(elsewhere)), "unauthorized");
 	/* ours is no user's */
-	assert_string_equal(WHO(ALL, .token = ticket + strlen("ek_")),
+	assert_string_equal(WHO(ALL, TOKEN(ticket + strlen("ek_"))),
 	    "unauthorized");
 	free(ticket);
 	free(anonymous);
@@ -403,15 +340,14 @@ says_in_the_challenge_what_is_wrong_with_what_is_shown(void **state)
 	struct diag odd = { "a \"b\" \\ \xc3\xa9" }, longest;
 
 	(void)state;
-	challenge[0] = '\0';
-	assert_string_equal(WHO(ALL, .token = good), "ann");
+	assert_string_equal(WHO(ALL, TOKEN(good)), "ann");
 	assert_string_equal(WHO(ALL, .method = "GET"), "");
 	assert_string_equal(challenge, "");
-	assert_string_equal(WHO(ALL, .token = expired), "unauthorized");
+	assert_string_equal(WHO(ALL, TOKEN(expired)), "unauthorized");
 	assert_string_equal(challenge,
 	    "Bearer error=\"invalid_token\", "
 	    "error_description=\"the token has expired\"");
-	assert_string_equal(WHO(ALL, .ticket = "ek_x.y.z"), "unauthorized");
+	assert_string_equal(WHO(ALL, TICKET("ek_x.y.z")), "unauthorized");
 	assert_non_null(strstr(challenge, "is not good"));
 	assert_string_equal(identity_challenge(&odd, of_text),
 	    "Bearer error=\"invalid_token\", "
@@ -579,23 +515,23 @@ refuses_what_has_been_revoked(void **state)
 	int64_t later = clock_unix() + 3600;
 
 	(void)state;
-	assert_string_equal(WHO(ALL, .token = before), "rev");
+	assert_string_equal(WHO(ALL, TOKEN(before)), "rev");
 	assert_int_equal(revocations_add("user", "rev", 1700000001, later,
 			     NULL),
 	    ERR_OK);
-	assert_string_equal(WHO(ALL, .token = before), "unauthorized");
-	assert_string_equal(WHO(ALL, .token = undated), "unauthorized");
-	assert_string_equal(WHO(ALL, .token = after), "rev");
-	assert_string_equal(WHO(ALL, .token = by_id), "zoe");
+	assert_string_equal(WHO(ALL, TOKEN(before)), "unauthorized");
+	assert_string_equal(WHO(ALL, TOKEN(undated)), "unauthorized");
+	assert_string_equal(WHO(ALL, TOKEN(after)), "rev");
+	assert_string_equal(WHO(ALL, TOKEN(by_id)), "zoe");
 	assert_int_equal(revocations_add("ticket", "gone", clock_unix(), later,
 			     NULL),
 	    ERR_OK);
-	assert_string_equal(WHO(ALL, .token = by_id), "unauthorized");
-	assert_string_equal(WHO(ALL, .ticket = ticket), "rev2");
+	assert_string_equal(WHO(ALL, TOKEN(by_id)), "unauthorized");
+	assert_string_equal(WHO(ALL, TICKET(ticket)), "rev2");
 	assert_int_equal(revocations_add("user", "rev2", clock_unix(), later,
 			     NULL),
 	    ERR_OK);
-	assert_string_equal(WHO(ALL, .ticket = ticket), "unauthorized");
+	assert_string_equal(WHO(ALL, TICKET(ticket)), "unauthorized");
 	free(before);
 	free(after);
 	free(undated);
@@ -616,14 +552,14 @@ init(void **state)
 	    setenv("T_SECRET", text, 1) != 0 || setenv("T_KEY", "k", 1) != 0)
 		return -1;
 	secret_free(secret);
-	config = configure(
+	config = config_text(
 	    "access { origins = {\"*\", \"https://named.example\"} }\n"
 	    "openai { api_key = \"env:T_KEY\" }\n"
 	    "relay \"/v\" { upstream = \"wss://x\" query \"token\" {} }\n"
 	    "users { secret = \"env:T_SECRET\" cookie = session\n"
 	    "plan_claim = \"plan\" }");
-	strangers = configure("");
-	by_server = configure("users { remote_user = true }");
+	strangers = config_text("");
+	by_server = config_text("users { remote_user = true }");
 	good = make("{\"sub\":\"ann\"}");
 	other = make("{\"sub\":\"bob\"}");
 	of_plan = make("{\"sub\":\"bob\",\"plan\":\"pro\",\"jti\":\"j1\","

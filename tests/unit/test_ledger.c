@@ -17,6 +17,7 @@
 #include "broker/store/store_sqlite.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "config_text.h"
 
 #define ROOM 8
 
@@ -382,12 +383,8 @@ start_with_a_chat(void **state)
 	    "store { path = \"/x/y.db\" }\n"
 	    "chat { url = \"http://127.0.0.1:9\" models = {m} keep = 7\n"
 	    "anonymous { keep = 8 } }\n";
-	struct config *config = NULL;
-	struct diag diag;
 
-	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
-		return -1;
-	config_set_current(config);
+	config_set_current(config_text(text));
 	return start(state);
 }
 
@@ -492,7 +489,6 @@ count_lease(const char *over_budget)
 {
 	char text[512];
 	struct config *config;
-	struct diag diag;
 
 	(void)snprintf(text, sizeof(text),
 	    "store { path = \"/x/y.db\" }\n"
@@ -501,8 +497,7 @@ count_lease(const char *over_budget)
 	    "openai { url = \"ws://127.0.0.1:9/\" api_key = \"env:T_KEY\"\n"
 	    "over_budget = \"%s\" }\n",
 	    over_budget);
-	if (config_parse("t", text, strlen(text), &config, &diag) != ERR_OK)
-		fail_msg("%s", diag.text);
+	config = config_text(text);
 	lease.config = config;
 	lease.subjects.count = 1;
 	(void)strcpy(lease.subjects.items[0].name, "u:ann");

@@ -19,24 +19,14 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/xalloc.h"
+#include "config_text.h"
+#include "request_double.h"
 #include "ticket_store.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define SDP	 "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\n"
 
-/* ---- a request and a vendor that stand in for the real ones ---- */
-
-struct request {
-	const char *body, *type; /* NULL: as the handler asks for it */
-	const char *route, *model, *authorization, *user;
-	struct config *config;
-	json_t *parsed;
-	unsigned answers;
-	int status;
-	json_t *reply;
-	char text[4096];
-	char headers[512]; /* "Name: value\n", as they were added */
-};
+/* ---- a vendor that stands in for the real one ---- */
 
 static struct {
 	int status;
@@ -46,127 +36,6 @@ static struct {
 	unsigned asked;
 	char url[128], authorization[64], type[128], sent[4096];
 } vendor;
-
-const char *
-request_client(const struct request *req)
-{
-	(void)req;
-	return "192.0.2.1";
-}
-
-const char *
-request_remote_user(const struct request *req)
-{
-	return req->user;
-}
-
-const char *
-request_method(const struct request *req)
-{
-	(void)req;
-	return "POST";
-}
-
-const char *
-request_header(const struct request *req, const char *name)
-{
-	return strcmp(name, "authorization") == 0 ? req->authorization : NULL;
-}
-
-const struct config *
-request_config(const struct request *req)
-{
-	return req->config;
-}
-
-enum err
-request_query(struct request *req, const char *name, const char **ret,
-    struct diag *diag)
-{
-	*ret = strcmp(name, "route") == 0 ? req->route : req->model;
-	if (*ret == NULL || strcmp(*ret, "malformed") != 0)
-		return ERR_OK;
-	diag_set(diag, "the query is not well encoded");
-	return ERR_PROTO;
-}
-
-enum err
-request_json(struct request *req, const json_t **ret, struct diag *diag)
-{
-	enum err err =
-	    json_parse(req->body, strlen(req->body), &req->parsed, diag);
-
-	*ret = req->parsed;
-	return err;
-}
-
-enum err
-request_body(struct request *req, const char *const types[], size_t max_bytes,
-    const char **ret_data, size_t *ret_len, const char **ret_type,
-    struct diag *diag)
-{
-	assert_int_equal(max_bytes, 65536);
-	assert_string_equal(types[0], "application/sdp");
-	assert_string_equal(types[1], "multipart/form-data");
-	if (strcmp(req->type, "text/plain") == 0) {
-		diag_set(diag, "another type");
-		return ERR_TYPE;
-	}
-	*ret_data = req->body;
-	*ret_len = strlen(req->body);
-	*ret_type = req->type;
-	return ERR_OK;
-}
-
-void
-request_add_header(struct request *req, const char *name, const char *value)
-{
-	size_t len = strlen(req->headers);
-
-	(void)snprintf(req->headers + len, sizeof(req->headers) - len,
-	    "%s: %s\n", name, value);
-}
-
-void
-request_reply_json(struct request *req, int status, json_t *body)
-{
-	req->answers++;
-	req->status = status;
-	req->reply = body;
-}
-
-void
-request_reply(struct request *req, int status, const char *type,
-    const void *body, size_t len)
-{
-	req->answers++;
-	req->status = status;
-	assert_string_equal(type, "application/sdp");
-	(void)snprintf(req->text, sizeof(req->text), "%.*s", (int)len,
-	    (const char *)body);
-}
-
-const char *
-request_path(const struct request *req)
-{
-	(void)req;
-	return "/v1/realtime/calls/rtc_none/hangup";
-}
-
-void
-request_reply_empty(struct request *req, int status)
-{
-	req->answers++;
-	req->status = status;
-}
-
-void
-request_reply_error(struct request *req, enum err err, const char *message)
-{
-	request_reply_json(req, err_http_status(err),
-	    openai_ask_error_form(err_code(err),
-		message == NULL ? err_text(err) : message));
-}
 
 enum err
 http_client_send(const struct http_client_request *request,
@@ -237,13 +106,10 @@ static struct config *config;
 static int
 setup(void **state)
 {
-	struct diag diag;
-
 	(void)state;
-	if (setenv("T_KEY", "sk-1", 1) != 0 ||
-	    config_parse("t", settings, sizeof(settings) - 1, &config, &diag) !=
-		ERR_OK)
-		fail_msg("%s", diag.text);
+	if (setenv("T_KEY", "sk-1", 1) != 0)
+		return -1;
+	config = config_text(settings);
 	return ticket_store_open();
 }
 
@@ -265,17 +131,11 @@ reset_vendor(void **state)
 	return 0;
 }
 
-static void
-done(struct request *req)
-{
-	json_decref(req->parsed);
-	json_decref(req->reply);
-}
-
 static struct request
 handle(request_handler *handler, struct request req)
 {
 	req.config = config;
+	req.error_form = openai_ask_error_form;
 	handler(&req);
 	assert_int_equal(req.answers, 1);
 	return req;
@@ -284,6 +144,8 @@ handle(request_handler *handler, struct request req)
 #define ASK(...) \
 	handle(openai_client_secrets_handle, (struct request){ __VA_ARGS__ })
 #define CALL(...) handle(openai_calls_handle, (struct request){ __VA_ARGS__ })
+#define ROUTE(r)  .query[0] = { "route", r }
+#define MODEL(m)  .query[1] = { "model", m }
 #define OFFER	  .type = "application/sdp", .body = SDP
 
 static const char *
@@ -319,7 +181,7 @@ gives_a_key_of_what_was_asked_for(void **state)
 	struct request req =
 	    ASK(.body = "{\"session\":{\"type\":\"realtime\",\"model\":\"old\","
 			"\"tools\":[]},\"expires_after\":{\"seconds\":60}}",
-		.user = "ann");
+		.remote_user = "ann");
 	const json_t *session = json_object_get(req.reply, "session");
 	struct store_ticket ticket;
 
@@ -341,35 +203,35 @@ gives_a_key_of_what_was_asked_for(void **state)
 	assert_null(json_object_get(ticket.session, "model"));
 	assert_non_null(json_object_get(ticket.session, "tools"));
 	store_ticket_done(&ticket);
-	done(&req);
+	request_double_done(&req);
 }
 
 static void
 serves_users_alone_where_it_has_to_and_makes_no_key_of_a_key(void **state)
 {
-	struct request nobody = ASK(.body = "{}", .route = "/users");
-	struct request call = CALL(OFFER, .route = "/users");
+	struct request nobody = ASK(.body = "{}", ROUTE("/users"));
+	struct request call = CALL(OFFER, ROUTE("/users"));
 	struct request key =
-	    ASK(.body = "{}", .route = "/users", .user = "ann");
+	    ASK(.body = "{}", ROUTE("/users"), .remote_user = "ann");
 	char *authorization = xasprintf("Bearer %s", value_of(&key));
-	struct request again = ASK(.body = "{}", .route = "/users",
-	    .authorization = authorization);
+	struct request again =
+	    ASK(.body = "{}", ROUTE("/users"), .authorization = authorization);
 
 	(void)state;
 	assert_int_equal(nobody.status, 401);
 	assert_int_equal(call.status, 401);
 	assert_int_equal(vendor.asked, 0);
-	done(&call);
+	request_double_done(&call);
 	assert_int_equal(key.status, 200);
 	assert_int_equal(again.status, 403);
 	/* the key stands for its user */
-	call = CALL(OFFER, .route = "/users", .authorization = authorization);
+	call = CALL(OFFER, ROUTE("/users"), .authorization = authorization);
 	assert_int_equal(call.status, 201);
 	free(authorization);
-	done(&nobody);
-	done(&call);
-	done(&key);
-	done(&again);
+	request_double_done(&nobody);
+	request_double_done(&call);
+	request_double_done(&key);
+	request_double_done(&again);
 }
 
 static void
@@ -380,7 +242,7 @@ gives_a_key_of_nothing(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(bodies); i++) {
-		struct request req = ASK(.body = bodies[i], .route = "/must");
+		struct request req = ASK(.body = bodies[i], ROUTE("/must"));
 		struct store_ticket ticket;
 
 		assert_int_equal(req.status, 200);
@@ -390,7 +252,7 @@ gives_a_key_of_nothing(void **state)
 		assert_null(ticket.session);
 		assert_int_equal(ticket.expires - ticket.created, 30);
 		store_ticket_done(&ticket);
-		done(&req);
+		request_double_done(&req);
 	}
 }
 
@@ -421,16 +283,17 @@ static const struct {
 	    "session.instructions" },
 	{ "/none", "{}", 404, "" },
 	{ "/nothing", "{}", 404, "" },
-	{ "malformed", "{}", 400, "" },
 };
 
 static void
 refuses_what_a_key_cannot_stand_for(void **state)
 {
+	struct request malformed;
+
 	(void)state;
 	for (size_t i = 0; i < COUNT(refused); i++) {
 		struct request req =
-		    ASK(.body = refused[i].body, .route = refused[i].route);
+		    ASK(.body = refused[i].body, ROUTE(refused[i].route));
 
 		if (req.status != refused[i].status ||
 		    strcmp(error_of(&req, "param"), refused[i].param) != 0 ||
@@ -439,8 +302,11 @@ refuses_what_a_key_cannot_stand_for(void **state)
 		    *error_of(&req, "code") == '\0')
 			fail_msg("%s: %d, %s", refused[i].body, req.status,
 			    error_of(&req, "param"));
-		done(&req);
+		request_double_done(&req);
 	}
+	malformed = ASK(.body = "{}", .query_err = ERR_PROTO);
+	assert_int_equal(malformed.status, 400);
+	request_double_done(&malformed);
 }
 
 static void
@@ -456,7 +322,7 @@ a_store_that_is_away_is_our_trouble(void **state)
 	assert_int_equal(req.status, 503);
 	assert_string_equal(error_of(&req, "type"), "server_error");
 	assert_null(strstr(error_of(&req, "message"), "store"));
-	done(&req);
+	request_double_done(&req);
 }
 
 /* ---- calls ---- */
@@ -468,8 +334,10 @@ sends_an_offer_with_our_key(void **state)
 
 	(void)state;
 	vendor.location = "https://api.x/v1/realtime/calls/rtc_a-B_9";
-	req = CALL(OFFER, .model = "old");
+	req = CALL(OFFER, MODEL("old"));
 	assert_int_equal(req.status, 201);
+	assert_int_equal(req.max_bytes, 65536);
+	assert_string_equal(req.text_type, "application/sdp");
 	assert_string_equal(req.text, SDP);
 	assert_non_null(strstr(req.headers,
 	    "Location: /base/v1/realtime/calls/rtc_a-B_9\n"));
@@ -479,7 +347,7 @@ sends_an_offer_with_our_key(void **state)
 	assert_non_null(strstr(vendor.sent, "\r\n\r\n" SDP "\r\n--"));
 	assert_non_null(strstr(vendor.sent,
 	    "\r\n\r\n{\"type\":\"realtime\",\"model\":\"gpt-realtime\"}\r\n"));
-	done(&req);
+	request_double_done(&req);
 }
 
 static void
@@ -497,7 +365,7 @@ tells_no_location_that_is_no_calls(void **state)
 		req = CALL(OFFER);
 		assert_int_equal(req.status, 201);
 		assert_string_equal(req.headers, "");
-		done(&req);
+		request_double_done(&req);
 	}
 }
 
@@ -514,7 +382,7 @@ a_form_may_bring_a_session(void **state)
 	struct request req = CALL(FORM("{\"type\":\"realtime\","
 				       "\"model\":\"old\","
 				       "\"output_modalities\":[\"text\"]}"),
-	    .route = "/pinned");
+	    ROUTE("/pinned"));
 
 	(void)state;
 	assert_int_equal(req.status, 201);
@@ -522,18 +390,18 @@ a_form_may_bring_a_session(void **state)
 	assert_non_null(strstr(vendor.sent, "The site's own."));
 	assert_non_null(
 	    strstr(vendor.sent, "\"output_modalities\":[\"text\"]"));
-	done(&req);
+	request_double_done(&req);
 	req = CALL(FORM("{\"type\":\"realtime\",\"instructions\":\"x\"}"),
-	    .route = "/pinned");
+	    ROUTE("/pinned"));
 	assert_int_equal(req.status, 403);
 	assert_string_equal(error_of(&req, "param"), "session.instructions");
-	done(&req);
+	request_double_done(&req);
 	req = CALL(FORM("{"));
 	assert_int_equal(req.status, 400);
-	done(&req);
+	request_double_done(&req);
 	req = CALL(FORM("[]"));
 	assert_int_equal(req.status, 400);
-	done(&req);
+	request_double_done(&req);
 	assert_int_equal(vendor.asked, 1);
 }
 
@@ -553,12 +421,12 @@ sends_nothing_that_is_no_offer_on(void **state)
 		{ { .type = "multipart/form-data; boundary=B",
 		      .body = "--B--" },
 		    400 },
-		{ { OFFER, .model = "gpt-4" }, 403 },
-		{ { OFFER, .model = "malformed" }, 400 },
-		{ { OFFER, .route = "/none" }, 404 },
-		{ { OFFER, .route = "/nothing" }, 404 },
-		{ { OFFER, .route = "/must" }, 401 },
-		{ { OFFER, .route = "/must", .authorization = "Bearer sk-2" },
+		{ { OFFER, MODEL("gpt-4") }, 403 },
+		{ { OFFER, .query_err = ERR_PROTO }, 400 },
+		{ { OFFER, ROUTE("/none") }, 404 },
+		{ { OFFER, ROUTE("/nothing") }, 404 },
+		{ { OFFER, ROUTE("/must") }, 401 },
+		{ { OFFER, ROUTE("/must"), .authorization = "Bearer sk-2" },
 		    401 },
 		{ { OFFER, .authorization = "Bearer ek_a.b.c" }, 401 },
 	};
@@ -569,7 +437,7 @@ sends_nothing_that_is_no_offer_on(void **state)
 
 		if (req.status != cases[i].status)
 			fail_msg("%zu: %d", i, req.status);
-		done(&req);
+		request_double_done(&req);
 	}
 	assert_int_equal(vendor.asked, 0);
 }
@@ -586,11 +454,11 @@ refuses_a_call_where_half_the_threads_wait(void **state)
 	assert_int_equal(vendor.asked, 1);
 	assert_int_equal(first.status, 201);
 	assert_int_equal(second.status, 503);
-	done(&first);
-	done(&second);
+	request_double_done(&first);
+	request_double_done(&second);
 	first = CALL(OFFER);
 	assert_int_equal(first.status, 201);
-	done(&first);
+	request_double_done(&first);
 }
 
 static void
@@ -599,12 +467,12 @@ a_key_says_which_model_and_session(void **state)
 	struct request key = ASK(.body = "{\"session\":{\"type\":\"realtime\","
 					 "\"model\":\"gpt-realtime-mini\","
 					 "\"instructions\":\"The key's.\"}}",
-	    .route = "/must");
+	    ROUTE("/must"));
 	char *authorization = xasprintf("Bearer %s", value_of(&key));
 	struct request req = CALL(FORM("{\"type\":\"realtime\","
 				       "\"model\":\"gpt-realtime\","
 				       "\"instructions\":\"The client's.\"}"),
-	    .route = "/must", .authorization = authorization);
+	    ROUTE("/must"), .authorization = authorization);
 
 	(void)state;
 	assert_int_equal(req.status, 201);
@@ -614,9 +482,9 @@ a_key_says_which_model_and_session(void **state)
 	assert_non_null(strstr(vendor.sent, "The key's."));
 	assert_null(strstr(vendor.sent, "The client's."));
 	assert_null(strstr(vendor.sent, "ek_"));
-	done(&req);
+	request_double_done(&req);
 	free(authorization);
-	done(&key);
+	request_double_done(&key);
 }
 
 static void
@@ -655,7 +523,7 @@ maps_what_the_vendor_answers(void **state)
 		    strcmp(req.headers, cases[i].header) != 0 ||
 		    strstr(error_of(&req, "message"), "sk-1") != NULL)
 			fail_msg("%zu: %d, %s", i, req.status, req.headers);
-		done(&req);
+		request_double_done(&req);
 	}
 }
 
@@ -670,17 +538,17 @@ takes_no_answer_that_is_no_sdp(void **state)
 		vendor.body = bodies[i];
 		req = CALL(OFFER);
 		assert_int_equal(req.status, 502);
-		done(&req);
+		request_double_done(&req);
 	}
 	vendor.err = ERR_LIMIT;
 	req = CALL(OFFER);
 	assert_int_equal(req.status, 502);
 	assert_null(strstr(error_of(&req, "message"), "address"));
-	done(&req);
+	request_double_done(&req);
 	vendor.err = ERR_UPSTREAM_TIMEOUT;
 	req = CALL(OFFER);
 	assert_int_equal(req.status, 504);
-	done(&req);
+	request_double_done(&req);
 }
 
 int

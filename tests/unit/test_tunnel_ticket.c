@@ -13,6 +13,7 @@
 #include "broker/tickets/ticket.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "config_text.h"
 #include "ticket_store.h"
 #include "tunnel_ask.h"
 
@@ -44,15 +45,10 @@ static struct config *config;
 static int
 setup(void **state)
 {
-	struct diag diag;
-
 	(void)state;
-	if (setenv("T_KEY", "sk-1", 1) != 0 ||
-	    config_parse("t", settings, sizeof(settings) - 1, &config, &diag) !=
-		ERR_OK)
-		fail_msg("%s", diag.text);
-	if (ticket_store_open() != 0)
+	if (setenv("T_KEY", "sk-1", 1) != 0 || ticket_store_open() != 0)
 		return -1;
+	config = config_text(settings);
 	context.config = config;
 	context.leases = leases_new();
 	return resolver_new(NULL, 60000, &context.resolver, NULL) == ERR_OK
