@@ -59,10 +59,10 @@ struct json_peek {
 	unsigned depth;
 	uint64_t objects; /* bit n: the n-th bracket is a brace */
 	/* bit p: the way to this object is the beginning of path p */
-	uint8_t on_way[JSON_PEEK_DEPTH_MAX + 1];
-	uint8_t below;	 /* the same for what the next value holds */
-	uint8_t wanted;	 /* bit p: the next value is that of path p */
-	uint8_t keeping; /* bit p: the value of path p is being read */
+	uint16_t on_way[JSON_PEEK_DEPTH_MAX + 1];
+	uint16_t below;	  /* the same for what the next value holds */
+	uint16_t wanted;  /* bit p: the next value is that of path p */
+	uint16_t keeping; /* bit p: the value of path p is being read */
 
 	bool in_key, escaped;
 	bool half; /* of a surrogate pair has been read, in a key */
@@ -118,7 +118,7 @@ json_peek_reset(struct json_peek *peek)
 	peek->place = AT_START;
 	peek->depth = 0;
 	peek->keeping = peek->wanted = 0;
-	peek->below = (uint8_t)((1U << peek->count) - 1);
+	peek->below = (uint16_t)((1U << peek->count) - 1);
 }
 
 static const uint8_t *
@@ -138,7 +138,7 @@ keep(struct json_peek *peek, size_t path, const uint8_t *to)
 
 	if (len > watched->size - watched->len) {
 		watched->state = JSON_PEEK_TOO_LARGE;
-		peek->keeping &= (uint8_t) ~(1U << path);
+		peek->keeping &= (uint16_t) ~(1U << path);
 		return;
 	}
 	memcpy(watched->text + watched->len, watched->from, len);
@@ -181,7 +181,7 @@ value_ends(struct json_peek *peek, const uint8_t *p)
 		keep(peek, i, p);
 		if ((peek->keeping & 1U << i) == 0)
 			continue;
-		peek->keeping &= (uint8_t) ~(1U << i);
+		peek->keeping &= (uint16_t) ~(1U << i);
 		watched->text[watched->len] = '\0';
 		watched->state = JSON_PEEK_FOUND;
 	}
@@ -216,7 +216,7 @@ key_is(const struct json_peek *peek, const char *path, unsigned n, bool *last)
 static void
 key_ends(struct json_peek *peek)
 {
-	uint8_t on_way = peek->on_way[peek->depth];
+	uint16_t on_way = peek->on_way[peek->depth];
 	unsigned n = peek->depth - 1;
 	bool last;
 
@@ -233,9 +233,9 @@ key_ends(struct json_peek *peek)
 		}
 		watched->met |= (uint64_t)1 << n;
 		if (last)
-			peek->wanted |= (uint8_t)(1U << i);
+			peek->wanted |= (uint16_t)(1U << i);
 		else
-			peek->below |= (uint8_t)(1U << i);
+			peek->below |= (uint16_t)(1U << i);
 	}
 }
 

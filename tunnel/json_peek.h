@@ -18,7 +18,7 @@
  * on what they see: the grammar, UTF-8 (an overlong quote), one value and
  * nothing behind it, and in keys no NUL and no half of a surrogate pair.
  */
-#define JSON_PEEK_PATHS_MAX 8	 /* watched members */
+#define JSON_PEEK_PATHS_MAX 16	 /* watched members */
 #define JSON_PEEK_DEPTH_MAX 64	 /* nesting */
 #define JSON_PEEK_TEXT_MAX  4096 /* bytes of a value that is kept */
 

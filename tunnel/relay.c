@@ -18,6 +18,7 @@
 #define PING_RETRY_MS 1000 /* where a ping could not be put in */
 #define TRIM_MS	      1000 /* how long an empty queue keeps its memory */
 #define REST_MS	      5000 /* without data, before memory is given back */
+#define SAID_MAX_MS   (24 * 3600 * 1000) /* that a vendor's end is ahead */
 #define NEVER	      INT64_MAX
 
 enum relay_state {
@@ -43,6 +44,8 @@ struct relay {
 	int64_t close_ms;  /* when RELAY_CLOSING is over at the latest */
 	int64_t usage_ms;  /* when the next usage is due, or NEVER */
 	int64_t trim_ms;   /* when queues are looked at, or NEVER */
+	int64_t said_at;   /* seconds since 1970: the vendor's word ... */
+	int64_t said_ms;   /* ... and when that is, if it will do; or NEVER */
 	int64_t warned_ms; /* of which end the client has been told */
 	int64_t rested_ms; /* when memory was given back last */
 	uint64_t reported; /* bytes and messages in the last usage */
@@ -287,6 +290,20 @@ last_data_ms(const struct relay *relay)
 	    : relay->upstream.data_ms;
 }
 
+/* The vendor says itself when it ends a session, and may say it anew. */
+static void
+hear_of_end(struct relay *relay, int64_t now)
+{
+	int64_t at = transform_expires_at(relay->transform), left_ms;
+
+	if (at == relay->said_at)
+		return;
+	relay->said_at = at;
+	left_ms = at * 1000 - clock_unix_ms();
+	if (left_ms > 0 && left_ms <= SAID_MAX_MS)
+		relay->said_ms = now + left_ms;
+}
+
 /* When its time is over, and by whose limit; NEVER where there is none. */
 static int64_t
 expiry_ms(const struct relay *relay, const char **ret_reason)
@@ -296,7 +313,10 @@ expiry_ms(const struct relay *relay, const char **ret_reason)
 
 	earliest(&at, relay->started_ms, limits->lifetime_ms);
 	of_site = at;
-	earliest(&at, relay->started_ms, limits->vendor_ms);
+	if (relay->said_ms == NEVER)
+		earliest(&at, relay->started_ms, limits->vendor_ms);
+	else if (relay->said_ms < at)
+		at = relay->said_ms;
 	*ret_reason = at < of_site ? "vendor" : "site";
 	return at;
 }
@@ -456,8 +476,10 @@ advance(struct relay *relay, int64_t now)
 {
 	struct leg *client = &relay->client, *upstream = &relay->upstream;
 
-	if (relay->state == RELAY_OPEN)
+	if (relay->state == RELAY_OPEN) {
 		check_session(relay, now);
+		hear_of_end(relay, now);
+	}
 	if (relay->state == RELAY_OPEN)
 		check_leg(relay, client);
 	if (relay->state == RELAY_OPEN)
@@ -577,7 +599,7 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	relay->news = (struct leg_news){ events->event, events->message,
 		events->ask, arg };
 	relay->timer = loop_timer_new(loop, on_timer, relay);
-	relay->timer_ms = relay->trim_ms = NEVER;
+	relay->timer_ms = relay->trim_ms = relay->said_ms = NEVER;
 	relay->started_ms = now;
 	relay->usage_ms = limits->usage_ms > 0 ? now + limits->usage_ms : NEVER;
 	init_leg(relay, &relay->client, &relay->upstream, SIDE_CLIENT, now);

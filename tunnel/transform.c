@@ -40,7 +40,8 @@ struct transform {
 	size_t upstream_max;
 	enum transform_state state;
 	char refused_param[VENDOR_EVENT_ID_BYTES];
-	uint64_t usages; /* events so far */
+	int64_t expires_at; /* when the vendor ends it; 0: it did not say */
+	uint64_t usages;    /* events so far */
 };
 
 /* ---- making one -------------------------------------------------------- */
@@ -253,8 +254,10 @@ hear(struct transform *transform, const struct sink *sink)
 	const char *type = vendor_event_type(transform->event);
 	char about[VENDOR_EVENT_ID_BYTES], param[VENDOR_EVENT_ID_BYTES];
 	char id[VENDOR_EVENT_ID_BYTES];
-	int64_t done;
+	int64_t done, expires_at = vendor_event_expires_at(transform->event);
 
+	if (expires_at != 0)
+		transform->expires_at = expires_at;
 	vendor_event_error(transform->event, about, param);
 	hear_of_session(transform, type, about, param);
 	vendor_event_response_id(transform->event, id);
@@ -288,6 +291,12 @@ transform_input_bytes(const struct transform *transform)
 {
 	return transform == NULL ? 0
 				 : client_side_input_bytes(transform->client);
+}
+
+int64_t
+transform_expires_at(const struct transform *transform)
+{
+	return transform == NULL ? 0 : transform->expires_at;
 }
 
 struct gate *

@@ -84,6 +84,10 @@ enum transform_state transform_state(const struct transform *transform);
 /* Of a vendor that refused: which member of the session it was, or "". */
 const char *transform_refused_param(const struct transform *transform);
 
+/* When the vendor ends the session, as it said last, since 1970; 0: it did not.
+ */
+int64_t transform_expires_at(const struct transform *transform);
+
 /* Of the client's events so far, those with audio left out. */
 uint64_t transform_input_bytes(const struct transform *transform);
 

@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "common/str.h"
 #include "common/xalloc.h"
 #include "tunnel/json_peek.h"
+
+#define TIME_DIGITS 15 /* of seconds since 1970: no year that we see has more \
+			*/
 
 enum member {
 	MEMBER_TYPE,
@@ -17,6 +21,7 @@ enum member {
 	MEMBER_USAGE,
 	MEMBER_ERROR_EVENT_ID,
 	MEMBER_ERROR_PARAM,
+	MEMBER_EXPIRES_AT,
 	MEMBERS,
 };
 
@@ -29,6 +34,7 @@ static const struct json_peek_path paths[MEMBERS] = {
 	[MEMBER_USAGE] = { "usage", JSON_PEEK_TEXT_MAX },
 	[MEMBER_ERROR_EVENT_ID] = { "error.event_id", VENDOR_EVENT_ID_BYTES },
 	[MEMBER_ERROR_PARAM] = { "error.param", VENDOR_EVENT_ID_BYTES },
+	[MEMBER_EXPIRES_AT] = { "session.expires_at", TIME_DIGITS },
 };
 
 /* Events of which more than the type is read, and where it stands. */
@@ -42,6 +48,8 @@ static const struct {
 	    MEMBER_ITEM_ID, MEMBERS, MEMBER_USAGE },
 	{ "response.created", MEMBER_RESPONSE_ID, MEMBERS, MEMBERS },
 	{ "error", MEMBERS, MEMBERS, MEMBERS },
+	{ "session.created", MEMBERS, MEMBERS, MEMBERS },
+	{ "session.updated", MEMBERS, MEMBERS, MEMBERS },
 };
 
 struct vendor_event {
@@ -141,6 +149,24 @@ vendor_event_response_id(const struct vendor_event *event,
     char id[VENDOR_EVENT_ID_BYTES])
 {
 	get_string(event, MEMBER_RESPONSE_ID, id, VENDOR_EVENT_ID_BYTES);
+}
+
+int64_t
+vendor_event_expires_at(const struct vendor_event *event)
+{
+	uint64_t at = 0;
+	const char *text;
+	size_t len;
+
+	if (event->whole == WHOLE_EVENTS ||
+	    strncmp(event->type, "session.", 8) != 0 ||
+	    json_peek_end(event->peek) != ERR_OK ||
+	    json_peek_state(event->peek, MEMBER_EXPIRES_AT) != JSON_PEEK_FOUND)
+		return 0;
+	text = json_peek_value(event->peek, MEMBER_EXPIRES_AT, &len);
+	if (str_to_u64(text, len, INT64_MAX, &at) != ERR_OK)
+		return 0;
+	return (int64_t)at;
 }
 
 json_t *

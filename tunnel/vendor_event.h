@@ -13,7 +13,8 @@
  *
  * An event is fed in pieces and not kept.  Of most events the type alone is of
  * interest; of those that end a response or a transcription their usage, of
- * errors what they are about, of those that begin a response its name.
+ * errors what they are about, of those that begin a response its name, of those
+ * of the session until when the vendor lets it last.
  */
 struct vendor_event;
 
@@ -42,6 +43,13 @@ void vendor_event_error(const struct vendor_event *event,
 /* Of a response.created or response.done that has been fed whole, or "". */
 void vendor_event_response_id(const struct vendor_event *event,
     char id[VENDOR_EVENT_ID_BYTES]);
+
+/*
+ * Of a session.created or session.updated that has been fed whole: when the
+ * vendor ends the session, in seconds since 1970; 0 where it does not say so
+ * with a whole number.
+ */
+int64_t vendor_event_expires_at(const struct vendor_event *event);
 
 /*
  * The usage in an event that has been fed whole, as struct wire_usage has it,

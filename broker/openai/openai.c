@@ -111,6 +111,7 @@ answer(struct request *req, const struct config_relay *relay,
 		.issued = who->user == NULL ? now : who->issued,
 	};
 	char id[TICKET_ID_BYTES + 1], *text;
+	char challenge[IDENTITY_CHALLENGE_SIZE];
 	struct diag diag = { "" };
 	enum err err;
 
@@ -118,6 +119,9 @@ answer(struct request *req, const struct config_relay *relay,
 	if (who->expires != 0 && who->expires < ticket.expires)
 		ticket.expires = who->expires;
 	err = ticket_make(&ticket, id, &text, &diag);
+	if (err == ERR_UNAUTH)
+		request_add_header(req, "WWW-Authenticate",
+		    identity_challenge(&diag, challenge));
 	if (err != ERR_OK) {
 		openai_ask_refuse(req, relay, err, &diag);
 		return;

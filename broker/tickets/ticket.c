@@ -66,10 +66,20 @@ ticket_make(const struct store_ticket *in, char ret_id[TICKET_ID_BYTES + 1],
 {
 	struct store *store = store_current();
 	struct store_ticket ticket = *in; /* borrows */
+	const struct revocations_subject subject = {
+		.user = in->user,
+		.route = in->route,
+		.issued = in->issued,
+	};
 	enum err err;
 
 	if (!ticket_is_possible())
 		return unavailable(diag);
+	/* it would be good for nothing */
+	if (revocations_have(&subject)) {
+		diag_set(diag, "what is shown has been revoked: sign in again");
+		return ERR_UNAUTH;
+	}
 	if (in->user != NULL &&
 	    (strlen(in->user) > TICKET_USER_MAX ||
 		!str_is_utf8(in->user, strlen(in->user)))) {

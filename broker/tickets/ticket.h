@@ -28,9 +28,9 @@ bool ticket_is_possible(void);
 /*
  * Make a ticket; the id of `in' is not read, it is made here.  What is revoked
  * of whoever asks, revokes it, too: `issued' is of what he has shown, and now
- * for nobody.  The caller
- * clears and frees the text.  ERR_UNAVAIL, ERR_LIMIT for a user's name that
- * will not do.
+ * for nobody; where that is so already, as of a route, it is ERR_UNAUTH.  The
+ * caller clears and frees the text.  ERR_UNAVAIL, ERR_LIMIT for a user's name
+ * that will not do.
  */
 enum err ticket_make(const struct store_ticket *in,
     char ret_id[TICKET_ID_BYTES + 1], char **ret_text,

@@ -263,6 +263,7 @@ give(struct request *req, const struct ask *ask,
 		.issued = user == NULL ? now : identity->issued,
 	};
 	char id[TICKET_ID_BYTES + 1], client[64], word[2 * TICKET_USER_MAX];
+	char challenge[IDENTITY_CHALLENGE_SIZE];
 	struct diag diag = { "" };
 	char *text;
 	enum err err;
@@ -275,6 +276,9 @@ give(struct request *req, const struct ask *ask,
 	if (identity->expires != 0 && identity->expires < expires)
 		ticket.expires = identity->expires;
 	err = ticket_make(&ticket, id, &text, &diag);
+	if (err == ERR_UNAUTH)
+		request_add_header(req, "WWW-Authenticate",
+		    identity_challenge(&diag, challenge));
 	if (err != ERR_OK) {
 		refuse(req, ask, err, &diag);
 		return;

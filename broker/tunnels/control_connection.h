@@ -70,7 +70,8 @@ TAILQ_HEAD(control_connections, control_connection);
 
 struct control_server {
 	int listen_fd, epoll_fd, stop_fd;
-	int64_t silence_ms, closing_ms, ended_ms; /* as the options */
+	/* as the options */
+	int64_t silence_ms, overdue_ms, closing_ms, ended_ms;
 	struct resolver *resolver;
 	struct leases *leases;
 	struct refusals *refusals;

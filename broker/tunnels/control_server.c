@@ -33,6 +33,7 @@ const struct control_server_options control_server_defaults = {
 	.lookup = resolver_system,
 	.lookup_ms = 4000, /* a tunnel waits 5 s for its answer */
 	.silence_ms = 10000,
+	.overdue_ms = 30000,
 	.closing_ms = 60000,
 	.ended_ms = 660000, /* a tunnel waits for ten minutes */
 };
@@ -317,6 +318,7 @@ control_server_start(int listen_fd,
 	srv->epoll_fd = -1;
 	srv->stop_fd = -1;
 	srv->silence_ms = options->silence_ms;
+	srv->overdue_ms = options->overdue_ms;
 	srv->closing_ms = options->closing_ms;
 	srv->ended_ms = options->ended_ms;
 	srv->leases = leases_new();

@@ -24,6 +24,7 @@ struct control_server_options {
 	resolver_lookup *lookup; /* resolver_system */
 	int64_t lookup_ms;	 /* most that a name may take */
 	int64_t silence_ms;	 /* most before a peer asks something */
+	int64_t overdue_ms;	 /* past its lifetime: it is told to end */
 	int64_t closing_ms;	 /* most until a tunnel ends that is told to */
 	int64_t ended_ms;	 /* most until what it has used is booked */
 };

@@ -15,6 +15,7 @@
 #include "broker/tunnels/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/ws_frame.h"
 #include "common/xalloc.h"
 
 #define EVENTS_MAX	 4096
@@ -588,6 +589,22 @@ control_tunnel_take(struct control_server *srv, struct control_connection *conn,
 	}
 }
 
+/*
+ * A tunnel ends itself when its time is over, which it counts from when it had
+ * its vendor; one that does not holds what others want.
+ */
+static bool
+is_overdue(const struct control_server *srv,
+    const struct control_connection *conn, int64_t now_ms)
+{
+	const struct wire_limits *limits = &conn->limits;
+
+	return limits->lifetime_ms > 0 && !conn->ended && conn->told_ms == 0 &&
+	    now_ms - lease_peek(conn->lease)->started_ms - limits->lifetime_ms -
+		limits->connect_ms >=
+	    srv->overdue_ms;
+}
+
 void
 control_tunnel_sweep(struct control_server *srv, int64_t now_ms)
 {
@@ -595,6 +612,9 @@ control_tunnel_sweep(struct control_server *srv, int64_t now_ms)
 
 	for (conn = TAILQ_FIRST(&srv->leased); conn != NULL; conn = next) {
 		next = TAILQ_NEXT(conn, entry);
+		if (is_overdue(srv, conn, now_ms))
+			control_connection_order_close(conn, WS_CODE_LIFETIME,
+			    "time limit");
 		if (conn->ended && now_ms - conn->ended_ms >= srv->ended_ms) {
 			finish(srv, conn);
 		} else if (!conn->ended && conn->told_ms != 0 &&

@@ -17,9 +17,9 @@ const days = ["--from", "2000-01-01", "--to", "2999-12-31"];
 const CREATE = { type: "response.create" };
 
 // A site whose visitors have so many tokens a day.
-async function open_site(t, { tokens, openai = "", drain = 30 }) {
+async function open_site(t, { tokens, openai = "", drain = 30, vendor = [] }) {
 	const site = await Site.open(t);
-	const sim = await site.sim();
+	const sim = await site.sim(vendor);
 	const text = site.config({ rest: `
 		store { path = "${site.file("culvert.db")}" }
 		plan "some" { day_tokens = ${tokens} }
@@ -297,4 +297,35 @@ test("the client is told ahead of the end", async (t) => {
 		assert.equal(frame.payload.readUInt16BE(0), 4200);
 		break;
 	}
+});
+
+test("the vendor's word for its end counts", async (t) => {
+	const { connect } = await open_site(t, { tokens: 1000000,
+		vendor: ["--session-seconds", "12"],
+		openai: "vendor_limit = 3600\nlimit_warning = 11" });
+	const client = await connect();
+	const events = [];
+	// whatever is asked for meanwhile; half of the time is left at the most
+	while (events.at(-1)?.type !== "culvert.session.expiring") {
+		if (events.at(-1)?.type !== "response.output_audio.delta")
+			await say(client, { type: "session.update", session:
+			    { type: "realtime" } });
+		events.push(JSON.parse((await client.data_frame()).payload));
+	}
+	const { session } = events.find(({ type }) => type === "session.created");
+	const event = events.at(-1);
+	assert.equal(event.reason, "vendor");
+	assert.ok(Math.abs(event.expires_at - session.expires_at) <= 1);
+	assert.ok(event.remaining_seconds >= 5 && event.remaining_seconds <= 7);
+	await say(client, { type: "session.update", session:
+	    { type: "realtime" } });
+	await say(client, CREATE);
+	// once
+	for (;;) {
+		const { type } = JSON.parse((await client.data_frame()).payload);
+		assert.notEqual(type, "culvert.session.expiring");
+		if (type === "response.done")
+			break;
+	}
+	await leave(client);
 });

@@ -133,6 +133,28 @@ test("ends a session, and a route", async (t) => {
 	    { closed: 0, known: false });
 });
 
+test("gives no ticket of a route to what it was revoked for", async (t) => {
+	const { site, token } = await open_site(t);
+	const ask = (who, route) => request(site.broker_sock, "POST",
+	    "/api/tickets", { headers: { "Content-Type": "application/json",
+	        ...bearer(who).headers }, body: JSON.stringify({ route }) });
+	const old = token("ann", { iat: now() - 10 });
+
+	assert.equal((await ask(old, "/one")).status, 200);
+	await ctl(site, "revoke", "route", "/one");
+	for (const who of [old, token("ann")]) {
+		const answer = await ask(who, "/one");
+		assert.equal(answer.status, 401, answer.body);
+		assert.equal(answer.json.error.message,
+		    "what is shown has been revoked: sign in again");
+		assert.match(answer.get("www-authenticate"),
+		    /^Bearer error="invalid_token"/);
+	}
+	assert.equal((await ask(old, "/two")).status, 200);
+	const young = token("ann", { iat: now() + 1 });
+	assert.equal((await ask(young, "/one")).status, 200);
+});
+
 test("is kept for the next broker, and has a moment", async (t) => {
 	const { site, server, front, broker, token, restart } =
 	    await open_site(t);

@@ -142,7 +142,8 @@ start(struct session *s)
 	} else {
 		s->openai = openai_new(transcription ? OPENAI_TRANSCRIPTION
 						     : OPENAI_REALTIME,
-		    model == NULL ? "gpt-realtime" : model, clock_unix());
+		    model == NULL ? "gpt-realtime" : model,
+		    clock_unix() + o->session_s);
 		go_on(s);
 	}
 }

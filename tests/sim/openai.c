@@ -124,13 +124,13 @@ openai_string(const json_t *object, const char *name)
 }
 
 struct openai *
-openai_new(enum openai_kind kind, const char *model, int64_t now)
+openai_new(enum openai_kind kind, const char *model, int64_t expires_at)
 {
 	struct openai *o = xcalloc(1, sizeof(*o));
 
 	o->kind = kind;
 	o->conversation_id = openai_id("conv");
-	o->session = openai_session_new(kind, model, now);
+	o->session = openai_session_new(kind, model, expires_at);
 	o->items = json_array();
 	o->out = json_array();
 	o->paced = json_array();

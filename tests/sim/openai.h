@@ -20,9 +20,14 @@ enum openai_kind {
 	OPENAI_TRANSCRIPTION, /* ?intent=transcription */
 };
 
-/* A new conversation, session.created is due.  now: seconds since 1970. */
+#define OPENAI_SESSION_S 3600 /* the vendor ends a session after 60 minutes */
+
+/*
+ * A new conversation, session.created is due, and says that it ends then, in
+ * seconds since 1970.
+ */
 struct openai *openai_new(enum openai_kind kind, const char *model,
-    int64_t now);
+    int64_t expires_at);
 void openai_free(struct openai *o);
 
 /* A text message of the client, or a binary one. */

@@ -40,7 +40,7 @@ const char *openai_string(const json_t *object, const char *name);
 
 /* session */
 json_t *openai_session_new(enum openai_kind kind, const char *model,
-    int64_t now);
+    int64_t expires_at);
 /*
  * Check the members of a session or of a response's parameters, as the
  * vendor does; false after an error event.

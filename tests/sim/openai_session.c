@@ -6,8 +6,6 @@
 #include "common/str.h"
 #include "openai_int.h"
 
-#define SESSION_S 3600 /* the vendor ends a session after 60 minutes */
-
 enum kind {
 	STRING,
 	NUMBER,
@@ -102,7 +100,7 @@ static const struct field params_fields[] = {
 };
 
 json_t *
-openai_session_new(enum openai_kind kind, const char *model, int64_t now)
+openai_session_new(enum openai_kind kind, const char *model, int64_t expires_at)
 {
 	char *id = openai_id("sess");
 	json_t *session, *input;
@@ -118,8 +116,7 @@ openai_session_new(enum openai_kind kind, const char *model, int64_t now)
 		session = json_pack("{s:s, s:s, s:s, s:I, s:{s:o}, s:n}",
 		    "type", "transcription", "object",
 		    "realtime.transcription_session", "id", id, "expires_at",
-		    (json_int_t)(now + SESSION_S), "audio", "input", input,
-		    "include");
+		    (json_int_t)expires_at, "audio", "input", input, "include");
 	else
 		session = json_pack(
 		    "{s:s, s:s, s:s, s:s, s:[s], s:s, s:[], s:s, s:s, s:n,"
@@ -129,9 +126,9 @@ openai_session_new(enum openai_kind kind, const char *model, int64_t now)
 		    "instructions", "You are a helpful, simulated AI.", "tools",
 		    "tool_choice", "auto", "max_output_tokens", "inf",
 		    "tracing", "truncation", "auto", "prompt", "expires_at",
-		    (json_int_t)(now + SESSION_S), "audio", "input", input,
-		    "output", "format", "type", "audio/pcm", "rate", 24000,
-		    "voice", "marin", "speed", 1.0, "include");
+		    (json_int_t)expires_at, "audio", "input", input, "output",
+		    "format", "type", "audio/pcm", "rate", 24000, "voice",
+		    "marin", "speed", 1.0, "include");
 	free(id);
 	return session;
 }
@@ -328,7 +325,7 @@ openai_session_make(const json_t *wanted, int64_t now, json_t **ret_error)
 	bool transcription = type != NULL && strcmp(type, "transcription") == 0;
 	struct openai *o =
 	    openai_new(transcription ? OPENAI_TRANSCRIPTION : OPENAI_REALTIME,
-		"gpt-realtime", now);
+		"gpt-realtime", now + OPENAI_SESSION_S);
 	json_t *session = NULL;
 
 	json_array_clear(o->out);

@@ -11,6 +11,7 @@
 #include "common/crypt.h"
 #include "common/str.h"
 #include "common/xalloc.h"
+#include "openai.h"
 #include "raw.h"
 
 static const char help[] =
@@ -33,6 +34,9 @@ static const char help[] =
     "                     subprotocols that are selected besides OpenAI's,\n"
     "                     default v1.example,v2.example\n"
     "  --pace MS          between two deltas of an answer, default 5\n"
+    "  --session-seconds N\n"
+    "                     so much ahead is expires_at of OpenAI's sessions,\n"
+    "                     default 3600; they go on all the same\n"
     "  --charges FILE     append the id and tokens of each response there,\n"
     "                     before its response.done is sent\n"
     "  --die-with-parent  end when the starting process does\n"
@@ -139,6 +143,7 @@ enum {
 	OPT_CHAT_MODELS,
 	OPT_SUBPROTOCOLS,
 	OPT_PACE,
+	OPT_SESSION,
 	OPT_CHARGES,
 	OPT_DIE,
 	OPT_HELP,
@@ -159,6 +164,7 @@ static const struct option longopts[] = {
 	{ "chat-models", required_argument, NULL, OPT_CHAT_MODELS },
 	{ "subprotocols", required_argument, NULL, OPT_SUBPROTOCOLS },
 	{ "pace", required_argument, NULL, OPT_PACE },
+	{ "session-seconds", required_argument, NULL, OPT_SESSION },
 	{ "charges", required_argument, NULL, OPT_CHARGES },
 	{ "die-with-parent", no_argument, NULL, OPT_DIE },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -243,6 +249,9 @@ option(struct options *o, int opt, const char *text)
 	case OPT_PACE:
 		o->pace_ms = number(text, 60000);
 		break;
+	case OPT_SESSION:
+		o->session_s = number(text, 86400);
+		break;
 	case OPT_CHARGES:
 		o->charges_fd =
 		    open(text, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
@@ -287,6 +296,7 @@ options_new(int argc, char **argv)
 	o->bind = xstrdup("127.0.0.1");
 	o->raw_port = -1;
 	o->pace_ms = 5;
+	o->session_s = OPENAI_SESSION_S;
 	o->charges_fd = -1;
 	o->models = list_parse("gpt-realtime,gpt-realtime-1.5,gpt-realtime-2,"
 			       "gpt-realtime-2.1,gpt-realtime-2.1-mini,"

@@ -27,6 +27,7 @@ struct options {
 	struct list chat_models;  /* likewise, of chat completions */
 	struct list subprotocols; /* that /echo selects */
 	int pace_ms;
+	int session_s;	/* until when one of OpenAI's says it lasts */
 	int charges_fd; /* a line for each response; -1: nowhere */
 	bool die_with_parent;
 	/* From the environment; NULL where it says nothing. */

@@ -105,6 +105,7 @@ start_with(const struct world *world, struct control_server_options options)
 	options.lookup = lookup;
 	options.lookup_ms = or_patience(options.lookup_ms);
 	options.silence_ms = or_patience(options.silence_ms);
+	options.overdue_ms = or_patience(options.overdue_ms);
 	options.closing_ms = or_patience(options.closing_ms);
 	options.ended_ms = or_patience(options.ended_ms);
 	if (control_server_start(world->listen_fd, &options, &diag) != ERR_OK)

@@ -13,6 +13,7 @@
 
 #include "broker/limits/revocations.h"
 #include "broker/signing_key.h"
+#include "common/clock.h"
 #include "common/secret.h"
 #include "common/xalloc.h"
 #include "control_peers.h"
@@ -333,6 +334,37 @@ takes_up_nothing_that_is_over(void **state)
 }
 
 static void
+drops_a_tunnel_that_outstays_its_time(void **state)
+{
+	struct world *world = *state;
+	struct wire_packet *packet;
+	char lease[33], *resume;
+	int64_t start_ms;
+	int tunnel;
+
+	use_key("0123456789abcdef0123456789abcdef");
+	reload("max_connections = 1",
+	    "max_connections = 1\nlifetime = 1\nconnect_timeout = 1");
+	start_with(world,
+	    (struct control_server_options){ .overdue_ms = 100,
+		.closing_ms = 100 });
+	tunnel = peer(world);
+	start_ms = clock_ms();
+	resume = open_tunnel(tunnel, OPEN("/echo"), lease);
+	packet = receive(tunnel, WIRE_CLOSE);
+	assert_true(clock_ms() - start_ms >= 2100);
+	assert_int_equal(packet->close.code, 4200);
+	wire_packet_free(packet);
+	hear_end(tunnel);
+	wait_for_no_lease(world);
+	tunnel = peer(world);
+	say_resume(tunnel, resume);
+	hear_deny(tunnel, 403);
+	(void)close(tunnel);
+	free(resume);
+}
+
+static void
 drops_a_tunnel_that_is_told_to_end_and_does_not(void **state)
 {
 	struct world *world = *state;
@@ -455,6 +487,7 @@ main(void)
 		SERVER_TEST(takes_up_no_lease_twice_unless_its_peer_is_gone),
 		SERVER_TEST(takes_up_nothing_that_it_has_not_signed),
 		SERVER_TEST(takes_up_nothing_that_is_over),
+		SERVER_TEST(drops_a_tunnel_that_outstays_its_time),
 		SERVER_TEST(drops_a_tunnel_that_is_told_to_end_and_does_not),
 		SERVER_TEST(takes_up_hundreds_at_once),
 		SERVER_TEST(closes_at_once_what_was_revoked_while_it_was_away),

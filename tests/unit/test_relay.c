@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "common/clock.h"
 #include "tunnel/relay.h"
 
 #define B(s)	   s, sizeof(s) - 1
@@ -1142,6 +1143,107 @@ other_limits_move_the_warning(void **state)
 	assert_close_code(&fix->client, 4200);
 }
 
+/* Have the vendor say when it ends the session; the client gets that, too. */
+static void
+say_end(struct fixture *fix, int64_t expires_at)
+{
+	char text[128];
+
+	(void)snprintf(text, sizeof(text),
+	    "{\"type\":\"session.updated\",\"session\":{\"expires_at\":%lld}}",
+	    (long long)expires_at);
+	say_text(&fix->upstream, text);
+	expect_text(fix, &fix->client, "session.updated");
+}
+
+/* The client gets nothing within so long. */
+static void
+expect_silence(struct fixture *fix, int64_t ms)
+{
+	fix->until = SIZE_MAX;
+	loop_timer_set(fix->timer, ms);
+	assert_int_equal(loop_run(fix->loop), ERR_OK);
+	assert_true(fix->timed_out);
+	fix->timed_out = false;
+	assert_int_equal(fix->client.len, 0);
+}
+
+static void
+start_with_warning(struct fixture *fix, const struct wire_limits *limits)
+{
+	struct diag diag;
+
+	fix->messages.usage = true;
+	fix->limits.lifetime_ms = limits->lifetime_ms;
+	fix->limits.vendor_ms = limits->vendor_ms;
+	fix->limits.warn_ms = limits->warn_ms;
+	assert_int_equal(transform_new(&fix->messages, 0,
+			     &fix->streams.transform, &diag),
+	    ERR_OK);
+	start(fix);
+}
+
+static void
+the_vendor_says_when_it_ends(void **state)
+{
+	static const struct wire_limits limits = {
+		.lifetime_ms = 7200 * 1000,
+		.vendor_ms = 3600 * 1000,
+		.warn_ms = 60 * 1000,
+	};
+	struct fixture *fix = *state;
+	char part[64];
+	int64_t at;
+
+	start_with_warning(fix, &limits);
+	/* what will not do changes nothing, nor does an end that is far */
+	say_end(fix, clock_unix() + 25 * 3600);
+	say_end(fix, clock_unix() - 10);
+	say_end(fix, clock_unix() + 1000);
+	expect_silence(fix, 100);
+	/* an end that is near: not within a message */
+	at = clock_unix() + 3;
+	(void)snprintf(part, sizeof(part), "\"expires_at\":%lld,",
+	    (long long)at);
+	say_end(fix, at);
+	say(&fix->upstream, B("\x01\x01x"));
+	run_until(fix, 3);
+	assert_got(&fix->client, B("\x01\x01x"));
+	expect_silence(fix, 1600); /* from the middle of its time on */
+	say(&fix->upstream, B("\x80\x01y"));
+	run_until(fix, 3);
+	assert_memory_equal(fix->client.got, "\x80\x01y", 3);
+	fix->client.len -= 3;
+	memmove(fix->client.got, fix->client.got + 3, fix->client.len);
+	expect_text(fix, &fix->client, part);
+	assert_int_equal(fix->client.len, 0);
+	/* once */
+	say_end(fix, at);
+	say_end(fix, clock_unix() - 10);
+	expect_silence(fix, 100);
+	/* and of another end anew */
+	say_end(fix, at + 1);
+	expect_text(fix, &fix->client, "\"reason\":\"vendor\"");
+	expect_silence(fix, 100);
+}
+
+static void
+the_sites_end_counts_where_it_is_first(void **state)
+{
+	static const struct wire_limits limits = {
+		.lifetime_ms = 600,
+		.vendor_ms = 300,
+		.warn_ms = 300,
+	};
+	struct fixture *fix = *state;
+
+	start_with_warning(fix, &limits);
+	say_end(fix, clock_unix() + 3600);
+	expect_text(fix, &fix->client, "\"reason\":\"site\"");
+	run_until(fix, 4);
+	assert_close_code(&fix->client, 4200);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -1181,6 +1283,8 @@ main(void)
 		TEST(a_cancel_waits_for_the_end_of_a_message),
 		TEST(a_client_is_told_ahead_of_the_end),
 		TEST(other_limits_move_the_warning),
+		TEST(the_vendor_says_when_it_ends),
+		TEST(the_sites_end_counts_where_it_is_first),
 	};
 
 	return cmocka_run_group_tests_name("relay", tests, NULL, NULL);

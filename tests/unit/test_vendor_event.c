@@ -99,6 +99,56 @@ other_events_are_not_read_beyond_their_type(void **state)
 }
 
 static void
+the_end_of_a_session_is_read_however_it_is_cut(void **state)
+{
+	static const char text[] =
+	    "{\"type\":\"session.updated\",\"session\":{\"instructions\":"
+	    "\"{\\\"expires_at\\\":1}\",\"audio\":{\"expires_at\":2},"
+	    "\"expires_at\":1790000000},\"expires_at\":3}";
+
+	for (size_t step = 1; step < sizeof(text); step++) {
+		read_cut(*state, text, step);
+		assert_int_equal(vendor_event_expires_at(*state), 1790000000);
+	}
+	read_all(*state,
+	    "{\"session\":{\"expires_at\":999999999999999},"
+	    "\"type\":\"session.created\"}");
+	assert_int_equal(vendor_event_expires_at(*state), 999999999999999);
+}
+
+static void
+there_is_no_end_of_a_session_where_there_is_none(void **state)
+{
+#define CREATED "{\"type\":\"session.created\",\"session\":"
+	static const char *const events[] = {
+		CREATED "{}}",
+		CREATED "{\"expires_at\":null}}",
+		CREATED "{\"expires_at\":\"1790000000\"}}",
+		CREATED "{\"expires_at\":1790000000.5}}",
+		CREATED "{\"expires_at\":1.79e9}}",
+		CREATED "{\"expires_at\":-1790000000}}",
+		CREATED "{\"expires_at\":[1790000000]}}",
+		CREATED "{\"expires_at\":1000000000000000}}",
+		CREATED "{\"expires_at\":1790000000,\"expires_at\":1}}",
+		CREATED "{\"expires_at\":1790000000},\"session\":{}}",
+		CREATED "{\"expires_at\":1790000000}",
+		CREATED "{\"expires_at\":1790000000}}}",
+		"{\"type\":\"session.created\",\"expires_at\":1790000000}",
+		"{\"type\":\"error\",\"session\":{\"expires_at\":1790000000}}",
+		"{\"type\":\"session.expired\","
+		"\"session\":{\"expires_at\":1790000000}}",
+		"{\"session\":{\"expires_at\":1790000000}}",
+		"[]",
+		"",
+	};
+
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+		read_all(*state, events[i]);
+		assert_int_equal(vendor_event_expires_at(*state), 0);
+	}
+}
+
+static void
 there_is_no_usage_where_there_is_none(void **state)
 {
 	static const char *const events[] = {
@@ -201,6 +251,8 @@ main(void)
 		T(the_usage_of_a_response_is_read_however_it_is_cut),
 		T(the_usage_of_a_transcription_is_read),
 		T(other_events_are_not_read_beyond_their_type),
+		T(the_end_of_a_session_is_read_however_it_is_cut),
+		T(there_is_no_end_of_a_session_where_there_is_none),
 		T(there_is_no_usage_where_there_is_none),
 		T(an_error_says_what_it_is_about),
 		T(a_response_has_a_name_from_its_beginning),
