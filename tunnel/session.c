@@ -15,6 +15,7 @@
 #include "tunnel/dial.h"
 #include "tunnel/http_head.h"
 #include "tunnel/intake.h"
+#include "tunnel/key_mask.h"
 #include "tunnel/linger.h"
 #include "tunnel/question.h"
 #include "tunnel/relay.h"
@@ -49,6 +50,7 @@ struct session {
 	bool stopping;
 	struct wire_packet *grant;
 	struct transform *transform; /* until the relay has it */
+	struct key_mask *keys;	     /* as well */
 	struct dial *dial;
 	struct relay *relay;
 	struct linger *linger;
@@ -152,6 +154,8 @@ drop_all(struct session *session)
 	session->dial = NULL;
 	transform_free(session->transform);
 	session->transform = NULL;
+	key_mask_free(session->keys);
+	session->keys = NULL;
 	intake_free(session->intake);
 	session->intake = NULL;
 	if (session->grant != NULL)
@@ -175,7 +179,8 @@ refuse(struct session *session, const struct refusal *refusal)
 {
 	struct wire_headers own = { NULL, 0 };
 	char number[16], *text;
-	struct wire_header retry = { (char[]){ "Retry-After" }, number };
+	struct wire_header retry = { (char[]){ "Retry-After" }, number,
+		false };
 	struct loop_watch *watch;
 	struct stream *stream;
 	size_t len;
@@ -342,6 +347,7 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 		.upstream = upstream->stream,
 		.upstream_watch = upstream->watch,
 		.transform = session->transform,
+		.keys = session->keys,
 	};
 	size_t head_len, early_len;
 	const uint8_t *early;
@@ -358,6 +364,7 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 	session->phase = SESSION_RELAY;
 	session->opened_ms = clock_ms();
 	session->transform = NULL;
+	session->keys = NULL;
 	session->relay = relay_new(session->env->loop, &streams, &grant->limits,
 	    &relay_events, session);
 	report_set_relay(session->report, session->relay);
@@ -473,6 +480,8 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 		return;
 	}
 	session->phase = SESSION_DIAL;
+	/* the headers are cleared as soon as they are sent */
+	session->keys = key_mask_new(&answer->grant.upstream.headers);
 	session->dial = dial_start(session->env->loop, session->env->trust,
 	    &answer->grant, on_dialled, session);
 }

@@ -83,6 +83,8 @@ add_secret_headers(const struct config_relay *relay,
 			    header->name, relay->name);
 			return ERR_SYS;
 		}
+		headers->items[headers->count - 1].secret =
+		    header->secret != NULL;
 	}
 	return ERR_OK;
 }
