@@ -179,8 +179,7 @@ refuse(struct session *session, const struct refusal *refusal)
 {
 	struct wire_headers own = { NULL, 0 };
 	char number[16], *text;
-	struct wire_header retry = { (char[]){ "Retry-After" }, number,
-		false };
+	struct wire_header retry = { (char[]){ "Retry-After" }, number, false };
 	struct loop_watch *watch;
 	struct stream *stream;
 	size_t len;
@@ -191,8 +190,9 @@ refuse(struct session *session, const struct refusal *refusal)
 		own.items = &retry;
 		own.count = 1;
 	}
-	log_info("tunnel.refused", "status=%d code=%s route=%s reason=\"%s\"",
-	    refusal->status, refusal->code, route_name(session),
+	log_limited(session->env->refusals, LOG_LEVEL_INFO, "tunnel.refused",
+	    "status=%d code=%s route=%s reason=\"%s\"", refusal->status,
+	    refusal->code, route_name(session),
 	    refusal->why != NULL ? refusal->why : "");
 	text = reply_refusal(refusal->status, refusal->code, refusal->message,
 	    refusal->body, refusal->headers != NULL ? refusal->headers : &own,
