@@ -24,8 +24,8 @@
 #include "tunnel/transform.h"
 
 /* come back when the broker or we have been started again: 1 to 5 s */
-#define RETRY_MIN_S    1
-#define RETRY_SPREAD_S 5
+#define RETRY_MIN_S 1
+#define RETRY_MAX_S 5
 
 enum session_phase {
 	SESSION_HEAD,	/* the request is being read */
@@ -223,17 +223,15 @@ refuse_err(struct session *session, enum err err, const char *message,
 static void
 refuse_unavailable(struct session *session, const char *why)
 {
-	uint8_t random;
-	struct refusal refusal = {
+	const struct refusal refusal = {
 		.status = err_http_status(ERR_UNAVAIL),
 		.code = err_code(ERR_UNAVAIL),
 		.message = err_text(ERR_UNAVAIL),
+		/* spread, or all would come back in the same second */
+		.retry_after_s = crypt_random_between(RETRY_MIN_S, RETRY_MAX_S),
 		.why = why,
 	};
 
-	/* spread, or all would come back in the same second */
-	crypt_random(&random, sizeof(random));
-	refusal.retry_after_s = RETRY_MIN_S + random % RETRY_SPREAD_S;
 	refuse(session, &refusal);
 }
 
