@@ -91,6 +91,15 @@ crypt_random(void *out, size_t len)
 	}
 }
 
+unsigned
+crypt_random_between(uint8_t low, uint8_t high)
+{
+	uint32_t random;
+
+	crypt_random(&random, sizeof(random));
+	return low + random % (high - low + 1U);
+}
+
 void
 crypt_random_hex(char *out, size_t len)
 {

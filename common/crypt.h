@@ -14,6 +14,9 @@
 /* Fill with random bytes; aborts where the system has none. */
 void crypt_random(void *out, size_t len);
 
+/* A number of them, both among them, for what must not come all at once. */
+unsigned crypt_random_between(uint8_t low, uint8_t high);
+
 /* len random bytes as 2*len lower-case hexadecimal digits and a NUL. */
 void crypt_random_hex(char *out, size_t len);
 

@@ -10,11 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 #define LINE_MAX_BYTES 2048
+#define ROOM_BYTES     256 /* for what stands before and behind a text */
 
 /* Set once by log_init() before there are threads; then only read. */
 static const char *log_program = "culvert";
@@ -150,3 +154,69 @@ LOG_FUNCTION(log_warning, LOG_LEVEL_WARNING)
 LOG_FUNCTION(log_notice, LOG_LEVEL_NOTICE)
 LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
 LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
+
+/* ---- lines that are limited --------------------------------------------- */
+
+PRINTF_LIKE(3, 4)
+static void
+log_line(enum log_level level, const char *event, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_write(level, event, fmt, ap);
+	va_end(ap);
+}
+
+struct log_limit *
+log_limit_share(const struct log_limit *limit)
+{
+	struct log_limit *shared = mmap(NULL, sizeof(*shared),
+	    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (shared == MAP_FAILED)
+		abort(); /* as xalloc */
+	shared->max = limit->max;
+	shared->per_ms = limit->per_ms;
+	return shared;
+}
+
+/*
+ * True where a line may be written, and how many were not since the last.
+ * Without a lock, for processes may die: a race costs the count, not more.
+ */
+static bool
+take_line(struct log_limit *limit, unsigned *ret_omitted)
+{
+	long long now_ms = clock_ms();
+	long long until_ms = atomic_load(&limit->until_ms);
+
+	if (now_ms >= until_ms &&
+	    atomic_compare_exchange_strong(&limit->until_ms, &until_ms,
+		now_ms + limit->per_ms))
+		atomic_store(&limit->lines, 0);
+	if (atomic_fetch_add(&limit->lines, 1) < limit->max) {
+		*ret_omitted = atomic_exchange(&limit->omitted, 0);
+		return true;
+	}
+	atomic_fetch_add(&limit->omitted, 1);
+	return false;
+}
+
+void
+log_limited(struct log_limit *limit, enum log_level level, const char *event,
+    const char *fmt, ...)
+{
+	char text[LINE_MAX_BYTES - ROOM_BYTES], suffix[24] = "";
+	unsigned omitted;
+	va_list ap;
+
+	if (level > log_max || !take_line(limit, &omitted))
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (omitted > 0)
+		(void)snprintf(suffix, sizeof(suffix), " omitted=%u", omitted);
+	log_line(level, event, "%s%s", text, suffix);
+}

@@ -2,6 +2,7 @@
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "common/err.h"
@@ -35,5 +36,26 @@ void log_warning(const char *event, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void log_notice(const char *event, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void log_info(const char *event, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void log_debug(const char *event, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/*
+ * For lines that anybody can bring about as often as he likes: the first
+ * max of each per_ms are written, and others counted.  The next one that is
+ * written ends in " omitted=N".  Static, one for each place, or shared.
+ */
+struct log_limit {
+	unsigned max;
+	int64_t per_ms;
+	/* private */
+	atomic_uint lines, omitted;
+	atomic_llong until_ms;
+};
+
+#define LOG_LIMIT_A_MINUTE { .max = 60, .per_ms = 60000 }
+
+/* One of this process and all that are forked from it; for good. */
+struct log_limit *log_limit_share(const struct log_limit *limit);
+
+void log_limited(struct log_limit *limit, enum log_level level,
+    const char *event, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 #endif

@@ -67,10 +67,14 @@ parse_headers(const json_t *value, struct wire_headers *headers)
 		const json_t *pair = json_array_get(value, i);
 		const char *name = json_string_value(json_array_get(pair, 0));
 		const char *text = json_string_value(json_array_get(pair, 1));
+		bool secret = json_is_true(json_array_get(pair, 2));
 
-		if (json_array_size(pair) != 2 || name == NULL || text == NULL)
+		if (json_array_size(pair) != (secret ? 3 : 2) || name == NULL ||
+		    text == NULL)
 			return ERR_PROTO;
 		err = wire_headers_add(headers, name, text);
+		if (err == ERR_OK)
+			headers->items[headers->count - 1].secret = secret;
 	}
 	return err;
 }
@@ -220,10 +224,14 @@ format_headers(const struct wire_field *field,
 	json_t *array = json_array();
 
 	/* wire_headers_add() let only text in that JSON can carry */
-	for (size_t i = 0; i < headers->count; i++)
-		(void)json_array_append_new(array,
-		    json_pack("[ss]", headers->items[i].name,
-			headers->items[i].value));
+	for (size_t i = 0; i < headers->count; i++) {
+		const struct wire_header *header = &headers->items[i];
+		json_t *item = json_pack("[ss]", header->name, header->value);
+
+		if (header->secret)
+			(void)json_array_append_new(item, json_true());
+		(void)json_array_append_new(array, item);
+	}
 	return put(object, field->name, array);
 }
 

@@ -2,19 +2,22 @@
 #ifndef COMMON_WIRE_HEADERS_H
 #define COMMON_WIRE_HEADERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/err.h"
 
 /*
  * wire_headers: header fields in the packets of the control socket: of one
- * request, or for one upstream or answer.
+ * request, or for one upstream or answer.  As JSON each is [name, value], or
+ * [name, value, true] where it is secret.
  */
 #define WIRE_HEADERS_MAX 100
 
 struct wire_header {
 	char *name;  /* as received; compare without case */
 	char *value; /* blanks around it removed */
+	bool secret; /* its last word is a key of ours */
 };
 
 struct wire_headers {

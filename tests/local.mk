@@ -82,6 +82,7 @@ unit_tests = \
 	%D%/unit/test_json_peek \
 	%D%/unit/test_jwks \
 	%D%/unit/test_jwt \
+	%D%/unit/test_key_mask \
 	%D%/unit/test_leases \
 	%D%/unit/test_ledger \
 	%D%/unit/test_linger \
@@ -223,6 +224,8 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store) \
 	$(request_double)
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c $(request_double)
+%C%_unit_test_log_SOURCES = %D%/unit/test_log.c $(clock_double)
+%C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
 %C%_unit_test_session_SOURCES = %D%/unit/test_session.c $(session_peers)
 %C%_unit_test_session_open_SOURCES = %D%/unit/test_session_open.c \
 	$(session_peers)

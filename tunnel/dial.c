@@ -211,10 +211,7 @@ dial_refusal_from_status(int status, const char *retry_after,
 static unsigned
 some_seconds(void)
 {
-	uint8_t random;
-
-	crypt_random(&random, sizeof(random));
-	return 1 + random % 5;
+	return crypt_random_between(1, 5);
 }
 
 static void

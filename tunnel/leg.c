@@ -278,7 +278,8 @@ on_pass(void *arg, const uint8_t *data, size_t len)
 		run_add(run, data, len);
 }
 
-static void
+/* True where the reason has a key in it: it is not to pass as it is. */
+static bool
 note_close(struct leg *leg, const uint8_t *payload, size_t len)
 {
 	const char *reason = "";
@@ -288,6 +289,7 @@ note_close(struct leg *leg, const uint8_t *payload, size_t len)
 		&reason_len) == ERR_OK)
 		(void)snprintf(leg->close_reason, sizeof(leg->close_reason),
 		    "%.*s", (int)reason_len, reason);
+	return key_mask_apply(leg->keys, leg->close_reason);
 }
 
 static void
@@ -296,6 +298,7 @@ on_control(void *arg, enum ws_opcode opcode, const uint8_t *raw, size_t raw_len,
 {
 	struct run *run = arg;
 	struct leg *from = run->from, *to = from->other;
+	uint8_t own[WS_CONTROL_FRAME_MAX];
 
 	if (opcode == WS_PONG && from->ping_out &&
 	    payload_len == sizeof(from->ping) &&
@@ -303,8 +306,11 @@ on_control(void *arg, enum ws_opcode opcode, const uint8_t *raw, size_t raw_len,
 		from->ping_out = false;
 		return;
 	}
-	if (opcode == WS_CLOSE)
-		note_close(from, payload, payload_len);
+	if (opcode == WS_CLOSE && note_close(from, payload, payload_len)) {
+		raw_len = ws_close_put(own, make_mask(to), from->close_code,
+		    from->close_reason);
+		raw = own;
+	}
 	if (to->out != LEG_OPEN)
 		return;
 	run_add(run, raw, raw_len);

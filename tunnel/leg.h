@@ -11,6 +11,7 @@
 #include "common/wire.h"
 #include "tunnel/cause.h"
 #include "tunnel/flow.h"
+#include "tunnel/key_mask.h"
 #include "tunnel/stream.h"
 #include "tunnel/transform.h"
 
@@ -50,6 +51,7 @@ struct leg {
 	struct transform *transform; /* of both legs; NULL: none */
 	enum transform_mode mode;    /* of what this peer sends */
 	const struct leg_news *news;
+	const struct key_mask *keys; /* not for the other peer; NULL: none */
 
 	/* set by the relay */
 	bool paused; /* it is not to be read yet */
@@ -69,6 +71,7 @@ struct leg {
 	int64_t resume_ms; /* it is not read before */
 	int64_t data_ms;   /* when it sent data last */
 	int close_code;	   /* of the close frame it sent */
+	/* without keys */
 	char close_reason[WS_REASON_MAX_BYTES + 1];
 
 	/* private */

@@ -12,6 +12,7 @@ libtunnel_a_SOURCES = \
 	%D%/http_head.c %D%/http_head.h \
 	%D%/intake.c %D%/intake.h \
 	%D%/json_peek.c %D%/json_peek.h \
+	%D%/key_mask.c %D%/key_mask.h \
 	%D%/leg.c %D%/leg.h \
 	%D%/linger.c %D%/linger.h \
 	%D%/message_log.c %D%/message_log.h \

@@ -8,6 +8,7 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "tunnel/key_mask.h"
 #include "tunnel/leg.h"
 #include "tunnel/linger.h"
 #include "tunnel/message_log.h"
@@ -34,6 +35,7 @@ struct relay {
 	struct wire_limits limits;
 	struct leg client, upstream;
 	struct transform *transform;
+	struct key_mask *keys;
 	struct leg_news news;
 	struct buf *early; /* of a client that is not heard yet */
 	enum relay_state state;
@@ -247,6 +249,7 @@ check_session(struct relay *relay, int64_t now)
 		(void)snprintf(reason, sizeof(reason), "%s%s%s",
 		    cause_text(CAUSE_SESSION_REFUSED),
 		    param[0] != '\0' ? ": " : "", param);
+		(void)key_mask_apply(relay->keys, reason);
 		close_both(relay, CAUSE_SESSION_REFUSED, SIDE_UPSTREAM, 0,
 		    reason);
 	}
@@ -596,6 +599,7 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	relay->arg = arg;
 	relay->limits = *limits;
 	relay->transform = streams->transform;
+	relay->keys = streams->keys;
 	relay->news = (struct leg_news){ events->event, events->message,
 		events->ask, arg };
 	relay->timer = loop_timer_new(loop, on_timer, relay);
@@ -611,6 +615,7 @@ relay_new(struct loop *loop, const struct relay_streams *streams,
 	set_rates(relay, now);
 	relay->client.stream = streams->client;
 	relay->client.watch = streams->client_watch;
+	relay->upstream.keys = streams->keys;
 	relay->upstream.stream = streams->upstream;
 	relay->upstream.watch = streams->upstream_watch;
 	loop_watch_bind(relay->client.watch, on_client_ready, relay);
@@ -723,6 +728,7 @@ relay_free(struct relay *relay)
 	leg_done(&relay->client);
 	leg_done(&relay->upstream);
 	transform_free(relay->transform);
+	key_mask_free(relay->keys);
 	buf_free(relay->early);
 	linger_free(relay->lingers[0]);
 	linger_free(relay->lingers[1]);

@@ -9,6 +9,7 @@
 #include "common/wire.h"
 #include "common/ws_frame.h"
 #include "tunnel/cause.h"
+#include "tunnel/key_mask.h"
 #include "tunnel/stream.h"
 #include "tunnel/transform.h"
 
@@ -23,7 +24,8 @@
  *
  * It also pings silent peers, keeps the limits, and ends the conversation: the
  * close frame of a peer passes to the other and the answer passes back; a
- * close of our own goes to both.  Ahead of the end of its time, by the vendor's
+ * close of our own goes to both.  Of a vendor's close frame the client gets the
+ * reason without keys of ours.  Ahead of the end of its time, by the vendor's
  * limit or ours, the client is told, where it understands that.
  */
 struct relay;
@@ -57,6 +59,7 @@ struct relay_streams {
 	struct stream *client, *upstream;
 	struct loop_watch *client_watch, *upstream_watch;
 	struct transform *transform; /* NULL: messages are not read */
+	struct key_mask *keys;	     /* of the vendor; NULL: none */
 };
 
 struct relay *relay_new(struct loop *loop, const struct relay_streams *streams,

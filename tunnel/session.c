@@ -15,6 +15,7 @@
 #include "tunnel/dial.h"
 #include "tunnel/http_head.h"
 #include "tunnel/intake.h"
+#include "tunnel/key_mask.h"
 #include "tunnel/linger.h"
 #include "tunnel/question.h"
 #include "tunnel/relay.h"
@@ -23,8 +24,8 @@
 #include "tunnel/transform.h"
 
 /* come back when the broker or we have been started again: 1 to 5 s */
-#define RETRY_MIN_S    1
-#define RETRY_SPREAD_S 5
+#define RETRY_MIN_S 1
+#define RETRY_MAX_S 5
 
 enum session_phase {
 	SESSION_HEAD,	/* the request is being read */
@@ -49,6 +50,7 @@ struct session {
 	bool stopping;
 	struct wire_packet *grant;
 	struct transform *transform; /* until the relay has it */
+	struct key_mask *keys;	     /* as well */
 	struct dial *dial;
 	struct relay *relay;
 	struct linger *linger;
@@ -152,6 +154,8 @@ drop_all(struct session *session)
 	session->dial = NULL;
 	transform_free(session->transform);
 	session->transform = NULL;
+	key_mask_free(session->keys);
+	session->keys = NULL;
 	intake_free(session->intake);
 	session->intake = NULL;
 	if (session->grant != NULL)
@@ -175,7 +179,7 @@ refuse(struct session *session, const struct refusal *refusal)
 {
 	struct wire_headers own = { NULL, 0 };
 	char number[16], *text;
-	struct wire_header retry = { (char[]){ "Retry-After" }, number };
+	struct wire_header retry = { (char[]){ "Retry-After" }, number, false };
 	struct loop_watch *watch;
 	struct stream *stream;
 	size_t len;
@@ -186,8 +190,9 @@ refuse(struct session *session, const struct refusal *refusal)
 		own.items = &retry;
 		own.count = 1;
 	}
-	log_info("tunnel.refused", "status=%d code=%s route=%s reason=\"%s\"",
-	    refusal->status, refusal->code, route_name(session),
+	log_limited(session->env->refusals, LOG_LEVEL_INFO, "tunnel.refused",
+	    "status=%d code=%s route=%s reason=\"%s\"", refusal->status,
+	    refusal->code, route_name(session),
 	    refusal->why != NULL ? refusal->why : "");
 	text = reply_refusal(refusal->status, refusal->code, refusal->message,
 	    refusal->body, refusal->headers != NULL ? refusal->headers : &own,
@@ -218,17 +223,15 @@ refuse_err(struct session *session, enum err err, const char *message,
 static void
 refuse_unavailable(struct session *session, const char *why)
 {
-	uint8_t random;
-	struct refusal refusal = {
+	const struct refusal refusal = {
 		.status = err_http_status(ERR_UNAVAIL),
 		.code = err_code(ERR_UNAVAIL),
 		.message = err_text(ERR_UNAVAIL),
+		/* spread, or all would come back in the same second */
+		.retry_after_s = crypt_random_between(RETRY_MIN_S, RETRY_MAX_S),
 		.why = why,
 	};
 
-	/* spread, or all would come back in the same second */
-	crypt_random(&random, sizeof(random));
-	refusal.retry_after_s = RETRY_MIN_S + random % RETRY_SPREAD_S;
 	refuse(session, &refusal);
 }
 
@@ -342,6 +345,7 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 		.upstream = upstream->stream,
 		.upstream_watch = upstream->watch,
 		.transform = session->transform,
+		.keys = session->keys,
 	};
 	size_t head_len, early_len;
 	const uint8_t *early;
@@ -358,6 +362,7 @@ open_relay(struct session *session, const struct dial_upstream *upstream)
 	session->phase = SESSION_RELAY;
 	session->opened_ms = clock_ms();
 	session->transform = NULL;
+	session->keys = NULL;
 	session->relay = relay_new(session->env->loop, &streams, &grant->limits,
 	    &relay_events, session);
 	report_set_relay(session->report, session->relay);
@@ -473,6 +478,8 @@ on_answer(void *arg, struct wire_packet *answer, const char *why)
 		return;
 	}
 	session->phase = SESSION_DIAL;
+	/* the headers are cleared as soon as they are sent */
+	session->keys = key_mask_new(&answer->grant.upstream.headers);
 	session->dial = dial_start(session->env->loop, session->env->trust,
 	    &answer->grant, on_dialled, session);
 }

@@ -2,6 +2,7 @@
 #ifndef TUNNEL_SESSION_H
 #define TUNNEL_SESSION_H
 
+#include "common/log.h"
 #include "common/loop.h"
 #include "tunnel/stream.h"
 
@@ -20,6 +21,7 @@ struct session_env {
 	struct loop *loop;
 	const struct stream_trust *trust; /* the system's store */
 	const char *control_path;
+	struct log_limit *refusals; /* lines of them */
 };
 
 typedef void (*session_done)(void *arg, struct session *session);

@@ -54,6 +54,7 @@ enum err
 worker_new(const char *control_path, unsigned connections, struct worker **ret,
     struct diag *diag)
 {
+	static const struct log_limit refusals = LOG_LIMIT_A_MINUTE;
 	struct worker *worker = xcalloc(1, sizeof(*worker));
 	enum err err;
 
@@ -61,6 +62,7 @@ worker_new(const char *control_path, unsigned connections, struct worker **ret,
 	worker->signal_fd = worker->epoll_fd = -1;
 	worker->sockets = (struct worker_sockets){ -1, -1, -1 };
 	worker->env.control_path = control_path;
+	worker->env.refusals = log_limit_share(&refusals);
 	err = loop_new(&worker->env.loop, diag);
 	if (err == ERR_OK)
 		err = stream_trust_new(NULL, &worker->trust, diag);

@@ -28,6 +28,7 @@ anam_escape(const char *text, char *out, size_t size)
 void
 anam_refuse(struct request *req, enum err err, const struct diag *diag)
 {
+	static struct log_limit denied = LOG_LIMIT_A_MINUTE;
 	char client[64];
 
 	if (err == ERR_RATE)
@@ -40,7 +41,8 @@ anam_refuse(struct request *req, enum err err, const struct diag *diag)
 		return;
 	}
 	if (err == ERR_DENIED || err == ERR_UNAUTH || err == ERR_RATE)
-		log_notice("anam.denied", "client=%s reason=\"%s\"",
+		log_limited(&denied, LOG_LEVEL_NOTICE, "anam.denied",
+		    "client=%s reason=\"%s\"",
 		    anam_escape(request_client(req), client, sizeof(client)),
 		    diag->text);
 	if (err == ERR_RATE)

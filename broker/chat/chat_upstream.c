@@ -78,6 +78,15 @@ fail(struct chat_upstream *upstream, enum err err, const char *reason)
 		    err == ERR_LIMIT ? &chat_upstream_too_large : &failed);
 }
 
+/* The vendor's key; NULL where it gets none. */
+static const char *
+key_of(const struct config_chat *config)
+{
+	return config->header_count == 0 || config->headers[0].secret == NULL
+	    ? NULL
+	    : secret_peek(config->headers[0].secret, NULL);
+}
+
 /* ---- what comes --------------------------------------------------------- */
 
 /* It has refused, and said all that it says of it. */
@@ -90,7 +99,7 @@ refuse(struct chat_upstream *upstream)
 	const void *body = buf_peek(upstream->refusal, &len);
 	int status = upstream->status;
 
-	completion_read_refusal(body, len, &said);
+	completion_read_refusal(body, len, key_of(upstream->config), &said);
 	if (status == 401 || status == 403)
 		log_error("chat.key_refused",
 		    "generation=%s status=%d code=%s reason=\"the vendor does "
@@ -265,7 +274,8 @@ chat_upstream_start(const struct config_chat *config, const char *generation,
 	upstream->events = events;
 	upstream->arg = arg;
 	upstream->heard_ms = clock_ms();
-	upstream->completion = completion_new(&deltas, upstream);
+	upstream->completion =
+	    completion_new(&deltas, upstream, key_of(config));
 	upstream->quiet = loop_timer_new(hub_loop(), on_quiet, upstream);
 	loop_timer_set(upstream->quiet,
 	    config->first_ms < config->idle_ms ? config->first_ms

@@ -13,6 +13,7 @@
 struct completion {
 	const struct completion_events *events;
 	void *arg;
+	const char *key;  /* NULL: none */
 	struct buf *line; /* that has not ended yet */
 	struct buf *data; /* of an event that has not ended yet */
 	bool begun;	  /* a first line was read, so no BOM may come */
@@ -27,12 +28,14 @@ struct completion {
 };
 
 struct completion *
-completion_new(const struct completion_events *events, void *arg)
+completion_new(const struct completion_events *events, void *arg,
+    const char *key)
 {
 	struct completion *c = xcalloc(1, sizeof(*c));
 
 	c->events = events;
 	c->arg = arg;
+	c->key = key;
 	c->line = buf_new(COMPLETION_EVENT_MAX);
 	c->data = buf_new(COMPLETION_EVENT_MAX);
 	return c;
@@ -59,9 +62,9 @@ fail(struct completion *c, const char *why)
 
 /* ---- what a chunk says --------------------------------------------------- */
 
-/* A word that may stand in a log and in an answer of ours. */
+/* A word that may stand in a log and in an answer of ours: no key is one. */
 static bool
-is_word(const json_t *value)
+is_word(const json_t *value, const char *key)
 {
 	const char *s = json_string_value(value);
 	size_t len = json_string_length(value);
@@ -69,7 +72,8 @@ is_word(const json_t *value)
 	return s != NULL && len > 0 && len <= WORD_MAX &&
 	    strspn(s,
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-		"0123456789_-.") == len;
+		"0123456789_-.") == len &&
+	    (key == NULL || strstr(s, key) == NULL);
 }
 
 /* The message is not told: vendors quote prompts and keys in it. */
@@ -78,13 +82,13 @@ fail_with_error(struct completion *c, const json_t *error)
 {
 	const json_t *code = json_object_get(error, "code");
 
-	if (!json_is_integer(code) && !is_word(code))
+	if (!json_is_integer(code) && !is_word(code, c->key))
 		code = json_object_get(error, "type");
 	if (json_is_integer(code))
 		diag_set(&c->why,
 		    "the vendor has sent an error (%" JSON_INTEGER_FORMAT ")",
 		    json_integer_value(code));
-	else if (is_word(code))
+	else if (is_word(code, c->key))
 		diag_set(&c->why, "the vendor has sent an error (%s)",
 		    json_string_value(code));
 	else
@@ -147,7 +151,7 @@ take_choice(struct completion *c, const json_t *choice)
 	if (json_string_length(reason) > 0) {
 		c->finished = true;
 		c->finish_reason[0] = '\0';
-		if (is_word(reason))
+		if (is_word(reason, c->key))
 			strcpy(c->finish_reason, json_string_value(reason));
 	}
 	return ERR_OK;
@@ -400,17 +404,18 @@ completion_finish_reason(const struct completion *c)
 }
 
 static void
-take_word(const json_t *error, const char *name,
+take_word(const json_t *error, const char *name, const char *key,
     char ret[COMPLETION_WORD_BYTES])
 {
 	const json_t *value = json_object_get(error, name);
 
-	if (is_word(value) && json_string_length(value) < COMPLETION_WORD_BYTES)
+	if (is_word(value, key) &&
+	    json_string_length(value) < COMPLETION_WORD_BYTES)
 		(void)strcpy(ret, json_string_value(value));
 }
 
 void
-completion_read_refusal(const void *body, size_t len,
+completion_read_refusal(const void *body, size_t len, const char *key,
     struct completion_refusal *ret)
 {
 	const json_t *error;
@@ -420,9 +425,9 @@ completion_read_refusal(const void *body, size_t len,
 	if (len == 0 || json_parse(body, len, &value, NULL) != ERR_OK)
 		return;
 	error = json_object_get(value, "error");
-	take_word(error, "type", ret->code);
-	take_word(error, "code", ret->code);
-	take_word(error, "param", ret->param);
+	take_word(error, "type", key, ret->code);
+	take_word(error, "code", key, ret->code);
+	take_word(error, "param", key, ret->param);
 	json_decref(value);
 }
 

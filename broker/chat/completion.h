@@ -45,9 +45,13 @@ struct completion_usage {
 	json_t *raw; /* as it came, known or not; NULL: none came; borrowed */
 };
 
-/* The events are borrowed.  It is not to be freed in them. */
+/*
+ * The events are borrowed.  It is not to be freed in them.  The key that the
+ * vendor was shown, NULL where there is none, is borrowed, too: what has it in
+ * is no word of the vendor's to tell.
+ */
 struct completion *completion_new(const struct completion_events *events,
-    void *arg);
+    void *arg, const char *key);
 void completion_free(struct completion *completion); /* NULL is allowed */
 
 /*
@@ -74,7 +78,8 @@ const char *completion_finish_reason(const struct completion *completion);
 /*
  * What a vendor says in the body of a refusal: the code of {"error":{..}}, or
  * its type, and the param that it is about; "-" where it says none, or no
- * word.  Not its message, which may quote prompts and keys.
+ * word.  Not its message, which may quote prompts and keys.  As for key, see
+ * completion_new().
  */
 #define COMPLETION_WORD_BYTES 65
 
@@ -82,7 +87,7 @@ struct completion_refusal {
 	char code[COMPLETION_WORD_BYTES], param[COMPLETION_WORD_BYTES];
 };
 
-void completion_read_refusal(const void *body, size_t len,
+void completion_read_refusal(const void *body, size_t len, const char *key,
     struct completion_refusal *ret);
 
 /* The last usage that was said. */

@@ -22,9 +22,9 @@
 #include "broker/openai/openai_call.h"
 #include "broker/socketio/engineio.h"
 #include "broker/store/store.h"
-#include "common/clock.h"
 #include "broker/tickets/tickets.h"
 #include "broker/tunnels/endpoint.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/str.h"
 
@@ -219,6 +219,7 @@ find_route(const char *path, const char *method)
 static void
 log_denied(const struct request *req, const struct diag *diag)
 {
+	static struct log_limit denied = LOG_LIMIT_A_MINUTE;
 	const char *client = request_client(req);
 	const char *origin = request_header(req, "origin");
 	char client_word[64], origin_word[128];
@@ -231,8 +232,9 @@ log_denied(const struct request *req, const struct diag *diag)
 	    strlen(client));
 	(void)str_escape(origin_word, sizeof(origin_word), origin,
 	    strlen(origin));
-	log_info("request.denied", "client=%s origin=%s reason=\"%s\"",
-	    client_word, origin_word, diag->text);
+	log_limited(&denied, LOG_LEVEL_INFO, "request.denied",
+	    "client=%s origin=%s reason=\"%s\"", client_word, origin_word,
+	    diag->text);
 }
 
 /*

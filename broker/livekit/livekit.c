@@ -78,6 +78,7 @@ static void
 refuse(struct request *req, const struct config_token *template, enum err err,
     const struct diag *diag)
 {
+	static struct log_limit denied = LOG_LIMIT_A_MINUTE;
 	char client[64];
 
 	if (err_http_status(err) >= 500) {
@@ -86,7 +87,7 @@ refuse(struct request *req, const struct config_token *template, enum err err,
 		return;
 	}
 	if (err == ERR_DENIED || err == ERR_UNAUTH)
-		log_info("livekit.denied",
+		log_limited(&denied, LOG_LEVEL_INFO, "livekit.denied",
 		    "client=%s template=%s reason=\"%s\"",
 		    escape_client(req, client, sizeof(client)), template->name,
 		    diag->text);

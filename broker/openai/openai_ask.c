@@ -56,9 +56,11 @@ static void
 log_denied(const struct request *req, const struct config_relay *relay,
     const char *reason)
 {
+	static struct log_limit denied = LOG_LIMIT_A_MINUTE;
 	char client[64];
 
-	log_info("openai.denied", "client=%s route=%s reason=\"%s\"",
+	log_limited(&denied, LOG_LEVEL_INFO, "openai.denied",
+	    "client=%s route=%s reason=\"%s\"",
 	    openai_ask_client(req, client, sizeof(client)), relay->name,
 	    reason);
 }

@@ -210,6 +210,7 @@ static void
 refuse(struct request *req, const struct ask *ask, enum err err,
     const struct diag *diag)
 {
+	static struct log_limit denied = LOG_LIMIT_A_MINUTE;
 	bool ours = err_http_status(err) >= 500;
 	const char *route = ask->route == NULL ? "-" : ask->route;
 	char client[64];
@@ -218,7 +219,8 @@ refuse(struct request *req, const struct ask *ask, enum err err,
 		log_error("ticket.failed", "route=%s reason=\"%s\"", route,
 		    diag->text);
 	else if (err == ERR_DENIED || err == ERR_UNAUTH)
-		log_info("ticket.denied", "client=%s route=%s reason=\"%s\"",
+		log_limited(&denied, LOG_LEVEL_INFO, "ticket.denied",
+		    "client=%s route=%s reason=\"%s\"",
 		    escape_client(req, client, sizeof(client)), route,
 		    diag->text);
 	request_reply_error(req, err,

@@ -25,12 +25,6 @@ static const struct {
 #undef CAUSE
 };
 
-/* Lines of peers that were dropped; the control server's thread alone. */
-static struct {
-	int64_t second_ms;
-	unsigned lines, omitted;
-} drops;
-
 /* The first subject is the user or the visitor. */
 static const struct config_plan *
 plan_of(const struct lease_info *lease)
@@ -91,12 +85,11 @@ void
 control_log_denied(const struct wire_open *open, const char *route,
     const char *user, enum err err, const struct diag *diag)
 {
+	static struct log_limit limit = LOG_LIMIT_A_MINUTE;
 	int status = err_http_status(err);
 	const char *header = wire_headers_find(&open->headers, "Origin");
 	char path[256], client[INET6_ADDRSTRLEN], origin[128];
 	char who[CONTROL_LOG_USER_SIZE + 8];
-	void (*const log)(const char *event, const char *fmt, ...)
-	    PRINTF_LIKE(2, 3) = status >= 500 ? log_warning : log_notice;
 
 	if (header == NULL)
 		header = "-";
@@ -105,7 +98,9 @@ control_log_denied(const struct wire_open *open, const char *route,
 	write_user(user, who, sizeof(who));
 	if (tunnel_request_client(open, client, NULL) != ERR_OK)
 		(void)strcpy(client, "unknown");
-	log("tunnel.denied",
+	log_limited(&limit,
+	    status >= 500 ? LOG_LEVEL_WARNING : LOG_LEVEL_NOTICE,
+	    "tunnel.denied",
 	    "status=%d client=%s origin=%s path=%s route=%s%s reason=\"%s\"",
 	    status, client, origin, path, route == NULL ? "-" : route, who,
 	    diag->text);
@@ -139,19 +134,11 @@ log_lease(const struct lease_info *info, enum control_cause cause,
 static void
 log_dropped(const struct ucred *peer, enum control_cause cause)
 {
-	int64_t now_ms = clock_ms();
+	static struct log_limit limit = { .max = DROPS_PER_S, .per_ms = 1000 };
 
-	if (now_ms - drops.second_ms >= 1000) {
-		drops.second_ms = now_ms;
-		drops.lines = 0;
-	}
-	if (++drops.lines > DROPS_PER_S) {
-		drops.omitted++;
-		return;
-	}
-	log_warning("control.dropped", "cause=%s pid=%d uid=%d omitted=%u",
-	    causes[cause].word, (int)peer->pid, (int)peer->uid, drops.omitted);
-	drops.omitted = 0;
+	log_limited(&limit, LOG_LEVEL_WARNING, "control.dropped",
+	    "cause=%s pid=%d uid=%d", causes[cause].word, (int)peer->pid,
+	    (int)peer->uid);
 }
 
 void

@@ -27,7 +27,9 @@
 #include "common/xalloc.h"
 
 #define SESSION_BYTES 16
-#define RETRY_AFTER_S "5"
+/* Until when to stay away where nobody knows: not all the same time. */
+#define RETRY_MIN_S 3
+#define RETRY_MAX_S 7
 
 #define SOCKETIO_ROUTE "socket.io"
 /* Engine.IO's own pings find out who is gone, and come to a client in time */
@@ -83,6 +85,8 @@ add_secret_headers(const struct config_relay *relay,
 			    header->name, relay->name);
 			return ERR_SYS;
 		}
+		headers->items[headers->count - 1].secret =
+		    header->secret != NULL;
 	}
 	return ERR_OK;
 }
@@ -685,7 +689,7 @@ add_connections(struct wire_headers *headers, uint64_t max)
 	    "\"connections\";q=%" PRIu64 ";qu=\"concurrent-requests\"", max);
 	(void)!wire_headers_add(headers, "RateLimit-Policy", value);
 	(void)!wire_headers_add(headers, "RateLimit", "\"connections\";r=0");
-	(void)!wire_headers_add(headers, "Retry-After", RETRY_AFTER_S);
+	add_retry(headers, crypt_random_between(RETRY_MIN_S, RETRY_MAX_S));
 }
 
 /* The same of a budget, which is so until the day ends. */
@@ -718,7 +722,8 @@ tunnel_route_refuse(struct tunnel_route *route, enum err err,
 	else if (err == ERR_RATE && route->full > 0)
 		add_connections(headers, route->full);
 	else if (err == ERR_RATE || err == ERR_UNAVAIL)
-		(void)!wire_headers_add(headers, "Retry-After", RETRY_AFTER_S);
+		add_retry(headers,
+		    crypt_random_between(RETRY_MIN_S, RETRY_MAX_S));
 	if (route->counts)
 		refusals_add(route->context.refusals, route->client,
 		    clock_ms());

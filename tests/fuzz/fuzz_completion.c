@@ -45,7 +45,7 @@ read_stream(struct result *r, const uint8_t *data, size_t size, size_t piece)
 	static const struct completion_events events = { .delta = on_delta };
 	enum err err = ERR_OK;
 
-	r->reader = completion_new(&events, r);
+	r->reader = completion_new(&events, r, NULL);
 	while (size > 0 && err == ERR_OK) {
 		size_t n = size < piece ? size : piece;
 

@@ -26,7 +26,8 @@ function jwt(secret, claims) {
 	    .digest("base64url")}`;
 }
 
-async function open(t, more = "", chat = "balance = false") {
+async function open(t, more = "", chat = "balance = false",
+    socketio = "") {
 	const site = await Site.open(t);
 	site.user_secret = site.canary("users' secret");
 	await site.broker(site.config({ rest: `
@@ -39,7 +40,7 @@ chat {
 	${more}
 }
 users { secret = "env:USER_SECRET" }
-socketio { recovery_ms = 0 }
+socketio { recovery_ms = 0 ${socketio} }
 ` }), { env: { USER_SECRET: site.user_secret } });
 	return site;
 }
@@ -276,6 +277,59 @@ test("what one socket changes all of the owner's are told", async (t) => {
 	    ["chat_deleted", { chat_id: id }]);
 	assert.match(await text(), /^42\/chats,\["chat_deleted",/);
 });
+
+test("who does not read holds up nobody else, and is not waited for",
+    async (t) => {
+	const site = await open(t, "", "balance = false",
+	    "max_payload = 100000");
+	const broker = site.parts.find(({ name }) => name === "broker");
+	const token = jwt(site.user_secret, { sub: "ann" });
+	await site.tunnel();
+	const text = async (ws) => (await ws.message()).payload.toString();
+	const sockets = [];
+	for (let i = 0; i < 10; i++) {
+		const ws = await site.connect(site.direct(), SOCKET);
+		assert.match(await text(ws), /^0\{/);
+		await ws.write(frame(OP.text,
+		    `40/chats,${JSON.stringify({ token })}`));
+		assert.match(await text(ws), /^40\/chats,/);
+		assert.match(await text(ws), /^42\/chats,\["usage_info",/);
+		sockets.push(ws);
+	}
+	sockets.pop().stall();
+	await (await Polling.connect(site, { token })).event();
+
+	const ann = user(site, "ann");
+	const { chat } = await get(site, ann, "POST", "/api/v1/chats",
+	    { title: "x" }, 201);
+	const rename = (title) => get(site, ann, "PATCH",
+	    `/api/v1/chats/${chat.id}`, { title });
+	const all = Promise.all(sockets.map(async (ws) => {
+		assert.match(await text(ws), /"chat_created"/);
+		const seen = [];
+		while (seen.at(-1) !== "last") {
+			const [name, data] = JSON.parse(
+			    (await text(ws)).slice("42/chats,".length));
+			assert.equal(name, "chat_updated");
+			seen.push(data.chat.title);
+		}
+		return seen;
+	}));
+	// until both are given up: what waits for anybody has a bound
+	const given_up = () => broker.output.match(/ eio\.close /g)?.length;
+	let renamed = 0;
+	for (; given_up() !== 2; renamed += 8) {
+		assert.ok(renamed < 20000, `${given_up()} given up`);
+		await Promise.all(Array.from({ length: 8 }, (_, i) =>
+		    rename(`${renamed + i} `.padEnd(256, "x"))));
+	}
+	await rename("last");
+	const [first, ...others] = await all;
+	assert.equal(first.length, renamed + 1);
+	for (const seen of others)
+		assert.deepEqual(seen, first);
+	t.diag(`${renamed} events`);
+}, { timeout: 120000 });
 
 test("a socket is told of a top-up at once", async (t) => {
 	const site = await open(t, "", "balance = true");

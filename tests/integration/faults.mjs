@@ -385,6 +385,64 @@ for (const name of NAMES)
 			    `${name}-access.log`)));
 		}, { skip: needs(name) });
 
+// Not one of them gets as far as culvert's own part of the configuration.
+const REFUSED = [
+	"GET /raw?ticket=@ HTTP/1.1\r\n\r\n",
+	"GET /%zz?token=@ HTTP/1.1\r\nHost: a\r\n\r\n",
+	"GET /a/../../b?token=@ HTTP/1.1\r\nHost: a\r\n\r\n",
+	"GET /api/?token=@ HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n",
+	"GET /api/?token=@ HTTP/1.1\r\nHost: a b\r\n\r\n",
+	"GET /api/?token=@ \x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+	"G@T /api/?token=@ HTTP/1.1\r\nHost: a\r\n\r\n",
+	"GET http://[/?token=@ HTTP/1.1\r\nHost: a\r\n\r\n",
+	"GET api?token=@ HTTP/1.1\r\nHost: a\r\n\r\n",
+	`GET /api/?x=${"y".repeat(40000)}&token=@ HTTP/1.1\r\nHost: a\r\n\r\n`,
+];
+
+// What a server answers before anything else; "" where it hangs up.
+function first_answer(port, request) {
+	return new Promise((resolve) => {
+		const conn = net.connect(port, "127.0.0.1", () =>
+		    conn.write(request));
+		let answer = "";
+		conn.on("error", () => {});
+		conn.on("data", (data) => {
+			answer += data.toString("latin1");
+			if (answer.includes("\r\n"))
+				conn.destroy();
+		});
+		conn.on("close", () => resolve(answer.split("\r\n")[0]));
+	});
+}
+
+for (const name of NAMES)
+	test(`${name}: what it refuses itself is in no log, as the sample says`,
+	    async (t) => {
+		const site = await Site.open(t);
+		const bait = site.canary("query");
+		await site.serve({});
+		const front = await site.front(name, { uris: true });
+		let refused = 0;
+		for (const request of REFUSED) {
+			const answer = await first_answer(front.port,
+			    request.replaceAll("@T", "\0").replaceAll("@", bait)
+			    .replaceAll("\0", "@T"));
+			assert.match(answer, /^(HTTP\/1.[01] [45]\d\d .*)?$/);
+			refused += / 4(00|14|31) /.test(answer);
+		}
+		assert.ok(refused >= REFUSED.length / 2, `${refused} refused`);
+		assert.match(await first_answer(front.port, "GET /healthz?x=1 " +
+		    "HTTP/1.1\r\nHost: a\r\n\r\n"), / 200 /);
+		await front.part.stop();
+		const log = fs.readFileSync(site.file(`${name}-access.log`),
+		    "utf8");
+		if (name === "apache")
+			assert.match(log, /healthz/);
+		else
+			assert.ok(log.split("\n").length > refused / 2, log);
+		// the end of the test searches all logs for it
+	}, { skip: needs(name) });
+
 // ---- who is slow ----
 
 // A connection that sends a piece every 100 ms; over: when it was closed.

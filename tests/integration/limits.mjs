@@ -2,7 +2,7 @@
 // Limits of one conversation, with small values.
 import assert from "node:assert/strict";
 
-import { relay_site } from "../lib/harness.mjs";
+import { relay_site, until } from "../lib/harness.mjs";
 import { OP, frame } from "../lib/rawws.mjs";
 import { test } from "../lib/tap.mjs";
 
@@ -39,6 +39,26 @@ test("a conversation without data is idle, whatever the pings say",
 	assert.ok([4103, 1000, 1001].includes(two?.code), `${two?.code}`);
 	assert.ok(since(start) > 1.8 && since(start) < 12, `${since(start)} s`);
 });
+
+test("who is refused again and again fills no log", async (t) => {
+	const { site, broker, tunnel, front } = await relay_site(t, "direct",
+	    { tunnel: { args: ["--spare", "2"] } });
+	const denied = () => broker.output.match(/ tunnel\.denied /g)?.length;
+	const refused = () => tunnel.output.match(/ tunnel\.refused /g)?.length;
+	const started = performance.now();
+
+	for (let i = 0; i < 65; i++)
+		assert.equal((await site.handshake(front, "/none")).status, 404);
+	broker.kill("SIGHUP");
+	await broker.wait_for(/ config\.reload/);
+	await until(() => refused() >= 60, "lines of the tunnel");
+	if (since(started) > 50) {
+		t.diag("too slow a machine: a minute has passed");
+		return;
+	}
+	assert.equal(denied(), 60);
+	assert.equal(refused(), 60, "of all processes together");
+}, { timeout: 120000 });
 
 test("data of either side is life", async (t) => {
 	const { pair } = await relay_site(t, "direct", { more: "idle_timeout = 3" });

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 
 import { BROKER, Site, TUNNEL, children_of, cpu_ticks, find_program,
-	is_running, needs, relay_site, unix_listening, until }
+	is_running, memory_of, needs, relay_site, unix_listening, until }
 	from "../lib/harness.mjs";
 import { Fcgi, begin, environment, params, record, request }
 	from "../lib/fcgi.mjs";
@@ -430,6 +430,34 @@ test("many clients at once are all served", async (t) => {
 	assert.deepEqual(got.sort((a, b) => a - b),
 	    pairs.map((_, i) => i));
 });
+
+test("a thousand idle conversations in one process leave nothing behind",
+    async (t) => {
+	const { site, server, front, pair } = await relay_site(t, "direct",
+	    { tunnel: { args: ["--spare", "1", "--connections-per-process",
+		"100000"] } });
+	const first = await pair();
+	const fds = () => fs.readdirSync(`/proc/${first.pid}/fd`).length;
+	const alone = fds();
+	const rss = [];
+	for (let round = 0; round < 2; round++) {
+		const pairs = [];
+		for (let i = 0; i < 20; i++)
+			pairs.push(...await Promise.all(Array.from({ length: 25 },
+			    () => site.pair(front, "/raw", server))));
+		// the client's, the vendor's and the broker's
+		assert.equal(fds(), alone + 3 * pairs.length);
+		rss.push(memory_of(first.pid).pss);
+		for (const { client, upstream } of pairs) {
+			client.destroy();
+			upstream.destroy();
+		}
+		await until(() => fds() === alone, "all are closed");
+	}
+	t.diag(`PSS with 500: ${rss} kB`);
+	assert.ok(rss[1] < rss[0] * 1.1 + 1024, `${rss} kB`);
+	await assert_alive(first);
+}, { timeout: 120000 });
 
 test("connections that ask for nothing do not keep others out",
     async (t) => {

@@ -158,6 +158,7 @@ test("systemd's credentials are keys, and are not in the environment",
 function loud_vendor(t, elsewhere) {
 	const vendor = http.createServer((request, response) => {
 		const key = request.headers.authorization ?? "nothing";
+		const word = key.split(" ").at(-1);
 		const path = request.url.split(/[/?]/)[1];
 		response.writeHead(Number(path) || vendor.status, {
 			"X-Key": key, "WWW-Authenticate": key, "Retry-After": key,
@@ -165,7 +166,7 @@ function loud_vendor(t, elsewhere) {
 			Location: `http://127.0.0.1:${elsewhere}/?key=${key}`,
 		});
 		response.end(JSON.stringify({ error: { message: `bad ${key}`,
-		    code: key, type: key, param: key } }));
+		    code: word, type: word, param: word } }));
 	});
 	t.after(() => { vendor.closeAllConnections(); vendor.close(); });
 	return new Promise((resolve) => vendor.listen(0, "127.0.0.1",
@@ -216,8 +217,10 @@ test("what a vendor says of our key goes nowhere", async (t) => {
 	const { client, upstream } = await site.pair(site.direct(), "/raw",
 	    target.vendor);
 	const key = upstream.request.get("authorization");
-	await upstream.send_close(4000, `not good: ${key}`);
-	assert.equal((await client.closed()).code, 4000);
+	await upstream.send_close(4000, `not good: ${key}, ä`);
+	const { code, reason } = await client.closed();
+	assert.equal(code, 4000);
+	assert.equal(reason, "not good: Bearer <masked> ä");
 	await client.send_close(4000);
-	await tunnel.wait_for(/reason=not\\x20good:\\x20<masked> /);
+	await tunnel.wait_for(/reason=not\\x20good:\\x20Bearer\\x20<masked>/);
 }, { timeout: 60000 });

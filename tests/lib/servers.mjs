@@ -20,7 +20,7 @@ function sample(site, name) {
 	    .replaceAll("@broker_socket@", site.broker_sock);
 }
 
-function lighttpd_config(site, port, tls) {
+function lighttpd_config(site, port, { tls, uris }) {
 	return `
 server.modules = ("mod_accesslog"${tls ? ', "mod_openssl"' : ""})
 server.document-root = "${site.dir}"
@@ -30,6 +30,7 @@ server.bind = "127.0.0.1"
 server.port = ${port}
 server.errorlog = "${site.file("lighttpd-error.log")}"
 accesslog.filename = "${site.file("lighttpd-access.log")}"
+${uris ? 'accesslog.format = "%h %t %m %U %>s"' : ""}
 ${tls ? `ssl.engine = "enable"
 ssl.pemfile = "${tls.cert}"
 ssl.privkey = "${tls.key}"` : ""}
@@ -40,7 +41,7 @@ ${sample(site, "lighttpd")}
 const APACHE_MODULES = ["/usr/lib/apache2/modules", "/usr/lib/httpd/modules"]
     .find((dir) => fs.existsSync(dir));
 
-function apache_config(site, port, tls) {
+function apache_config(site, port, { tls, uris }) {
 	const has = (name) =>
 	    fs.existsSync(path.join(APACHE_MODULES, `mod_${name}.so`));
 	const modules = [has("mpm_event") ? "mpm_event" : "mpm_prefork",
@@ -53,7 +54,7 @@ PidFile "${site.file("apache.pid")}"
 DefaultRuntimeDir "${site.dir}"
 Mutex file:${site.dir} default
 ErrorLog "${site.file("apache-error.log")}"
-LogLevel warn
+LogLevel warn ${uris ? "core:crit" : ""}
 Listen 127.0.0.1:${port}
 ${modules.map((m) =>
     `LoadModule ${m}_module ${APACHE_MODULES}/mod_${m}.so`).join("\n")}
@@ -63,7 +64,9 @@ ServerLimit 4
 MaxRequestWorkers 100
 DocumentRoot "${site.dir}"
 LogFormat "%h %t \\"%r\\" %>s" common
-CustomLog "${site.file("apache-access.log")}" common env=!culvert_tunnel
+CustomLog "${site.file("apache-access.log")}" common ${uris ?
+	    `"expr=-z reqenv('culvert_tunnel') && %{REQUEST_STATUS} -ne 400 ` +
+	    '&& %{REQUEST_STATUS} -ne 414"' : "env=!culvert_tunnel"}
 <VirtualHost 127.0.0.1:${port}>
 ${tls ? `SSLEngine on
 SSLCertificateFile "${tls.cert}"
@@ -73,7 +76,7 @@ ${sample(site, "apache")}
 `;
 }
 
-function nginx_config(site, port, tls) {
+function nginx_config(site, port, { tls, uris }) {
 	return `
 ${process.getuid() === 0 ? "user www-data;" : ""}
 daemon off;
@@ -82,7 +85,8 @@ pid ${site.file("nginx.pid")};
 error_log ${site.file("nginx-error.log")} notice;
 events { worker_connections 4096; }
 http {
-	access_log ${site.file("nginx-access.log")};
+	log_format uris '$remote_addr [$time_local] "$uri" $status';
+	access_log ${site.file("nginx-access.log")} ${uris ? "uris" : ""};
 	client_body_temp_path ${site.file("nginx-body")};
 	proxy_temp_path ${site.file("nginx-proxy")};
 	fastcgi_temp_path ${site.file("nginx-fastcgi")};
@@ -116,13 +120,14 @@ const SERVERS = {
 	},
 };
 
-// Start one; its front connects to 127.0.0.1 as a client would.
-export async function start(site, name, { tls } = {}) {
+// Start one; its front connects to 127.0.0.1 as a client would.  uris: it logs
+// no queries, as the sample says that it can.
+export async function start(site, name, { tls, uris } = {}) {
 	const server = SERVERS[name];
 	for (let attempt = 0; ; attempt++) {
 		const port = await free_port();
 		const file = site.write(`${name}.conf`,
-		    server.config(site, port, tls));
+		    server.config(site, port, { tls, uris }));
 		for (const dir of ["body", "proxy", "fastcgi", "uwsgi", "scgi"])
 			fs.mkdirSync(site.file(`nginx-${dir}`), { recursive: true });
 		const part = site.start(name, server.argv(file, site));

@@ -84,6 +84,7 @@ listen_for_all(struct fixture *fix)
 int
 set_up(void **state)
 {
+	static struct log_limit refusals = LOG_LIMIT_A_MINUTE;
 	struct fixture *fix = calloc(1, sizeof(*fix));
 	int pair[2];
 
@@ -96,6 +97,7 @@ set_up(void **state)
 	assert_int_equal(loop_begin(fix->loop), ERR_OK);
 	fix->timer = loop_timer_new(fix->loop, on_time, fix);
 	fix->env.loop = fix->loop;
+	fix->env.refusals = &refusals;
 	fix->env.control_path = fix->addr.sun_path;
 	assert_int_equal(socketpair(AF_UNIX,
 			     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,

@@ -45,7 +45,7 @@ static struct completion *
 new_reader(struct result *r)
 {
 	memset(r, 0, sizeof(*r));
-	return completion_new(&events, r);
+	return completion_new(&events, r, NULL);
 }
 
 /* In memory of its own, so that a byte too many is seen. */
@@ -610,10 +610,32 @@ takes_words_of_a_refusal_and_no_more(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		completion_read_refusal(table[i].body, strlen(table[i].body),
-		    &said);
+		    NULL, &said);
 		assert_string_equal(said.code, table[i].code);
 		assert_string_equal(said.param, table[i].param);
 	}
+}
+
+static void
+takes_no_word_with_the_key_in_it(void **state)
+{
+	static const char refusal[] = "{\"error\":{\"code\":\"bad_key-01\","
+				      "\"param\":\"key-02\"}}";
+	static const char stream[] =
+	    "data: {\"error\":{\"code\":\"bad_key-01\"}}\n\n";
+	static const struct completion_events none = { .delta = NULL };
+	struct completion_refusal said;
+	struct diag diag = { "" };
+	struct completion *c = completion_new(&none, NULL, "key-01");
+
+	(void)state;
+	completion_read_refusal(refusal, strlen(refusal), "key-01", &said);
+	assert_string_equal(said.code, "-");
+	assert_string_equal(said.param, "key-02");
+	assert_int_equal(completion_feed(c, stream, strlen(stream), &diag),
+	    ERR_UPSTREAM);
+	assert_string_equal(diag.text, "the vendor has sent an error");
+	completion_free(c);
 }
 
 int
@@ -622,6 +644,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_a_stream_as_openai_sends_it),
 		cmocka_unit_test(reads_what_odd_vendors_send),
+		cmocka_unit_test(takes_no_word_with_the_key_in_it),
 		cmocka_unit_test(refuses_what_is_no_stream_of_answers),
 		cmocka_unit_test(reads_the_same_however_the_bytes_are_cut),
 		cmocka_unit_test(mends_escapes_of_what_is_no_character),

@@ -118,6 +118,23 @@ decodes_base64_into_what_there_is_room_for(void **state)
 }
 
 static void
+draws_every_number_between_two(void **state)
+{
+	unsigned seen = 0;
+
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		unsigned number = crypt_random_between(2, 5);
+
+		assert_in_range(number, 2, 5);
+		seen |= 1U << number;
+	}
+	assert_int_equal(seen, 0x3c);
+	assert_int_equal(crypt_random_between(7, 7), 7);
+	assert_in_range(crypt_random_between(0, 255), 0, 255);
+}
+
+static void
 digests_as_fips_180_shows(void **state)
 {
 	static const uint8_t sha1[20] = { 0xa9, 0x99, 0x3e, 0x36, 0x47, 0x06,
@@ -571,6 +588,7 @@ main(void)
 		cmocka_unit_test(encodes_base64_as_rfc_4648_shows),
 		cmocka_unit_test(refuses_base64_that_has_two_spellings),
 		cmocka_unit_test(decodes_base64_into_what_there_is_room_for),
+		cmocka_unit_test(draws_every_number_between_two),
 		cmocka_unit_test(digests_as_fips_180_shows),
 		cmocka_unit_test(answers_the_websocket_key_of_rfc_6455),
 		cmocka_unit_test(random_bytes_differ_and_are_hexadecimal),

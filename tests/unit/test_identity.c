@@ -466,20 +466,20 @@ knows_who_wants_a_tunnel(void **state)
 		    evil[] = "https://evil.example", key_text[] = "Bearer sk-1",
 		    none[] = "a=b", another[] = "session=x.y.z";
 	char *target = xasprintf("/v1/realtime?model=m&token=%s", good);
-	struct wire_header bearer[] = { { authorization, ann } };
-	struct wire_header vendors[] = { { authorization, key_text } };
-	struct wire_header item[] = { { protocol, ann_item } };
-	struct wire_header two[] = { { authorization, ann },
-		{ protocol, ann_key } };
-	struct wire_header own[] = { { host, us }, { origin, ours },
-		{ cookie, ann_cookie } };
-	struct wire_header foreign[] = { { host, us }, { origin, evil },
-		{ cookie, ann_cookie } };
+	struct wire_header bearer[] = { { authorization, ann, false } };
+	struct wire_header vendors[] = { { authorization, key_text, false } };
+	struct wire_header item[] = { { protocol, ann_item, false } };
+	struct wire_header two[] = { { authorization, ann, false },
+		{ protocol, ann_key, false } };
+	struct wire_header own[] = { { host, us, false },
+		{ origin, ours, false }, { cookie, ann_cookie, false } };
+	struct wire_header foreign[] = { { host, us, false },
+		{ origin, evil, false }, { cookie, ann_cookie, false } };
 	/* HTTP/2 has cookies one by one, and not every proxy joins them */
-	struct wire_header parted[] = { { cookie, none },
-		{ cookie, ann_cookie } };
-	struct wire_header both[] = { { cookie, ann_cookie },
-		{ cookie, another } };
+	struct wire_header parted[] = { { cookie, none, false },
+		{ cookie, ann_cookie, false } };
+	struct wire_header both[] = { { cookie, ann_cookie, false },
+		{ cookie, another, false } };
 
 	(void)state;
 	assert_string_equal(who_tunnels("/", NULL, 0, "openai"), "");

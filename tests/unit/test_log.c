@@ -13,7 +13,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "clock_double.h"
 #include "common/log.h"
+#include "common/xalloc.h"
 
 /* Standard error is a pipe during a test. */
 static int saved, reader;
@@ -188,6 +190,58 @@ knows_its_levels_by_name(void **state)
 
 #define LOG_TEST(test) cmocka_unit_test_setup_teardown(test, capture, restore)
 
+static unsigned
+count_lines(const char *text)
+{
+	unsigned lines = 0;
+
+	for (; (text = strchr(text, '\n')) != NULL; text++)
+		lines++;
+	return lines;
+}
+
+static void
+limits_lines_and_says_how_many_are_missing(void **state)
+{
+	struct log_limit limit = { .max = 3, .per_ms = 60000 };
+	struct log_limit other = LOG_LIMIT_A_MINUTE;
+	char *text;
+
+	(void)state;
+	log_init("prog", LOG_LEVEL_INFO);
+	for (int i = 0; i < 10; i++) {
+		log_limited(&limit, LOG_LEVEL_INFO, "one", "i=%d", i);
+		/* one that is not wanted does not count */
+		log_limited(&limit, LOG_LEVEL_DEBUG, "one", "i=%d", i);
+	}
+	log_limited(&other, LOG_LEVEL_INFO, "two", "i=0");
+	text = xstrdup(logged());
+	assert_int_equal(count_lines(text), 4);
+	assert_non_null(strstr(text, " one i=0\n"));
+	assert_non_null(strstr(text, " one i=2\n"));
+	assert_non_null(strstr(text, " two i=0\n"));
+	free(text);
+
+	log_limited(&limit, LOG_LEVEL_INFO, "one", "i=10");
+	assert_string_equal(logged(), "");
+	clock_skipped_ms += 60000;
+	log_limited(&limit, LOG_LEVEL_INFO, "one", "i=%s", "11");
+	log_limited(&limit, LOG_LEVEL_INFO, "one", "i=12");
+	text = xstrdup(logged());
+	assert_non_null(strstr(text, " one i=11 omitted=8\n"));
+	assert_non_null(strstr(text, " one i=12\n"));
+	free(text);
+
+	/* however long it is */
+	clock_skipped_ms += 60000;
+	for (int i = 0; i < 4; i++)
+		log_limited(&limit, LOG_LEVEL_INFO, "one", "%02000d", i);
+	(void)logged();
+	clock_skipped_ms += 60000;
+	log_limited(&limit, LOG_LEVEL_INFO, "one", "%02000d", 7);
+	assert_non_null(strstr(logged(), " omitted=1\n"));
+}
+
 int
 main(void)
 {
@@ -198,6 +252,7 @@ main(void)
 		LOG_TEST(cuts_a_long_line_and_ends_it),
 		LOG_TEST(drops_lines_that_nobody_takes_and_counts_them),
 		LOG_TEST(does_not_wait_where_another_took_the_room),
+		LOG_TEST(limits_lines_and_says_how_many_are_missing),
 		cmocka_unit_test(knows_its_levels_by_name),
 	};
 

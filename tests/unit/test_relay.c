@@ -297,6 +297,27 @@ a_close_passes_and_its_answer_passes_back(void **state)
 }
 
 static void
+a_key_in_a_vendors_reason_does_not_pass(void **state)
+{
+	struct fixture *fix = *state;
+	struct wire_header header = { (char[]){ "X-Key" },
+		(char[]){ "ApiKey 0123456789abcdef" }, true };
+	const struct wire_headers headers = { &header, 1 };
+
+	fix->streams.keys = key_mask_new(&headers);
+	start(fix);
+	say(&fix->upstream,
+	    B("\x88\x1b\x0f\xa0no 0123456789abcdef, ok\xc3\xa4"));
+	run_until(fix, 2 + 2 + 16);
+	assert_got(&fix->client, B("\x88\x12\x0f\xa0no <masked> ok\xc3\xa4"));
+	say(&fix->client, B("\x88\x82\0\0\0\0\x0f\xa0"));
+	(void)shutdown(fix->client.fd, SHUT_WR);
+	run_until_closed(fix);
+	assert_int_equal(fix->end.cause, CAUSE_UPSTREAM_CLOSED);
+	assert_string_equal(fix->end.reason, "no <masked> ok\xc3\xa4");
+}
+
+static void
 a_client_gets_an_answer_where_the_vendor_only_hangs_up(void **state)
 {
 	struct fixture *fix = *state;
@@ -1253,6 +1274,7 @@ main(void)
 		TEST(frames_pass_verbatim_both_ways),
 		TEST(early_bytes_come_after_the_head),
 		TEST(a_close_passes_and_its_answer_passes_back),
+		TEST(a_key_in_a_vendors_reason_does_not_pass),
 		TEST(a_client_gets_an_answer_where_the_vendor_only_hangs_up),
 		TEST(a_violation_closes_both_sides_with_its_code),
 		TEST(our_close_waits_for_the_end_of_the_frame),

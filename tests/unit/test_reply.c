@@ -91,8 +91,8 @@ a_426_says_which_version_is_served(void **state)
 static void
 headers_of_a_denial_are_passed_on(void **state)
 {
-	struct wire_header item = { (char[]){ "Retry-After" },
-		(char[]){ "3" } };
+	struct wire_header item = { (char[]){ "Retry-After" }, (char[]){ "3" },
+		false };
 	const struct wire_headers headers = { &item, 1 };
 	struct http_head head;
 	struct http_span value;

@@ -107,6 +107,8 @@ static const char *const legal[] = {
 	OPEN_("GET", "/", "[]", "{\"local\":false,\"address\":\"::1\"}"),
 	GRANT_(PASSED_("true", "[]")),
 	GRANT,
+	GRANT_(UPSTREAM_("[\"::1\"]", "443",
+	    "[[\"A\",\"Bearer k\",true],[\"B\",\"c\"]]")),
 	DENY_("403", "\"no\""),
 	"{\"v\":1,\"type\":\"usage\"," TOTALS "}",
 	"{\"v\":1,\"type\":\"usage\"," TOTALS
@@ -544,6 +546,7 @@ takes_only_headers_that_can_be_sent(void **state)
 	assert_int_equal(headers->count, 0);
 	assert_int_equal(wire_headers_add(headers, "A", " \tx y\t "), ERR_OK);
 	assert_string_equal(wire_headers_find(headers, "a"), "x y");
+	assert_false(headers->items[0].secret);
 	for (int i = 1; i < WIRE_HEADERS_MAX; i++)
 		assert_int_equal(wire_headers_add(headers, "a", ""), ERR_OK);
 	assert_int_equal(wire_headers_add(headers, "a", ""), ERR_LIMIT);
