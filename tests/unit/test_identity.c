@@ -31,7 +31,8 @@ struct request {
 	const char *method;
 	const char *authorization, *cookie, *protocol; /* headers */
 	const char *origin, *host, *fetch_site;
-	const char *token, *ticket; /* query */
+	const char *anon_id;
+	const char *token, *ticket, *asked_anon_id; /* query */
 	const char *remote_user;
 	const struct config *config;
 };
@@ -50,9 +51,11 @@ const char *
 request_header(const struct request *req, const char *name)
 {
 	static const char *const names[] = { "authorization", "cookie",
-		"sec-websocket-protocol", "origin", "host", "sec-fetch-site" };
+		"sec-websocket-protocol", "origin", "host", "sec-fetch-site",
+		"x-anon-id" };
 	const char *const values[] = { req->authorization, req->cookie,
-		req->protocol, req->origin, req->host, req->fetch_site };
+		req->protocol, req->origin, req->host, req->fetch_site,
+		req->anon_id };
 
 	for (size_t i = 0; i < COUNT(names); i++)
 		if (strcmp(names[i], name) == 0)
@@ -66,7 +69,9 @@ request_query(struct request *req, const char *name, const char **ret,
     struct diag *diag)
 {
 	(void)diag;
-	*ret = strcmp(name, "token") == 0 ? req->token : req->ticket;
+	*ret = strcmp(name, "token") == 0  ? req->token
+	    : strcmp(name, "anon_id") == 0 ? req->asked_anon_id
+					   : req->ticket;
 	return ERR_OK;
 }
 
@@ -326,6 +331,51 @@ leaves_alone_what_is_somebody_elses(void **state)
 	assert_string_equal(WHO(ALL, .config = strangers, .token = bad), "");
 	assert_string_equal(WHO(ALL, .config = strangers, .authorization = ann),
 	    "");
+}
+
+/* What it calls itself, "" for nothing, or the error's code. */
+static const char *
+calls_itself(struct request req, unsigned ways, const char *route)
+{
+	static char name[256];
+	struct identity identity;
+	enum err err;
+
+	req.config = config;
+	err = identity_of_request(&req, ways | IDENTITY_ANON_ID, route,
+	    &identity, NULL);
+	if (err != ERR_OK)
+		return err_code(err);
+	(void)snprintf(name, sizeof(name), "%s",
+	    identity.anon_id == NULL ? "" : identity.anon_id);
+	identity_done(&identity);
+	return name;
+}
+
+#define CALLS(ways, route, ...) \
+	calls_itself((struct request){ __VA_ARGS__ }, ways, route)
+
+static void
+takes_a_visitors_id_where_it_counts(void **state)
+{
+	(void)state;
+	assert_string_equal(CALLS(0, "openai", .anon_id = "visitor-1"),
+	    "visitor-1");
+	assert_string_equal(CALLS(ALL, "openai", .asked_anon_id = "visitor-2"),
+	    "visitor-2");
+	assert_string_equal(CALLS(ALL, "openai", .anon_id = "visitor-1",
+				.asked_anon_id = "visitor-2"),
+	    "visitor-1");
+	assert_string_equal(CALLS(0, "openai", .asked_anon_id = "visitor-2"),
+	    "");
+	assert_string_equal(CALLS(ALL, "openai", .asked_anon_id = "short"),
+	    err_code(ERR_PROTO));
+	assert_string_equal(CALLS(ALL, "openai", .authorization = ann,
+				.asked_anon_id = "visitor-2"),
+	    "");
+	/* the vendor's */
+	assert_string_equal(CALLS(ALL, "/v", .asked_anon_id = "visitor-2"), "");
+	assert_string_equal(CALLS(ALL, "/v", .token = "nonsense"), "");
 }
 
 static void
@@ -619,7 +669,8 @@ init(void **state)
 	config = configure(
 	    "access { origins = {\"*\", \"https://named.example\"} }\n"
 	    "openai { api_key = \"env:T_KEY\" }\n"
-	    "relay \"/v\" { upstream = \"wss://x\" query \"token\" {} }\n"
+	    "relay \"/v\" { upstream = \"wss://x\" query \"token\" {} "
+	    "query \"anon_id\" {} }\n"
 	    "users { secret = \"env:T_SECRET\" cookie = session\n"
 	    "plan_claim = \"plan\" }");
 	strangers = configure("");
@@ -676,6 +727,7 @@ main(void)
 		cmocka_unit_test(takes_a_ticket_for_its_route_alone),
 		cmocka_unit_test(
 		    says_in_the_challenge_what_is_wrong_with_what_is_shown),
+		cmocka_unit_test(takes_a_visitors_id_where_it_counts),
 		cmocka_unit_test(takes_no_cookie_from_another_sites_page),
 		cmocka_unit_test(believes_the_web_server_where_it_is_told_to),
 		cmocka_unit_test(knows_who_wants_a_tunnel),
