@@ -32,6 +32,7 @@ unit_tests = \
 	%D%/unit/test_budget \
 	%D%/unit/test_buf \
 	%D%/unit/test_caller \
+	%D%/unit/test_calls \
 	%D%/unit/test_cause \
 	%D%/unit/test_chat_cost \
 	%D%/unit/test_chat_http \
@@ -149,6 +150,7 @@ EXTRA_DIST += %D%/unit/config_text.h %D%/unit/test_keys.h
 thread_tests = \
 	%D%/unit/test_accept_pool \
 	%D%/unit/test_buckets \
+	%D%/unit/test_calls \
 	%D%/unit/test_chat_socket \
 	%D%/unit/test_conf_tree \
 	%D%/unit/test_control_asks \
@@ -219,6 +221,8 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 	$(vendor_double)
 %C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store) \
 	$(request_double)
+%C%_unit_test_calls_SOURCES = %D%/unit/test_calls.c $(ticket_store)
+%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
 %C%_unit_test_livekit_SOURCES = %D%/unit/test_livekit.c $(request_double)
 %C%_unit_test_linger_SOURCES = %D%/unit/test_linger.c $(clock_double)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store) \

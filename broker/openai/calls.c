@@ -38,6 +38,7 @@ struct call_place {
 	int64_t started, end_ms, book_ms, retry_ms;
 	unsigned tries;
 	const char *why; /* it is to end; NULL: it runs */
+	bool claimed;	 /* it makes room for one of the next */
 	unsigned refs;	 /* of the list, and of who works on it */
 	bool listed;
 	TAILQ_ENTRY(call_place) entry;
@@ -84,6 +85,14 @@ leave(struct call_place *place)
 	slots_release(place->slots);
 	place->slots = NULL;
 	unref(place);
+}
+
+static void
+give_up(struct call_place *place)
+{
+	(void)pthread_mutex_lock(&calls.lock);
+	unref(place);
+	(void)pthread_mutex_unlock(&calls.lock);
 }
 
 /* ---- the vendor ---------------------------------------------------------- */
@@ -172,16 +181,21 @@ book(const struct call_place *place)
 static enum err
 hang_up(struct call_place *place, const char *why, struct diag *diag)
 {
+	int64_t begun_ms = clock_ms();
 	enum err err = ask_vendor(place, diag);
 	bool is_last;
 
 	(void)pthread_mutex_lock(&calls.lock);
+	/* a client that asks and asks does not use the tries up */
+	if (err != ERR_OK && begun_ms >= place->retry_ms) {
+		place->tries++;
+		place->retry_ms = clock_ms() + HANGUP_MS;
+	}
 	/* another one may have been faster */
 	is_last =
-	    place->listed && (err == ERR_OK || ++place->tries >= HANGUP_TRIES);
+	    place->listed && (err == ERR_OK || place->tries >= HANGUP_TRIES);
 	if (place->why == NULL)
 		place->why = why;
-	place->retry_ms = clock_ms() + HANGUP_MS;
 	if (is_last)
 		leave(place);
 	(void)pthread_mutex_unlock(&calls.lock);
@@ -289,6 +303,25 @@ calls_start(struct diag *diag)
 	return err;
 }
 
+/* One that runs, out of the list, referenced; NULL: no more. */
+static struct call_place *
+take_running(void)
+{
+	struct call_place *place;
+
+	(void)pthread_mutex_lock(&calls.lock);
+	/* calls_settle() ends one that is still being made */
+	TAILQ_FOREACH (place, &calls.list, entry)
+		if (place->id != NULL)
+			break;
+	if (place != NULL) {
+		place->refs++;
+		leave(place);
+	}
+	(void)pthread_mutex_unlock(&calls.lock);
+	return place;
+}
+
 void
 calls_stop(void)
 {
@@ -301,10 +334,12 @@ calls_stop(void)
 	(void)pthread_cond_signal(&calls.wake);
 	(void)pthread_mutex_unlock(&calls.lock);
 	(void)pthread_join(calls.thread, NULL);
+	(void)pthread_mutex_lock(&calls.lock);
 	calls.runs = false;
-	while ((place = TAILQ_FIRST(&calls.list)) != NULL) {
+	(void)pthread_mutex_unlock(&calls.lock);
+	while ((place = take_running()) != NULL) {
 		(void)book(place);
-		leave(place);
+		give_up(place);
 	}
 	(void)pthread_cond_destroy(&calls.wake);
 }
@@ -324,31 +359,29 @@ end_of(const struct call_place *place)
 				       : clock_ms() + limits.lifetime_ms;
 }
 
-/* The oldest call of the same user or visitor, referenced; NULL: none. */
+/*
+ * The oldest call of the same user or visitor, referenced, which is for nobody
+ * else then; NULL: none.
+ */
 static struct call_place *
-find_own(const struct subjects *subjects)
+claim_own(const struct subjects *subjects)
 {
 	struct call_place *place, *oldest = NULL;
 
 	(void)pthread_mutex_lock(&calls.lock);
 	TAILQ_FOREACH (place, &calls.list, entry)
 		if (place->id != NULL && place->why == NULL &&
+		    !place->claimed &&
 		    strcmp(place->subjects.items[0].name,
 			subjects->items[0].name) == 0 &&
 		    (oldest == NULL || place->started < oldest->started))
 			oldest = place;
-	if (oldest != NULL)
+	if (oldest != NULL) {
+		oldest->claimed = true;
 		oldest->refs++;
+	}
 	(void)pthread_mutex_unlock(&calls.lock);
 	return oldest;
-}
-
-static void
-give_up(struct call_place *place)
-{
-	(void)pthread_mutex_lock(&calls.lock);
-	unref(place);
-	(void)pthread_mutex_unlock(&calls.lock);
 }
 
 /* A place for each of them, if need be that of another call. */
@@ -362,7 +395,7 @@ take_slots(const struct subjects *subjects, struct slots **ret,
 	struct call_place *own;
 	struct diag why = { "" };
 
-	if (err != ERR_RATE || (own = find_own(subjects)) == NULL)
+	if (err != ERR_RATE || (own = claim_own(subjects)) == NULL)
 		return err;
 	if (hang_up(own, "superseded", &why) == ERR_OK) {
 		give_up(own);

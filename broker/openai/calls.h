@@ -27,7 +27,9 @@ struct call_place;
 
 /* Before calls_start(), and as CGI, nothing is kept. */
 enum err calls_start(struct diag *diag) MUST_CHECK;
-void calls_stop(void); /* harmless where nothing was started */
+/* Books those that run, which go on; one that is being made may still be
+   settled.  Harmless where nothing was started. */
+void calls_stop(void);
 
 /* Whose call it is; the strings and subjects are copied. */
 struct calls_request {
@@ -52,7 +54,8 @@ void calls_settle(struct call_place *place, const char *id);
 
 /*
  * Hang a call up; whoever has its id may.  ERR_NOTFOUND where it is not known
- * (any more); ERR_UPSTREAM and ERR_UPSTREAM_TIMEOUT, where it is tried again.
+ * (any more); ERR_UPSTREAM and ERR_UPSTREAM_TIMEOUT, where it is tried again,
+ * and this one does not count among the five unless it was due.
  */
 enum err calls_hang_up(const char *id, struct diag *diag) MUST_CHECK;
 

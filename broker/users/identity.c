@@ -378,23 +378,60 @@ consider_cookie(const struct config *config,
 	return err;
 }
 
+/* Whether the vendor has a parameter of this name, by the route's rules. */
+static bool
+is_passed_on(const struct config *config, const char *route, const char *name)
+{
+	const struct config_relay *relay =
+	    config_find_relay_by_name(config, route);
+
+	for (size_t i = 0; relay != NULL && i < relay->query_count; i++)
+		if (strcmp(relay->queries[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 /* ---- of a request ---- */
 
+/* NULL where it is not given, or the vendor's. */
 static enum err
-consider_query(struct request *req, struct shown *shown, struct diag *diag)
+find_query(struct request *req, const char *route, const char *name,
+    const char **ret, struct diag *diag)
+{
+	*ret = NULL;
+	return is_passed_on(request_config(req), route, name)
+	    ? ERR_OK
+	    : request_query(req, name, ret, diag);
+}
+
+static enum err
+consider_query(struct request *req, const char *route, struct shown *shown,
+    struct diag *diag)
 {
 	static const char *const names[] = { "token", "ticket" };
 	const char *text;
 	enum err err = ERR_OK;
 
 	for (size_t i = 0; err == ERR_OK && i < 2; i++) {
-		text = NULL;
-		err = request_query(req, names[i], &text, diag);
+		err = find_query(req, route, names[i], &text, diag);
 		if (err == ERR_OK && text != NULL)
 			err = consider(request_config(req), shown, text,
 			    strlen(text), true, diag);
 	}
 	return err;
+}
+
+/* As who asks says it: in the header, or in the query where that counts. */
+static enum err
+consider_anon_id(struct request *req, unsigned ways, const char *route,
+    struct identity *identity, struct diag *diag)
+{
+	const char *text = request_header(req, "x-anon-id");
+	enum err err = ERR_OK;
+
+	if (text == NULL && (ways & IDENTITY_QUERY))
+		err = find_query(req, route, "anon_id", &text, diag);
+	return err == ERR_OK ? take_anon_id(text, identity, diag) : err;
 }
 
 /* Whom the web server has signed in, with what a browser sends by itself. */
@@ -449,7 +486,7 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 		    request_header(req, "authorization"),
 		    (ways & IDENTITY_VENDOR_KEYS) == 0, diag);
 	if (err == ERR_OK && (ways & IDENTITY_QUERY))
-		err = consider_query(req, &shown, diag);
+		err = consider_query(req, route, &shown, diag);
 	if (err == ERR_OK && (ways & IDENTITY_SUBPROTOCOL) &&
 	    request_header(req, "sec-websocket-protocol") != NULL)
 		err = consider_list(config, &shown,
@@ -466,8 +503,7 @@ identity_of_request(struct request *req, unsigned ways, const char *route,
 		request_add_header(req, "WWW-Authenticate",
 		    identity_challenge(diag, challenge));
 	if (err == ERR_OK && (ways & IDENTITY_ANON_ID))
-		err = take_anon_id(request_header(req, "x-anon-id"), &identity,
-		    diag);
+		err = consider_anon_id(req, ways, route, &identity, diag);
 	return finish(err, &identity, ret);
 }
 
@@ -484,19 +520,6 @@ identity_check_required(const struct identity *identity, bool required,
 }
 
 /* ---- of a tunnel ---- */
-
-/* Whether the vendor has a parameter of this name, by the route's rules. */
-static bool
-is_passed_on(const struct config *config, const char *route, const char *name)
-{
-	const struct config_relay *relay =
-	    config_find_relay_by_name(config, route);
-
-	for (size_t i = 0; relay != NULL && i < relay->query_count; i++)
-		if (strcmp(relay->queries[i].name, name) == 0)
-			return true;
-	return false;
-}
 
 static enum err
 consider_target(const struct config *config, const struct target *target,

@@ -56,14 +56,15 @@ enum identity_ways {
 	 */
 	IDENTITY_VENDOR_KEYS = 16,
 	/*
-	 * x-anon-id, where there is neither user nor ticket; a ticket has that
-	 * of who asked for it.
+	 * x-anon-id, and ?anon_id= where the query counts, where there is
+	 * neither user nor ticket; a ticket has that of who asked for it.
 	 */
 	IDENTITY_ANON_ID = 32,
 };
 
 /*
- * Of a request over HTTP.  route is the name that a ticket has to be for.
+ * Of a request over HTTP.  route is the name that a ticket has to be for; what
+ * a relay of that name passes on of the query is the vendor's.
  *
  * A browser sends a cookie by itself, so that counts only where nothing else is
  * shown, and not for a request that does more than read and comes from a page
@@ -73,8 +74,8 @@ enum identity_ways {
  *
  * ERR_UNAUTH, and the answer has its WWW-Authenticate; ERR_UNAVAIL where the
  * keys, or the store, cannot be had now; ERR_PROTO where two different ones are
- * shown, and for an anonymous id that will not do.  May wait some seconds for the
- * keys of the issuer.
+ * shown, and for an anonymous id that will not do.  May wait some seconds for
+ * the keys of the issuer.
  */
 enum err identity_of_request(struct request *req, unsigned ways,
     const char *route, struct identity *ret, struct diag *diag) MUST_CHECK;
@@ -91,8 +92,8 @@ enum err identity_check_required(const struct identity *identity, bool required,
  * the item "base64url.bearer.authorization.TOKEN" (the token as it is) or
  * "openai-insecure-api-key.TOKEN".  An anonymous id is x-anon-id, or `anon_id'
  * in the query.  A `token', `ticket' or `anon_id' in the query that the route
- * passes on is the vendor's.  In a thread that may wait.  With an error *ret has
- * what is known, `shown' and maybe `user', for the log and the answer; the
+ * passes on is the vendor's.  In a thread that may wait.  With an error *ret
+ * has what is known, `shown' and maybe `user', for the log and the answer; the
  * caller frees it.
  */
 enum err identity_of_tunnel(const struct config *config,

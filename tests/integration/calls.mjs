@@ -93,6 +93,23 @@ test("a user's next call makes room for itself", async (t) => {
 	await s.broker.wait_for(/openai\.hangup .* cause=superseded/);
 });
 
+test("of many calls at once each is ended once, and none is left", async (t) => {
+	const s = await open(t, "user = small", "tunnels = 2");
+	const calls = await Promise.all(Array.from({ length: 40 },
+	    () => s.call("ann")));
+	const made = calls.filter(({ status }) => status === 201);
+	assert.ok(made.length >= 2, JSON.stringify(calls));
+	const ended = await s.hung_up();
+	assert.equal(new Set(ended).size, ended.length);
+	assert.equal(ended.length, made.length - 2);
+	const left = made.map(({ path }) => path)
+	    .filter((path) => !ended.includes(`${path}/hangup`));
+	for (const path of left)
+		assert.equal(await s.hang_up(path), 200);
+	assert.equal(await s.tunnel("ann"), 101);
+	assert.equal(await s.tunnel("ann"), 101);
+});
+
 test("others' calls are not ended for one", async (t) => {
 	const s = await open(t, "address = small", "tunnels = 1");
 	const ann = await s.call("ann");
@@ -150,6 +167,19 @@ test("a vendor that does not hang up is asked again", async (t) => {
 	await s.broker.wait_for(/openai\.hangup_failed route=openai call=rtc_\w+ reason=/);
 	assert.equal(await s.tunnel("ann"), 429);
 	await s.broker.wait_for(/openai\.hangup .* cause=client/);
+	assert.equal(await s.tunnel("ann"), 101);
+}, { timeout: 40000 });
+
+test("a client that asks and asks does not use up the tries", async (t) => {
+	const s = await open(t, "user = small", "tunnels = 1");
+	const { path } = await s.call("ann");
+	for (let i = 0; i < 7; i++) {
+		await s.script({ mode: "500" });
+		assert.equal(await s.hang_up(path), 502, `${i}`);
+	}
+	assert.equal(await s.tunnel("ann"), 429);
+	await s.broker.wait_for(/openai\.hangup .* cause=client/);
+	assert.equal((await s.hung_up()).length, 8);
 	assert.equal(await s.tunnel("ann"), 101);
 }, { timeout: 40000 });
 

@@ -7,6 +7,7 @@ import fs from "node:fs";
 import http from "node:http";
 
 import { MODEL, signed_in, user_token, visitor } from "../lib/chat.mjs";
+import { request } from "../lib/fcgi.mjs";
 import { Site, needs, relay_site } from "../lib/harness.mjs";
 import { FRONTS, NAMES } from "../lib/servers.mjs";
 import { test } from "../lib/tap.mjs";
@@ -460,6 +461,29 @@ test("a visitor's id has its own tunnels, in both forms",
 	}
 	assert.equal((await knock("/raw")).status, 101);
 	assert.equal((await knock("/raw?anon_id=short")).status, 400);
+});
+
+test("without a WebSocket, a visitor's id has its own requests, in both forms",
+    async (t) => {
+	const { site } = await tunnels(t, "direct",
+	    { limits: "anonymous = few" });
+	const get = async (target, headers = {}) => (await request(
+	    site.broker_sock, "GET", target, { headers })).status;
+	const forms = {
+		header: (id) => get("/raw", visitor(id)),
+		query: (id) => get(`/raw?anon_id=${id}`),
+	};
+
+	for (const [form, ask] of Object.entries(forms)) {
+		let status = 426;
+		for (let i = 0; i < 50 && status === 426; i++)
+			status = await ask(`visitor-of-${form}`);
+		assert.equal(status, 429, form);
+		for (const again of Object.values(forms))
+			assert.equal(await again(`visitor-of-${form}`), 429);
+	}
+	assert.equal(await get("/raw"), 426);
+	assert.equal(await get("/raw?anon_id=short"), 400);
 });
 
 test("what all may have together is 503", async (t) => {

@@ -129,6 +129,9 @@ test("ends a session, and a route", async (t) => {
 	await open_until(site, 1);
 	const { leases: left } = await ctl(site, "sessions");
 	assert.equal(left[0].route, "/two");
+	for (const [target, status] of [["/one", 401], ["/two", 426]])
+		assert.equal((await request(site.broker_sock, "GET", target,
+		    bearer(who))).status, status, target);
 	assert.deepEqual(await ctl(site, "revoke", "route", "/nowhere"),
 	    { closed: 0, known: false });
 });

@@ -266,6 +266,58 @@ leaves_alone_what_is_somebody_elses(void **state)
 	    "");
 }
 
+/* What it calls itself, "" for nothing, or the error's code. */
+static const char *
+calls_itself(struct request req, unsigned ways, const char *route)
+{
+	static char name[256];
+	struct identity identity;
+	enum err err;
+
+	req.config = config;
+	err = identity_of_request(&req, ways | IDENTITY_ANON_ID, route,
+	    &identity, NULL);
+	if (err != ERR_OK)
+		return err_code(err);
+	(void)snprintf(name, sizeof(name), "%s",
+	    identity.anon_id == NULL ? "" : identity.anon_id);
+	identity_done(&identity);
+	return name;
+}
+
+#define CALLS(ways, route, ...) \
+	calls_itself((struct request){ __VA_ARGS__ }, ways, route)
+
+static void
+takes_a_visitors_id_where_it_counts(void **state)
+{
+	(void)state;
+	assert_string_equal(CALLS(0, "openai", .anon_id = "visitor-1"),
+	    "visitor-1");
+	assert_string_equal(CALLS(ALL, "openai",
+				.query = { { "anon_id", "visitor-2" } }),
+	    "visitor-2");
+	assert_string_equal(CALLS(ALL, "openai", .anon_id = "visitor-1",
+				.query = { { "anon_id", "visitor-2" } }),
+	    "visitor-1");
+	assert_string_equal(CALLS(0, "openai",
+				.query = { { "anon_id", "visitor-2" } }),
+	    "");
+	assert_string_equal(CALLS(ALL, "openai",
+				.query = { { "anon_id", "short" } }),
+	    err_code(ERR_PROTO));
+	assert_string_equal(CALLS(ALL, "openai", .authorization = ann,
+				.query = { { "anon_id", "visitor-2" } }),
+	    "");
+	/* the vendor's */
+	assert_string_equal(CALLS(ALL, "/v",
+				.query = { { "anon_id", "visitor-2" } }),
+	    "");
+	assert_string_equal(CALLS(ALL, "/v",
+				.query = { { "token", "nonsense" } }),
+	    "");
+}
+
 static void
 takes_the_same_twice_and_two_different_ones_never(void **state)
 {
@@ -555,7 +607,8 @@ init(void **state)
 	config = config_text(
 	    "access { origins = {\"*\", \"https://named.example\"} }\n"
 	    "openai { api_key = \"env:T_KEY\" }\n"
-	    "relay \"/v\" { upstream = \"wss://x\" query \"token\" {} }\n"
+	    "relay \"/v\" { upstream = \"wss://x\" query \"token\" {} "
+	    "query \"anon_id\" {} }\n"
 	    "users { secret = \"env:T_SECRET\" cookie = session\n"
 	    "plan_claim = \"plan\" }");
 	strangers = config_text("");
@@ -612,6 +665,7 @@ main(void)
 		cmocka_unit_test(takes_a_ticket_for_its_route_alone),
 		cmocka_unit_test(
 		    says_in_the_challenge_what_is_wrong_with_what_is_shown),
+		cmocka_unit_test(takes_a_visitors_id_where_it_counts),
 		cmocka_unit_test(takes_no_cookie_from_another_sites_page),
 		cmocka_unit_test(believes_the_web_server_where_it_is_told_to),
 		cmocka_unit_test(knows_who_wants_a_tunnel),
