@@ -94,6 +94,7 @@ unit_tests = \
 	%D%/unit/test_parked \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
+	%D%/unit/test_probes \
 	%D%/unit/test_refusals \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
@@ -240,6 +241,7 @@ integration_tests = \
 	%D%/integration/chat_kill.mjs \
 	%D%/integration/chats.mjs \
 	%D%/integration/ctl.mjs \
+	%D%/integration/doctor.mjs \
 	%D%/integration/engineio.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \

@@ -116,13 +116,14 @@ const SERVERS = {
 	},
 };
 
-// Start one; its front connects to 127.0.0.1 as a client would.
-export async function start(site, name, { tls } = {}) {
+// Start one; its front connects to 127.0.0.1 as a client would.  edit makes
+// another configuration of the good one.
+export async function start(site, name, { tls, edit = (text) => text } = {}) {
 	const server = SERVERS[name];
 	for (let attempt = 0; ; attempt++) {
 		const port = await free_port();
 		const file = site.write(`${name}.conf`,
-		    server.config(site, port, tls));
+		    edit(server.config(site, port, tls)));
 		for (const dir of ["body", "proxy", "fastcgi", "uwsgi", "scgi"])
 			fs.mkdirSync(site.file(`nginx-${dir}`), { recursive: true });
 		const part = site.start(name, server.argv(file, site));
