@@ -15,6 +15,7 @@
 #include "broker/chat/messages.h"
 #include "broker/chat/messages_resume.h"
 #include "broker/chat/messages_test.h"
+#include "broker/http/probe.h"
 #include "broker/http/route.h"
 #include "broker/limits/buckets.h"
 #include "broker/livekit/livekit.h"
@@ -38,6 +39,7 @@ struct request {
 	unsigned answers;
 	int status;
 	bool handled;
+	bool probe; /* has the id of one */
 	request_error_form *error_form;
 	char message[320];
 	char headers[1024]; /* "Name: value\n", as they were added */
@@ -140,6 +142,18 @@ livekit_token_handle(struct request *req)
 	req->answers++;
 	req->handled = true;
 	req->status = 200;
+}
+
+bool
+probe_takes(const struct request *req)
+{
+	return req->probe;
+}
+
+void
+probe_handle(struct request *req)
+{
+	livekit_token_handle(req);
 }
 
 static void
@@ -751,12 +765,38 @@ tear_down(void **state)
 	return 0;
 }
 
+static void
+a_probe_is_answered_at_healthz_alone(void **state)
+{
+	static const struct {
+		const char *path;
+		bool probe, handled;
+	} rows[] = {
+		{ "/healthz", true, true },
+		{ "/healthz", false, false },
+		{ "/readyz", true, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct request req = { .method = "GET",
+			.path = rows[i].path,
+			.probe = rows[i].probe,
+			.config = config };
+
+		route_handle(&req);
+		assert_int_equal(req.answers, 1);
+		assert_int_equal(req.handled, rows[i].handled);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(health_is_for_whomever_asks_and_for_no_page),
 		cmocka_unit_test(readiness_is_what_was_last_set),
+		cmocka_unit_test(a_probe_is_answered_at_healthz_alone),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
 		cmocka_unit_test(vendors_paths_are_served_like_the_others),
 		cmocka_unit_test(chats_are_read_changed_and_taken_away),
