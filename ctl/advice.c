@@ -58,7 +58,8 @@ static const struct {
 	    "text/event-stream",
 	    "ProxySet flushpackets=on, in <Proxy \"fcgi://culvert-broker/\">; "
 	    "mod_deflate without text/event-stream",
-	    "fastcgi_buffering off; gzip_types without text/event-stream",
+	    "fastcgi_buffering off; no fastcgi_ignore_headers "
+	    "X-Accel-Buffering; gzip_types without text/event-stream",
 	    NULL },
 	{ "websocket",
 	    "proxy.header = (\"upgrade\" => \"enable\"), with proxy.server to "

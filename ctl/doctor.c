@@ -17,7 +17,7 @@
 #define TEXT_BYTES	512
 #define HEADERS_MAX	10
 #define STREAM_MS	((PROBE_EVENTS - 1) * PROBE_INTERVAL_MS)
-#define STREAM_LEAST_MS (STREAM_MS / 2)
+#define STREAM_LEAST_MS PROBE_INTERVAL_MS /* on a machine that is busy, too */
 
 #define OK	"ok"
 #define WARNING "warning"
@@ -183,6 +183,8 @@ hint_of(int status)
 		return ", from a service that is not this broker's";
 	if (status >= 300 && status < 400)
 		return ", a redirect: give the URL that it leads to";
+	if (status == 426)
+		return ": the header Upgrade does not arrive";
 	if (status == 401)
 		return ": does the web server want a password?";
 	if (status >= 502 && status <= 504)
@@ -294,7 +296,7 @@ try_stream(struct doctor *doctor, const char *path)
 	else if (took_ms < STREAM_LEAST_MS)
 		add(doctor, "stream", FAIL,
 		    "events are held back: %d of them, sent in %d ms, arrive "
-		    "within %d",
+		    "within %d ms",
 		    PROBE_EVENTS, STREAM_MS, (int)took_ms);
 	else
 		add(doctor, "stream", OK, "events arrive one by one");

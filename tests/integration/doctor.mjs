@@ -121,6 +121,21 @@ test("trusts a certificate as browsers do, unless told", async (t) => {
 	assert.deepEqual(bad(report), []);
 }, { skip: needs("nginx") });
 
+test("asks a broker that is below a path there, and follows no redirect",
+    async (t) => {
+	const { site } = await relay_site(t, "direct",
+	    { rest: 'requests { base_path = "/culvert" }' });
+	const edit = (text) => text.replace("^/(api|", "^/(culvert|api|");
+	const front = await site.front("nginx", { edit });
+	assert.deepEqual(bad(await examine(site, url_of(front))), []);
+	const moved = await site.front("nginx", { edit: (text) => edit(text)
+	    .replace("fastcgi_buffering off;", "return 301 /elsewhere;") });
+	const { checks: [broker, ...rest] } =
+	    await examine(site, url_of(moved));
+	assert.match(broker.text, /healthz is answered 301, a redirect/);
+	assert.deepEqual(rest, []);
+}, { skip: needs("nginx") });
+
 test("tells another broker, and another web server, from its own",
     async (t) => {
 	const [one, other] = [await relay_site(t), await relay_site(t)];
