@@ -87,6 +87,7 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/control_revocations.h \
 	%D%/tunnels/control_tunnel.c %D%/tunnels/control_tunnel.h \
 	%D%/tunnels/lease_resume.c %D%/tunnels/lease_resume.h \
+	%D%/tunnels/tunnel_probe.c %D%/tunnels/tunnel_probe.h \
 	%D%/tunnels/tunnel_request.c %D%/tunnels/tunnel_request.h \
 	%D%/limits/revocations.c %D%/limits/revocations.h \
 	%D%/http/multipart.c %D%/http/multipart.h \
@@ -97,6 +98,8 @@ libbroker_a_SOURCES = \
 	%D%/tunnels/refusals.c %D%/tunnels/refusals.h \
 	%D%/store/message_file.c %D%/store/message_file.h \
 	%D%/http/parked.c %D%/http/parked.h \
+	%D%/http/probe.c %D%/http/probe.h \
+	%D%/http/probes.c %D%/http/probes.h \
 	%D%/store/price.c %D%/store/price.h \
 	%D%/http/request.c %D%/http/request.h \
 	%D%/http/request_parse.c %D%/http/request_parse.h \

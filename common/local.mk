@@ -10,6 +10,7 @@ libcommon_a_SOURCES = \
 	%D%/log.c %D%/log.h \
 	%D%/loop.c %D%/loop.h \
 	%D%/pin.c %D%/pin.h \
+	%D%/probe.h \
 	%D%/secret.c %D%/secret.h \
 	%D%/service.c %D%/service.h \
 	%D%/str.c %D%/str.h \

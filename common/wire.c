@@ -218,6 +218,7 @@ TABLE(budgets,
 	.optional = true));
 
 static const struct wire_table list_table = { "list", NULL, 0 };
+static const struct wire_table probe_table = { "probe", NULL, 0 };
 
 static const struct wire_table *const packets[] = {
 	[WIRE_OPEN] = &open_table,
@@ -240,6 +241,7 @@ static const struct wire_table *const packets[] = {
 	[WIRE_RESUMED] = &resumed_table,
 	[WIRE_REVOKE] = &revoke_table,
 	[WIRE_BUDGETS] = &budgets_table,
+	[WIRE_PROBE] = &probe_table,
 };
 
 /* Every member of the packet's union starts where it starts. */

@@ -54,6 +54,7 @@ enum wire_type {
 	WIRE_RESUMED, /* broker -> tunnel: it goes on */
 	WIRE_REVOKE,  /* operator -> broker: what was issued is not good */
 	WIRE_BUDGETS, /* operator -> broker: how budgets stand */
+	WIRE_PROBE,   /* operator -> broker: a look through the web server */
 };
 
 /* The request as the tunnel's peer sent it. */

@@ -14,6 +14,7 @@
 #include "common/ws_frame.h"
 #include "common/xalloc.h"
 #include "ctl/client.h"
+#include "ctl/doctor.h"
 #include "ctl/show.h"
 
 #define DEFAULT_SOCKET RUNSTATEDIR "/culvert/control.sock"
@@ -30,6 +31,8 @@ struct options {
 	const char *id, *back;	    /* topup; back: an amount below 0 */
 	const char *before;	    /* revoke */
 	const char *kind, *whose;   /* budgets; "": more than one */
+	const char *connect;	    /* doctor */
+	bool insecure;
 	bool help;
 	char **args;
 	int arg_count;
@@ -49,6 +52,7 @@ static int run_balance(const struct options *options);
 static int run_budgets(const struct options *options);
 static int run_revoke(const struct options *options);
 static int run_revocations(const struct options *options);
+static int run_doctor(const struct options *options);
 
 static const struct command commands[] = {
 	{ "sessions", run_sessions, "", "the tunnels that are open" },
@@ -67,6 +71,9 @@ static const struct command commands[] = {
 	    "what was issued for a user, session, ticket or route is not "
 	    "good" },
 	{ "revocations", run_revocations, "", "what is revoked" },
+	{ "doctor", run_doctor, "URL [--connect ADDRESS] [--insecure]",
+	    "what is wrong between browsers and the broker, through the web "
+	    "server" },
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -101,22 +108,14 @@ misused(const char *text)
 	return EXIT_USAGE;
 }
 
-/* Ask, and print the answer: as it is, or by show(). */
-static enum err
-ask_broker(const struct options *options, struct wire_packet *question,
-    void (*show)(const json_t *answer, FILE *out), json_t **ret)
+/* Print an answer: as it is, or by show(), which may be NULL. */
+static void
+print(const struct options *options, const json_t *answer,
+    void (*show)(const json_t *answer, FILE *out))
 {
-	struct diag diag;
-	json_t *answer;
-	char *text;
 	size_t len;
-	enum err err = client_ask(options->socket, question, &answer, &diag);
+	char *text;
 
-	wire_packet_free(question);
-	if (err != ERR_OK) {
-		(void)fprintf(stderr, "culvertctl: %s\n", diag.text);
-		return err;
-	}
 	if (options->json) {
 		text = json_text(answer, &len);
 		(void)printf("%s\n", text);
@@ -124,6 +123,22 @@ ask_broker(const struct options *options, struct wire_packet *question,
 	} else if (show != NULL) {
 		show(answer, stdout);
 	}
+}
+
+static enum err
+ask_broker(const struct options *options, struct wire_packet *question,
+    void (*show)(const json_t *answer, FILE *out), json_t **ret)
+{
+	struct diag diag;
+	json_t *answer;
+	enum err err = client_ask(options->socket, question, &answer, &diag);
+
+	wire_packet_free(question);
+	if (err != ERR_OK) {
+		(void)fprintf(stderr, "culvertctl: %s\n", diag.text);
+		return err;
+	}
+	print(options, answer, show);
 	if (ret != NULL)
 		*ret = answer;
 	else
@@ -361,6 +376,42 @@ run_revocations(const struct options *options)
 	    NULL);
 }
 
+static int
+run_doctor(const struct options *options)
+{
+	struct web_site site = {
+		.connect = options->connect,
+		.insecure = options->insecure,
+	};
+	struct wire_packet *question = wire_packet_new(WIRE_PROBE);
+	json_t *probe, *report;
+	struct diag diag;
+	char *origin =
+	    options->arg_count == 1 ? doctor_origin(*options->args) : NULL;
+	bool usable = origin != NULL &&
+	    (site.connect == NULL || str_is_address(site.connect));
+	bool ok = false;
+
+	if (usable &&
+	    client_ask(options->socket, question, &probe, &diag) == ERR_OK) {
+		site.origin = origin;
+		report = doctor_examine(&site, probe);
+		print(options, report, doctor_show);
+		ok = json_is_true(json_object_get(report, "ok"));
+		json_decref(report);
+		json_decref(probe);
+	} else if (usable) {
+		(void)fprintf(stderr, "culvertctl: %s\n", diag.text);
+	}
+	wire_packet_free(question);
+	free(origin);
+	if (!usable)
+		return misused("doctor takes a URL as https://example.org, "
+			       "without a path, and perhaps a numeric address "
+			       "to --connect to");
+	return ok ? 0 : EXIT_FAILED;
+}
+
 /* ---- options ----------------------------------------------------------- */
 
 enum {
@@ -377,6 +428,8 @@ enum {
 	VISITOR,
 	ADDRESS,
 	ROUTE,
+	CONNECT,
+	INSECURE,
 	HELP,
 	VERSION_OPTION,
 };
@@ -395,6 +448,8 @@ static const struct option known[] = {
 	{ "visitor", required_argument, NULL, VISITOR },
 	{ "address", required_argument, NULL, ADDRESS },
 	{ "route", required_argument, NULL, ROUTE },
+	{ "connect", required_argument, NULL, CONNECT },
+	{ "insecure", no_argument, NULL, INSECURE },
 	{ "help", no_argument, NULL, HELP },
 	{ "version", no_argument, NULL, VERSION_OPTION },
 	{ NULL, 0, NULL, 0 },
@@ -455,6 +510,12 @@ parse_options(int argc, char *argv[], struct options *options)
 		case REASON:
 			options->reason = optarg;
 			break;
+		case CONNECT:
+			options->connect = optarg;
+			break;
+		case INSECURE:
+			options->insecure = true;
+			break;
 		case HELP:
 			options->help = true;
 			break;
@@ -484,9 +545,11 @@ fits(const struct options *options, const struct command *command)
 	bool is_close = command->run == run_close;
 	bool is_usage = command->run == run_usage;
 	bool is_topup = command->run == run_topup;
+	bool is_doctor = command->run == run_doctor;
 
 	return (options->kind == NULL || command->run == run_budgets) &&
 	    (options->before == NULL || command->run == run_revoke) &&
+	    (is_doctor || (options->connect == NULL && !options->insecure)) &&
 	    (is_close || (options->code == NULL && options->reason == NULL)) &&
 	    (is_topup || (options->id == NULL && options->back == NULL)) &&
 	    (is_usage ||

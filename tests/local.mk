@@ -98,6 +98,7 @@ unit_tests = \
 	%D%/unit/test_parked \
 	%D%/unit/test_pin \
 	%D%/unit/test_price \
+	%D%/unit/test_probes \
 	%D%/unit/test_refusals \
 	%D%/unit/test_relay \
 	%D%/unit/test_reply \
@@ -222,14 +223,12 @@ web_server = %D%/unit/web_server.c %D%/unit/web_server.h
 %C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store) \
 	$(request_double)
 %C%_unit_test_calls_SOURCES = %D%/unit/test_calls.c $(ticket_store)
-%C%_unit_test_identity_SOURCES = %D%/unit/test_identity.c $(ticket_store)
 %C%_unit_test_livekit_SOURCES = %D%/unit/test_livekit.c $(request_double)
 %C%_unit_test_linger_SOURCES = %D%/unit/test_linger.c $(clock_double)
 %C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store) \
 	$(request_double)
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c $(request_double)
 %C%_unit_test_log_SOURCES = %D%/unit/test_log.c $(clock_double)
-%C%_unit_test_openai_SOURCES = %D%/unit/test_openai.c $(ticket_store)
 %C%_unit_test_session_SOURCES = %D%/unit/test_session.c $(session_peers)
 %C%_unit_test_session_open_SOURCES = %D%/unit/test_session_open.c \
 	$(session_peers)
@@ -262,6 +261,7 @@ integration_tests = \
 	%D%/integration/chat_kill.mjs \
 	%D%/integration/chats.mjs \
 	%D%/integration/ctl.mjs \
+	%D%/integration/doctor.mjs \
 	%D%/integration/engineio.mjs \
 	%D%/integration/frames.mjs \
 	%D%/integration/handshake.mjs \

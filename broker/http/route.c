@@ -15,6 +15,7 @@
 #include "broker/chat/messages_resume.h"
 #include "broker/chat/messages_test.h"
 #include "broker/http/access.h"
+#include "broker/http/probe.h"
 #include "broker/limits/admission.h"
 #include "broker/livekit/livekit.h"
 #include "broker/openai/openai.h"
@@ -67,9 +68,18 @@ route_set_ready(bool value)
 }
 
 static void
-handle_healthz(struct request *req)
+reply_ok(struct request *req)
 {
 	request_reply_json(req, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static void
+handle_healthz(struct request *req)
+{
+	if (probe_takes(req))
+		probe_handle(req);
+	else
+		reply_ok(req);
 }
 
 /* Whether the store takes what it is given; it is asked once a second. */
@@ -102,7 +112,7 @@ static void
 handle_readyz(struct request *req)
 {
 	if (atomic_load(&ready) && store_is_there())
-		handle_healthz(req);
+		reply_ok(req);
 	else
 		request_reply_error(req, ERR_UNAVAIL, NULL);
 }

@@ -21,7 +21,8 @@
  * Last, before its handler, the limits of its address
  * (broker/limits/admission.h): 429.
  *
- *   GET /healthz  200 {"status":"ok"}, to whomever asks: the process lives
+ *   GET /healthz  200 {"status":"ok"}, to whomever asks: the process lives;
+ *                 for `culvertctl doctor' broker/http/probe.h
  *   GET /readyz   the same, or 503 where it would not serve: before the start
  *                 and at the stop, and while the store is away
  */

@@ -3,11 +3,14 @@
 
 #include <string.h>
 
+#include "broker/http/probes.h"
 #include "broker/limits/revocations.h"
 #include "broker/tunnels/control_revocations.h"
+#include "common/json.h"
 #include "common/xalloc.h"
 
-#define LIST_BYTES (WIRE_MAX_BYTES - 1024)
+#define LIST_BYTES	  (WIRE_MAX_BYTES - 1024)
+#define PROBED_RELAYS_MAX 8 /* that `doctor' is to try */
 
 /* Answer an operator, who may ask again; takes the value. */
 static void
@@ -103,12 +106,35 @@ close_tunnel(struct control_server *srv, struct control_connection *conn,
 		    order->reason);
 }
 
+/*
+ * What doctor needs: an id that its requests are known by, and the paths that
+ * it is to try.
+ */
+static json_t *
+make_probe(void)
+{
+	struct config *config = config_current();
+	char id[PROBES_ID_BYTES];
+	json_t *relays = json_array(), *probe;
+
+	probes_make(id);
+	for (size_t i = 0; i < config->relay_count && i < PROBED_RELAYS_MAX;
+	     i++)
+		(void)json_array_append_new(relays,
+		    json_string(config->relays[i].paths.items[0]));
+	probe = json_made(json_pack("{s:s, s:s, s:o}", "probe", id, "base_path",
+	    config->requests.base_path, "relays", relays));
+	config_unref(config);
+	return probe;
+}
+
 bool
 control_operator_is_order(const struct wire_packet *packet)
 {
 	return packet->type == WIRE_LIST || packet->type == WIRE_REPORT ||
 	    packet->type == WIRE_REVOKE || packet->type == WIRE_TOP_UP ||
 	    packet->type == WIRE_BALANCE || packet->type == WIRE_BUDGETS ||
+	    packet->type == WIRE_PROBE ||
 	    (packet->type == WIRE_CLOSE && packet->close.lease != NULL);
 }
 
@@ -124,6 +150,8 @@ control_operator_obey(struct control_server *srv,
 		reply(srv, conn,
 		    json_pack("{so}", "revocations",
 			revocations_list(LIST_BYTES)));
+	} else if (packet->type == WIRE_PROBE) {
+		reply(srv, conn, make_probe());
 	} else if (packet->type == WIRE_CLOSE) {
 		close_tunnel(srv, conn, &packet->close);
 	} else {

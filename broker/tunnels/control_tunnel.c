@@ -12,6 +12,7 @@
 #include "broker/store/message_file.h"
 #include "broker/tunnels/control_revocations.h"
 #include "broker/tunnels/lease_resume.h"
+#include "broker/tunnels/tunnel_probe.h"
 #include "broker/tunnels/tunnel_route.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -224,9 +225,16 @@ control_tunnel_open(struct control_server *srv, struct control_connection *conn,
 		.leases = srv->leases,
 		.refusals = srv->refusals,
 	};
+	struct wire_packet *answer = tunnel_probe_answer(&packet->open);
 	struct diag diag = { "" };
 	enum err err;
 
+	if (answer != NULL) {
+		config_unref(context.config);
+		wire_packet_free(packet);
+		send_denial(srv, conn, answer);
+		return;
+	}
 	conn->route = tunnel_route_new(&context, packet);
 	config_unref(context.config);
 	err = tunnel_route_prepare(conn->route, &diag);

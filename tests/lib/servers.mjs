@@ -121,13 +121,15 @@ const SERVERS = {
 };
 
 // Start one; its front connects to 127.0.0.1 as a client would.  uris: it logs
-// no queries, as the sample says that it can.
-export async function start(site, name, { tls, uris } = {}) {
+// no queries, as the sample says that it can.  edit makes another configuration
+// of the good one.
+export async function start(site, name,
+    { tls, uris, edit = (text) => text } = {}) {
 	const server = SERVERS[name];
 	for (let attempt = 0; ; attempt++) {
 		const port = await free_port();
 		const file = site.write(`${name}.conf`,
-		    server.config(site, port, { tls, uris }));
+		    edit(server.config(site, port, { tls, uris })));
 		for (const dir of ["body", "proxy", "fastcgi", "uwsgi", "scgi"])
 			fs.mkdirSync(site.file(`nginx-${dir}`), { recursive: true });
 		const part = site.start(name, server.argv(file, site));

@@ -16,6 +16,7 @@
 #include "broker/chat/messages.h"
 #include "broker/chat/messages_resume.h"
 #include "broker/chat/messages_test.h"
+#include "broker/http/probe.h"
 #include "broker/http/route.h"
 #include "broker/limits/buckets.h"
 #include "broker/livekit/livekit.h"
@@ -36,6 +37,7 @@
 
 static struct config *config;
 static bool handled; /* by one of them */
+static bool is_probe; /* the request has the id of one */
 
 bool
 endpoint_takes(const struct request *req)
@@ -57,6 +59,19 @@ livekit_token_handle(struct request *req)
 	req->answers++;
 	handled = true;
 	req->status = 200;
+}
+
+bool
+probe_takes(const struct request *req)
+{
+	(void)req;
+	return is_probe;
+}
+
+void
+probe_handle(struct request *req)
+{
+	livekit_token_handle(req);
 }
 
 static void
@@ -676,12 +691,41 @@ tear_down(void **state)
 	return 0;
 }
 
+static void
+a_probe_is_answered_at_healthz_alone(void **state)
+{
+	static const struct {
+		const char *path;
+		bool probe, handled;
+	} rows[] = {
+		{ "/healthz", true, true },
+		{ "/healthz", false, false },
+		{ "/readyz", true, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct request req = { .method = "GET",
+			.path = rows[i].path,
+			.config = config };
+
+		is_probe = rows[i].probe;
+		handled = false;
+		route_handle(&req);
+		assert_int_equal(req.answers, 1);
+		assert_int_equal(handled, rows[i].handled);
+		request_double_done(&req);
+	}
+	is_probe = false;
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(health_is_for_whomever_asks_and_for_no_page),
 		cmocka_unit_test(readiness_is_what_was_last_set),
+		cmocka_unit_test(a_probe_is_answered_at_healthz_alone),
 		cmocka_unit_test(a_token_is_for_admitted_origins_and_clients),
 		cmocka_unit_test(vendors_paths_are_served_like_the_others),
 		cmocka_unit_test(chats_are_read_changed_and_taken_away),

@@ -90,6 +90,7 @@ static const char *const legal[] = {
 	"{\"v\":1,\"type\":\"ack\",\"n\":0,\"ended\":true}",
 	RESUME_("\"eyJ.eyJ.sig\"", "0"),
 	"{\"v\":1,\"type\":\"resumed\",\"limits\":" LIMITS "}",
+	"{\"v\":1,\"type\":\"probe\"}",
 	BUDGETS_(""),
 	BUDGETS_(",\"kind\":\"address\",\"value\":\"2001:db8::1\""),
 	REVOKE_(""),
