@@ -144,6 +144,8 @@ name_subject(const struct wire_budgets *of, char out[STORE_SUBJECT_MAX + 1],
 	for (size_t i = 0; i < KIND_COUNT; i++)
 		if (strcmp(of->kind, kinds[i].word) == 0)
 			kind = kinds[i].letter;
+	if (mark != NULL && strcmp(mark, NETWORK_MARK) != 0)
+		mark = NULL; /* another network's, which is no subject */
 	if (kind != 'n') {
 		subjects_write_name(kind, of->value, out);
 		return ERR_OK;

@@ -379,8 +379,9 @@ limits { user = "free" anonymous = "free" address = "free" }
 	    network.name)).budgets, [network]);
 	assert.equal((await ask(site, "budgets", "--visitor", "my-id"))
 	    .budgets[0].plan, "free");
-	await fails(1, /this is not an address/, ctl(site, "budgets",
-	    "--address", "localhost"));
+	for (const wrong of ["localhost", "::1/640", "2001:db8::/64/64"])
+		await fails(1, /this is not an address/, ctl(site, "budgets",
+		    "--address", wrong));
 	// a token is no name of anybody
 	assert.ok(!table.includes(token.slice(-20)));
 });
