@@ -306,6 +306,22 @@ jwt_peek_header(const char *token, size_t len, json_t **ret, struct diag *diag)
 	return take_apart(token, len, &parts, ret, diag);
 }
 
+int64_t
+jwt_peek_issued(const char *token, size_t len)
+{
+	json_t *header, *claims = NULL;
+	struct parts parts;
+	int64_t issued = 0;
+
+	if (take_apart(token, len, &parts, &header, NULL) != ERR_OK)
+		return 0;
+	json_decref(header);
+	if (decode_object(parts.claims, parts.claims_len, &claims) == ERR_OK)
+		(void)!json_get_int(claims, "iat", 0, INT64_MAX, &issued);
+	json_decref(claims);
+	return issued;
+}
+
 enum err
 jwt_verify(const char *token, size_t len, const struct crypt_key *key,
     const struct jwt_policy *policy, json_t **ret, struct diag *diag)

@@ -25,8 +25,7 @@ bool jwt_has_form(const char *text, size_t len);
  * where it is not NULL.  The caller frees the text.  ERR_DENIED, ERR_LIMIT.
  */
 enum err jwt_sign(const json_t *claims, const struct crypt_key *key,
-    const char *alg, const char *typ, const char *kid,
-    char **ret) MUST_CHECK;
+    const char *alg, const char *typ, const char *kid, char **ret) MUST_CHECK;
 
 /*
  * The header of a token of which nothing has been checked: to find the key that
@@ -36,6 +35,12 @@ enum err jwt_sign(const json_t *claims, const struct crypt_key *key,
 enum err jwt_peek_header(const char *token, size_t len, json_t **ret,
     struct diag *diag) MUST_CHECK;
 
+/*
+ * Its iat, of which nothing has been checked either: for what does not matter
+ * much.  0 where there is none.
+ */
+int64_t jwt_peek_issued(const char *token, size_t len);
+
 /* What a token must be; NULL members are not asked for. */
 struct jwt_policy {
 	const char *alg;      /* the only algorithm accepted; NULL: the key's */
@@ -43,7 +48,7 @@ struct jwt_policy {
 	const char *issuer;   /* iss equals */
 	const char *audience; /* aud equals, or has */
 	int64_t leeway_s;     /* clock skew allowed on exp and nbf */
-	int64_t now;          /* seconds since 1970 */
+	int64_t now;	      /* seconds since 1970 */
 };
 
 /*

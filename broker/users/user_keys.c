@@ -61,6 +61,7 @@ static struct {
 	bool joinable; /* the thread of the last fetch, which does not wait */
 	pthread_t thread;
 	int64_t fresh_ms, again_ms;
+	int64_t asked_at; /* when the last fetch began, since 1970 */
 	unsigned waiters;
 	/* of a file */
 	struct version version;
@@ -114,7 +115,7 @@ use_source(const char *name)
 	unref(source.set);
 	source.set = NULL;
 	source.failed = false;
-	source.fresh_ms = source.again_ms = 0;
+	source.fresh_ms = source.again_ms = source.asked_at = 0;
 	source.version = (struct version){ .size = -1 };
 }
 
@@ -317,6 +318,7 @@ start_fetch(const struct config_users *users)
 	}
 	source.joinable = true;
 	source.fetching = true;
+	source.asked_at = clock_unix();
 }
 
 /* Wait for the one that runs, if any; false where that would take too long. */
@@ -348,6 +350,7 @@ wait_for_fetch(int64_t time_ms)
 /* What of its header decides; borrowed of that. */
 struct head {
 	const char *alg, *kid, *typ; /* kid, typ: NULL where absent */
+	int64_t issued; /* as the token says, unchecked; 0: it does not */
 };
 
 static enum err
@@ -359,6 +362,18 @@ find_in_set(const struct head *head, const struct crypt_key **ret,
 		return ERR_UNAVAIL;
 	}
 	return jwks_find(source.set->jwks, head->kid, head->alg, ret, diag);
+}
+
+/*
+ * Whether a key that we do not have may be one that the issuer has had since he
+ * was last asked, and may not be asked yet.  Who lies about it is told to come
+ * back for nothing.
+ */
+static bool
+may_be_newer(const struct config_users *users, const struct head *head)
+{
+	return head->issued > source.asked_at &&
+	    head->issued <= clock_unix() + users->leeway_s;
 }
 
 static enum err
@@ -385,8 +400,10 @@ find_fetched(const struct config_users *users, const struct head *head,
 		return ERR_UNAVAIL;
 	}
 	err = find_in_set(head, ret, diag);
-	if (err == ERR_NOTFOUND && (!waited || source.failed))
-		err = ERR_UNAVAIL; /* it may be in the set that we have not */
+	/* it may be in the set that we have not */
+	if (err == ERR_NOTFOUND &&
+	    (!waited || source.failed || may_be_newer(users, head)))
+		err = ERR_UNAVAIL;
 	return err;
 }
 
@@ -571,38 +588,81 @@ check_issued(const struct config_users *users, const json_t *claims,
 	return ERR_UNAUTH;
 }
 
+/*
+ * A set whose keys have no names does not show which of them are new: where
+ * another one can be had now than this, it is worth a second look.
+ */
+static bool
+has_other_set(const struct config_users *users, const struct set *set)
+{
+	bool other = false;
+
+	(void)pthread_mutex_lock(&source.lock);
+	if (users->jwks_url != NULL &&
+	    strcmp(source.name, users->jwks_url) == 0) {
+		if (source.set == set)
+			start_fetch(users);
+		other = wait_for_fetch(FETCH_MS) && source.set != set;
+	}
+	(void)pthread_mutex_unlock(&source.lock);
+	return other;
+}
+
+/* *ret_set is what it was checked with, the caller's to unref, or NULL. */
+static enum err
+check(const struct config_users *users, const char *token, size_t len,
+    const struct head *head, int64_t now, json_t **ret, struct set **ret_set,
+    struct diag *diag)
+{
+	const struct jwt_policy policy = {
+		.alg = head->alg,
+		.issuer = users->issuer,
+		.audience = users->audience,
+		.leeway_s = users->leeway_s,
+		.now = now,
+	};
+	const struct crypt_key *key;
+	enum err err = find_key(users, head, &key, ret_set, diag);
+
+	if (err == ERR_OK)
+		err = jwt_verify(token, len, key, &policy, ret, diag);
+	if (err != ERR_OK)
+		return err;
+	err = check_issued(users, *ret, now, diag);
+	if (err != ERR_OK) {
+		json_decref(*ret);
+		*ret = NULL;
+	}
+	return err;
+}
+
+static void
+drop(struct set *set)
+{
+	(void)pthread_mutex_lock(&source.lock);
+	unref(set);
+	(void)pthread_mutex_unlock(&source.lock);
+}
+
 static enum err
 verify(const struct config_users *users, const char *token, size_t len,
     const json_t *header, int64_t now, json_t **ret, struct diag *diag)
 {
-	const struct crypt_key *key;
+	struct set *set, *old;
 	struct head head;
-	struct set *set;
 	enum err err = read_head(users, header, &head, diag);
 
-	if (err == ERR_OK)
-		err = find_key(users, &head, &key, &set, diag);
-	if (err == ERR_OK) {
-		const struct jwt_policy policy = {
-			.alg = head.alg,
-			.issuer = users->issuer,
-			.audience = users->audience,
-			.leeway_s = users->leeway_s,
-			.now = now,
-		};
-
-		err = jwt_verify(token, len, key, &policy, ret, diag);
-		if (err == ERR_OK) {
-			err = check_issued(users, *ret, now, diag);
-			if (err != ERR_OK) {
-				json_decref(*ret);
-				*ret = NULL;
-			}
-		}
-		(void)pthread_mutex_lock(&source.lock);
-		unref(set);
-		(void)pthread_mutex_unlock(&source.lock);
+	if (err != ERR_OK)
+		return err;
+	head.issued = jwt_peek_issued(token, len);
+	err = check(users, token, len, &head, now, ret, &set, diag);
+	if (err == ERR_UNAUTH && head.kid == NULL && set != NULL &&
+	    has_other_set(users, set)) {
+		old = set;
+		err = check(users, token, len, &head, now, ret, &set, diag);
+		drop(old);
 	}
+	drop(set);
 	return err;
 }
 

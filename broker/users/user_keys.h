@@ -14,12 +14,13 @@
  * check.
  *
  * A set behind a URL is kept: fetched at the start or when it is first needed,
- * anew every `jwks_refresh', and when a token names a key that is not in it, but
- * no more often than every 30 s, whatever tokens come; a set that was had is
- * used for as long as the issuer is away.  A file is read anew when it has
- * changed.
- * One fetch at a time; four who need it wait for it, at most 5 s, the others do
- * not: ERR_UNAVAIL.
+ * anew every `jwks_refresh', and when a token names a key that is not in it,
+ * but no more often than every 30 s, whatever tokens come: one that says that
+ * it was issued since the last fetch, and names another key, is ERR_UNAVAIL
+ * until then. A token that names none and is not good has it fetched, too.  A
+ * set that was had is used for as long as the issuer is away.  A file is read
+ * anew when it has changed. One fetch at a time; four who need it wait for it,
+ * at most 5 s, the others do not: ERR_UNAVAIL.
  */
 
 /*

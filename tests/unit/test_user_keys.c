@@ -578,6 +578,78 @@ fetches_once_in_30_s_whatever_tokens_name(void **state)
 	assert_int_equal(times_asked(), 2);
 }
 
+static enum err
+verify_issued(int64_t issued, const char *header)
+{
+	char *claims =
+	    xasprintf("{\"sub\":\"ann\",\"exp\":1800000060,\"iat\":%lld}",
+		(long long)issued);
+	char *token = forge(header, claims, ec_key[1], "ES256");
+	struct diag diag = { "" };
+	enum err err = verify(&by_url, token, &diag);
+
+	free(token);
+	free(claims);
+	return err;
+}
+
+static void
+is_unavailable_to_a_token_that_is_newer_than_the_set(void **state)
+{
+	static const char header[] = "{\"alg\":\"ES256\",\"kid\":\"b\"}";
+
+	(void)state;
+	answer_with(200, one_set);
+	assert_int_equal(verify_ec(&by_url, 0, "a"), ERR_OK);
+	answer_with(200, both_sets);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(verify_issued(NOW + 1, header), ERR_UNAVAIL);
+	/* as old as the set; of a time that no token can be of */
+	assert_int_equal(verify_issued(NOW, header), ERR_UNAUTH);
+	assert_int_equal(verify_issued(NOW + 61, header), ERR_UNAUTH);
+	assert_int_equal(times_asked(), 1);
+	clock_skipped_ms += 30000;
+	assert_int_equal(verify_issued(NOW + 1, header), ERR_OK);
+	assert_int_equal(times_asked(), 2);
+}
+
+/* A set of one key; the caller frees it. */
+static char *
+set_without_names(size_t i)
+{
+	json_t *set = json_loads(both_sets, 0, NULL);
+	json_t *keys = json_object_get(set, "keys");
+	char *text;
+
+	json_array_remove(keys, 1 - i);
+	json_object_del(json_array_get(keys, 0), "kid");
+	text = json_dumps(set, 0);
+	json_decref(set);
+	return text;
+}
+
+static void
+fetches_a_set_without_names_anew_for_what_is_not_good(void **state)
+{
+	static const char header[] = "{\"alg\":\"ES256\"}";
+	char *old = set_without_names(0), *new = set_without_names(1);
+
+	(void)state;
+	answer_with(200, old);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(verify_issued(NOW, header), ERR_UNAUTH);
+	assert_int_equal(times_asked(), 1);
+	answer_with(200, new);
+	clock_skipped_ms += 30000;
+	assert_int_equal(verify_issued(NOW, header), ERR_OK);
+	answer_with(200, old);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(verify_issued(NOW, header), ERR_OK);
+	assert_int_equal(times_asked(), 2);
+	free(old);
+	free(new);
+}
+
 static void
 goes_on_with_what_it_has_while_the_issuer_is_away(void **state)
 {
@@ -750,6 +822,8 @@ main(void)
 		TEST(reads_a_file_anew_when_it_has_changed),
 		TEST(fetches_a_set_once_and_keeps_it),
 		TEST(fetches_once_in_30_s_whatever_tokens_name),
+		TEST(is_unavailable_to_a_token_that_is_newer_than_the_set),
+		TEST(fetches_a_set_without_names_anew_for_what_is_not_good),
 		TEST(goes_on_with_what_it_has_while_the_issuer_is_away),
 		TEST(is_unavailable_while_it_never_had_a_set_and_heals),
 		TEST(fetches_one_at_a_time_for_some_that_wait),
