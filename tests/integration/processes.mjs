@@ -455,7 +455,9 @@ test("a thousand idle conversations in one process leave nothing behind",
 		await until(() => fds() === alone, "all are closed");
 	}
 	t.diag(`PSS with 500: ${rss} kB`);
-	assert.ok(rss[1] < rss[0] * 1.1 + 1024, `${rss} kB`);
+	// a sanitizer keeps what is freed, and looks for leaks itself
+	if (!fs.readFileSync(TUNNEL).includes("__asan_init"))
+		assert.ok(rss[1] < rss[0] * 1.1 + 1024, `${rss} kB`);
 	await assert_alive(first);
 }, { timeout: 120000 });
 
