@@ -135,8 +135,8 @@ there_is_no_end_of_a_session_where_there_is_none(void **state)
 		CREATED "{\"expires_at\":1790000000}}}",
 		"{\"type\":\"session.created\",\"expires_at\":1790000000}",
 		"{\"type\":\"error\",\"session\":{\"expires_at\":1790000000}}",
-		"{\"type\":\"session.expired\","
-		"\"session\":{\"expires_at\":1790000000}}",
+		("{\"type\":\"session.expired\","
+		 "\"session\":{\"expires_at\":1790000000}}"),
 		"{\"session\":{\"expires_at\":1790000000}}",
 		"[]",
 		"",
