@@ -57,25 +57,34 @@ static const char text_of_config[] =
 
 /* ---- the server ---------------------------------------------------------- */
 
-static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_opened = PTHREAD_COND_INITIALIZER;
+static bool gate_closed;
 
 void
 close_gate(void)
 {
-	(void)pthread_mutex_lock(&gate);
+	(void)pthread_mutex_lock(&gate_lock);
+	gate_closed = true;
+	(void)pthread_mutex_unlock(&gate_lock);
 }
 
 void
 open_gate(void)
 {
-	(void)pthread_mutex_unlock(&gate);
+	(void)pthread_mutex_lock(&gate_lock);
+	gate_closed = false;
+	(void)pthread_cond_broadcast(&gate_opened);
+	(void)pthread_mutex_unlock(&gate_lock);
 }
 
 void
 pass_gate(void)
 {
-	close_gate();
-	open_gate();
+	(void)pthread_mutex_lock(&gate_lock);
+	while (gate_closed)
+		(void)pthread_cond_wait(&gate_opened, &gate_lock);
+	(void)pthread_mutex_unlock(&gate_lock);
 }
 
 static enum err
