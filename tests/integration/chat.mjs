@@ -486,6 +486,7 @@ test("at most so many answers at once, and all else stays fast", async (t) => {
 	const { chat_id } = mine[0].find("assistant_typing");
 	await chat.post("stop", { chat_id:
 	    mine[1].find("assistant_typing").chat_id });
+	await mine[1].over(); // its place is free then
 	const busy = await chat.send("", { chat_id }).over();
 	assert.equal(busy.status, 409);
 });
